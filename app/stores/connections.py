@@ -1,0 +1,100 @@
+"""Connections to the stores: opened once per process, closed with it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+from piccolo.engine.postgres import PostgresEngine
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from app.errors import StoreUnavailableError
+from app.stores.admin import ADMIN_TABLES
+from app.stores.core import CORE_TABLES
+from config.settings import Settings
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Every store that the service works on. `core` and `admin` are asyncpg pools; Piccolo's tables share them."""
+
+    settings: Settings
+    core: asyncpg.Pool
+    admin: asyncpg.Pool
+    customer: AsyncDatabase[Document]
+    audit: Redis
+
+
+def open_customer_client(settings: Settings) -> tuple[AsyncMongoClient[Document], AsyncDatabase[Document]]:
+    """A client of the customer DB and the database that its URL names."""
+    url = settings.url("customer_database_url")
+    milliseconds = int(settings.store_timeout_seconds * 1000)
+    client: AsyncMongoClient[Document] = AsyncMongoClient(
+        url,
+        uuidRepresentation="standard",
+        tz_aware=True,
+        timeoutMS=milliseconds,
+        serverSelectionTimeoutMS=min(milliseconds, 5000),
+        appname="astrobookings-core",
+    )
+    return client, client[database_name(url)]
+
+
+def database_name(url: str) -> str:
+    """The database that a mongodb:// URL names; `customer` where it names none."""
+    return urlsplit(url).path.lstrip("/") or "customer"
+
+
+def open_redis(url: str) -> Redis:
+    """A client that fails within 2 s and never repeats a command by itself.
+
+    A repeated command might be applied twice; whoever may safely repeat it does so.
+    """
+    return Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=2,
+        socket_connect_timeout=2,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """Open every store; raises StoreUnavailableError, naming the store, where one does not answer."""
+    core = await _open_engine(settings, "core_database_url", CORE_TABLES)
+    admin = await _open_engine(settings, "admin_database_url", ADMIN_TABLES)
+    client, customer = open_customer_client(settings)
+    audit = open_redis(settings.url("audit_url"))
+    try:
+        yield Stores(settings=settings, core=core.pool, admin=admin.pool, customer=customer, audit=audit)
+    finally:
+        await audit.aclose()
+        await client.close()
+        await admin.close_connection_pool()
+        await core.close_connection_pool()
+
+
+async def _open_engine(settings: Settings, name: str, tables: tuple[Any, ...]) -> Any:
+    engine = PostgresEngine(config={"dsn": settings.url(name)}, extensions=())
+    try:
+        await engine.start_connection_pool(
+            min_size=1,
+            max_size=settings.pool_size,
+            command_timeout=settings.store_timeout_seconds,
+            timeout=settings.store_timeout_seconds,
+            server_settings={"timezone": "UTC", "application_name": "astrobookings-core"},
+        )
+    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+        raise StoreUnavailableError(f"{name.removesuffix('_url').replace('_', ' ')} does not answer") from error
+    for table in tables:
+        table._meta.db = engine  # noqa: SLF001  (Piccolo's own way to bind a table)
+    return engine

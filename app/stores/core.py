@@ -1,0 +1,161 @@
+"""The core DB: our own tables, as migrations/ creates them. A test holds the two against each other."""
+
+from piccolo.columns import JSONB, UUID, Array, BigInt, Boolean, Integer, Text, Timestamptz
+from piccolo.table import Table
+
+
+class Job(Table, tablename="jobs"):
+    name = Text(primary_key=True)
+    entity = Text()
+    mode = Text()
+    repairs = Boolean()
+    paused = Boolean()
+    updated_at = Timestamptz()
+
+
+class Run(Table, tablename="runs"):
+    id = UUID(primary_key=True)
+    entity = Text()
+    mode = Text()
+    dry_run = Boolean()
+    status = Text()
+    cause = Text()
+    requested_by = Text()
+    mapping_hash = Text()
+    reason = Text(null=True)
+    document_records = BigInt()
+    relational_records = BigInt()
+    expected_records = BigInt()
+    findings = BigInt()
+    created_at = Timestamptz()
+    started_at = Timestamptz(null=True)
+    compared_at = Timestamptz(null=True)
+    finished_at = Timestamptz(null=True)
+
+
+class Partition(Table, tablename="partitions"):
+    run_id = UUID(primary_key=True)
+    number = Integer()
+    low = Text(null=True)
+    high = Text(null=True)
+    status = Text()
+    leased_until = Timestamptz(null=True)
+    attempts = Integer()
+    document_records = BigInt()
+    relational_records = BigInt()
+    findings = BigInt()
+    finished_at = Timestamptz(null=True)
+
+
+class Finding(Table, tablename="findings"):
+    run_id = UUID(primary_key=True)
+    key = Text()
+    partition = Integer()
+    kind = Text()
+    fields = Array(base_column=Text())
+    proposal = JSONB(null=True)
+
+
+class Suspect(Table, tablename="suspects"):
+    entity = Text(primary_key=True)
+    key = Text()
+    cause = Text()
+    run_id = UUID(null=True)
+    mode = Text()
+    nominations = BigInt()
+    attempts = Integer()
+    waiting_for = Text(null=True)
+    due_at = Timestamptz()
+    leased_by = UUID(null=True)
+    leased_until = Timestamptz()
+    first_nominated_at = Timestamptz()
+
+
+class Diff(Table, tablename="diffs"):
+    id = UUID(primary_key=True)
+    entity = Text()
+    key = Text()
+    run_id = UUID(null=True)
+    cause = Text()
+    kind = Text()
+    status = Text()
+    fields = JSONB()
+    fingerprint = Text()
+    reason = Text(null=True)
+    resolution = Text(null=True)
+    decided_by = Text(null=True)
+    first_seen_at = Timestamptz()
+    moved_at = Timestamptz()
+    closed_at = Timestamptz(null=True)
+
+
+class Watermark(Table, tablename="watermarks"):
+    entity = Text(primary_key=True)
+    source = Text()
+    seen_until = Timestamptz()
+
+
+class RepairCount(Table, tablename="repair_counts"):
+    entity = Text(primary_key=True)
+    minute = Timestamptz()
+    changes = Integer()
+    deletes = Integer()
+
+
+class Breaker(Table, tablename="breakers"):
+    entity = Text(primary_key=True)
+    tripped_at = Timestamptz(null=True)
+    reason = Text(null=True)
+    counted_from = Timestamptz()
+
+
+class Schedule(Table, tablename="schedules"):
+    name = Text(primary_key=True)
+    cron = Text()
+    zone = Text()
+    actor = Text()
+    args = JSONB()
+    catch_up = Text()
+    fixed = Boolean()
+    enabled = Boolean()
+    evaluated_until = Timestamptz()
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
+
+
+class Tick(Table, tablename="ticks"):
+    schedule = Text(primary_key=True)
+    tick = Timestamptz()
+    status = Text()
+    recorded_at = Timestamptz()
+    sent_at = Timestamptz(null=True)
+
+
+class Lease(Table, tablename="leases"):
+    name = Text(primary_key=True)
+    holder = Text()
+    expires_at = Timestamptz()
+
+
+class AuditOutbox(Table, tablename="audit_outbox"):
+    position = BigInt(primary_key=True)
+    id = UUID()
+    entry = JSONB()
+    recorded_at = Timestamptz()
+
+
+CORE_TABLES: tuple[type[Table], ...] = (
+    Job,
+    Run,
+    Partition,
+    Finding,
+    Suspect,
+    Diff,
+    Watermark,
+    RepairCount,
+    Breaker,
+    Schedule,
+    Tick,
+    Lease,
+    AuditOutbox,
+)

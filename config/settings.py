@@ -1,0 +1,123 @@
+"""Settings of every process, read once from the environment.
+
+A value is looked for in this order: the process environment, a `.env` file in the working directory, the
+`env` file that a running embedded system leaves in its data directory, the default. Names are the field
+names in upper case with the prefix ``ASTROCORE_``.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+PREFIX = "ASTROCORE_"
+DATA_DIR_DEFAULT = ".astrocore"
+
+Environment = Literal["embedded", "development", "production"]
+
+
+class SettingsError(Exception):
+    """A setting is unknown, missing or invalid; the message names it and what to do."""
+
+
+class Settings(BaseModel):
+    """Every setting, typed. URLs of stores have no default: without them there is no running system to find."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    environment: Environment = Field("embedded", description="embedded, development or production; production refuses development secrets")
+    data_dir: Path = Field(Path(DATA_DIR_DEFAULT), description="where embedded stores and the env file of a running system live")
+
+    core_database_url: SecretStr | None = Field(None, description="core DB, postgresql://user:password@host:port/name")
+    admin_database_url: SecretStr | None = Field(None, description="admin DB, postgresql://user:password@host:port/name")
+    customer_database_url: SecretStr | None = Field(None, description="customer DB, mongodb://host:port/name?replicaSet=…")
+    broker_url: SecretStr | None = Field(None, description="Redis or Valkey that carries messages, redis://host:port/0")
+    audit_url: SecretStr | None = Field(None, description="Redis or Valkey of the audit store (AOF always, noeviction)")
+    logs_url: SecretStr | None = Field(None, description="Redis or Valkey of the log store (AOF everysec)")
+    namespace: str = Field("astrocore", pattern=r"^[a-z][a-z0-9_-]{0,40}$", description="prefix of every Redis key, so that several systems can share a store")
+
+    web_host: str = Field("127.0.0.1", description="address the web process listens on")
+    web_port: int = Field(8080, ge=1, le=65535, description="port the web process listens on")
+    operator_key: SecretStr | None = Field(None, min_length=16, description="key that every /v1 route asks for, as a bearer token")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
+    pool_size: int = Field(10, ge=1, le=200, description="connections per process to each PostgreSQL database")
+    store_timeout_seconds: float = Field(10.0, gt=0, le=300, description="longest wait for one statement of a store")
+
+    mappings: str = Field("", description="further mapping modules to load, comma-separated, e.g. mycompany.mappings")
+    settle_milliseconds: int = Field(200, ge=0, le=60_000, description="a record changed more recently than this is looked at again later")
+    breaker_change_ratio: float = Field(0.05, gt=0, le=1, description="share of an entity's records that may be changed in an hour, or by one run")
+    breaker_change_floor: int = Field(100, ge=1, description="changes that are always allowed, whatever the share")
+    breaker_delete_ratio: float = Field(0.001, gt=0, le=1, description="share of an entity's records that may be deleted in an hour, or by one run")
+    breaker_delete_floor: int = Field(20, ge=1, description="deletions that are always allowed, whatever the share")
+
+    @model_validator(mode="after")
+    def _production_is_strict(self) -> Self:
+        if self.environment == "production":
+            missing = [name for name in (*STORE_URLS, "operator_key") if getattr(self, name) is None]
+            if missing:
+                raise ValueError("production needs " + ", ".join(PREFIX + name.upper() for name in missing))
+        return self
+
+    def url(self, name: str) -> str:
+        """The URL of a store, in clear; raises SettingsError where it is not set, that is, where no system runs."""
+        secret: SecretStr | None = getattr(self, name)
+        if secret is None:
+            raise SettingsError(
+                f"{PREFIX}{name.upper()} is not set and no running system was found below {self.data_dir}; "
+                "start one with `astrocore up`, or set the variable"
+            )
+        return secret.get_secret_value()
+
+
+STORE_URLS = ("core_database_url", "admin_database_url", "customer_database_url", "broker_url", "audit_url", "logs_url")
+
+
+def read_sources(environ: Mapping[str, str] = os.environ) -> dict[str, tuple[str, str]]:
+    """Every ``ASTROCORE_*`` value that is set, as name -> (value, source), the strongest source winning."""
+    dot_env = _read_env_file(Path(".env"))
+    data_dir = environ.get(PREFIX + "DATA_DIR") or dot_env.get(PREFIX + "DATA_DIR") or DATA_DIR_DEFAULT
+    env_file = Path(data_dir) / "env"
+    found: dict[str, tuple[str, str]] = {}
+    for source, values in ((str(env_file), _read_env_file(env_file)), (".env", dot_env), ("environment", environ)):
+        for name, value in values.items():
+            if name.startswith(PREFIX):
+                found[name] = (value, source)
+    return found
+
+
+def _read_env_file(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
+
+
+def parse_settings(values: Mapping[str, str]) -> Settings:
+    """Settings from ``ASTROCORE_*`` names; an unknown name or a bad value raises SettingsError with a hint."""
+    known = {PREFIX + name.upper(): name for name in Settings.model_fields}
+    fields: dict[str, Any] = {}
+    for variable, value in values.items():
+        if variable not in known:
+            nearest = difflib.get_close_matches(variable, known, n=1, cutoff=0)[0]
+            raise SettingsError(f"unknown setting {variable}; the nearest known one is {nearest}")
+        if value != "":
+            fields[known[variable]] = value
+    try:
+        return Settings(**fields)
+    except ValidationError as error:
+        faults = (
+            f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}" if fault["loc"] else fault["msg"]
+            for fault in error.errors()
+        )
+        raise SettingsError("; ".join(faults)) from None
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read on first use."""
+    return parse_settings({name: value for name, (value, _source) in read_sources().items()})
