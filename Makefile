@@ -68,12 +68,12 @@ $(VENV)/locked: requirements.lock
 	echo "Installing into $(VENV) with $$($$found --version): what requirements.lock pins (about a minute)"; \
 	rm -rf $(VENV); mkdir $(VENV); touch $(VENV)/made-by-make; \
 	$$found -m venv $(VENV); \
-	$(BIN)/python -m pip install -q --require-hashes --no-deps --only-binary :all: -r requirements.lock; \
+	$(BIN)/python -m pip install -qq --require-hashes --no-deps --only-binary :all: -r requirements.lock; \
 	touch $@; echo "Installed in $$(($$(date +%s) - start)) s"
 
 $(VENV)/installed: $(VENV)/locked pyproject.toml
 	@echo "Installing astrobookings-core itself, in place (a few seconds)"
-	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
 RESOLVE := uv pip compile -q --universal --python-version 3.11 --prerelease if-necessary-or-explicit \
@@ -82,7 +82,7 @@ RESOLVE := uv pip compile -q --universal --python-version 3.11 --prerelease if-n
 lock: install ## Resolve both lock files anew (needs a package index); UPGRADE=--upgrade takes newer versions
 	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
 	echo "Resolving with uv $(UV_VERSION)"; \
-	$(BIN)/python -m venv "$$tools"; "$$tools/bin/pip" install -q uv==$(UV_VERSION); \
+	$(BIN)/python -m venv "$$tools"; "$$tools/bin/pip" install -qq uv==$(UV_VERSION); \
 	"$$tools/bin/"$(RESOLVE) $(UPGRADE) --all-extras --group dev -o requirements.lock pyproject.toml; \
 	echo hatchling | "$$tools/bin/"$(RESOLVE) --no-annotate -c requirements.lock -o requirements-production.lock pyproject.toml -
 	@$(BIN)/python .ci/check_locks.py

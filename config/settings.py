@@ -30,31 +30,75 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    environment: Environment = Field("embedded", description="embedded, development or production; production refuses development secrets")
-    data_dir: Path = Field(Path(DATA_DIR_DEFAULT), description="where embedded stores and the env file of a running system live")
+    environment: Environment = Field(
+        "embedded", description="embedded, development or production; production refuses development secrets"
+    )
+    data_dir: Path = Field(
+        Path(DATA_DIR_DEFAULT), description="where embedded stores and the env file of a running system live"
+    )
 
-    core_database_url: SecretStr | None = Field(None, description="core DB, postgresql://user:password@host:port/name")
-    admin_database_url: SecretStr | None = Field(None, description="admin DB, postgresql://user:password@host:port/name")
-    customer_database_url: SecretStr | None = Field(None, description="customer DB, mongodb://host:port/name?replicaSet=…")
-    broker_url: SecretStr | None = Field(None, description="Redis or Valkey that carries messages, redis://host:port/0")
-    audit_url: SecretStr | None = Field(None, description="Redis or Valkey of the audit store (AOF always, noeviction)")
+    core_database_url: SecretStr | None = Field(
+        None, description="core DB, postgresql://user:password@host:port/name"
+    )
+    admin_database_url: SecretStr | None = Field(
+        None, description="admin DB, postgresql://user:password@host:port/name"
+    )
+    customer_database_url: SecretStr | None = Field(
+        None, description="customer DB, mongodb://host:port/name?replicaSet=…"
+    )
+    broker_url: SecretStr | None = Field(
+        None, description="Redis or Valkey that carries messages, redis://host:port/0"
+    )
+    audit_url: SecretStr | None = Field(
+        None, description="Redis or Valkey of the audit store (AOF always, noeviction)"
+    )
     logs_url: SecretStr | None = Field(None, description="Redis or Valkey of the log store (AOF everysec)")
-    namespace: str = Field("astrocore", pattern=r"^[a-z][a-z0-9_-]{0,40}$", description="prefix of every Redis key, so that several systems can share a store")
+    namespace: str = Field(
+        "astrocore",
+        pattern=r"^[a-z][a-z0-9_-]{0,40}$",
+        description="prefix of every Redis key, so that several systems can share a store",
+    )
 
     web_host: str = Field("127.0.0.1", description="address the web process listens on")
     web_port: int = Field(8080, ge=1, le=65535, description="port the web process listens on")
-    operator_key: SecretStr | None = Field(None, min_length=16, description="key that every /v1 route asks for, as a bearer token")
+    operator_key: SecretStr | None = Field(
+        None, min_length=16, description="key that every /v1 route asks for, as a bearer token"
+    )
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
-    pool_size: int = Field(10, ge=1, le=200, description="connections per process to each PostgreSQL database")
-    store_timeout_seconds: float = Field(10.0, gt=0, le=300, description="longest wait for one statement of a store")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="least level that is logged"
+    )
+    pool_size: int = Field(
+        10, ge=1, le=200, description="connections per process to each PostgreSQL database"
+    )
+    store_timeout_seconds: float = Field(
+        10.0, gt=0, le=300, description="longest wait for one statement of a store"
+    )
 
-    mappings: str = Field("", description="further mapping modules to load, comma-separated, e.g. mycompany.mappings")
-    settle_milliseconds: int = Field(200, ge=0, le=60_000, description="a record changed more recently than this is looked at again later")
-    breaker_change_ratio: float = Field(0.05, gt=0, le=1, description="share of an entity's records that may be changed in an hour, or by one run")
-    breaker_change_floor: int = Field(100, ge=1, description="changes that are always allowed, whatever the share")
-    breaker_delete_ratio: float = Field(0.001, gt=0, le=1, description="share of an entity's records that may be deleted in an hour, or by one run")
-    breaker_delete_floor: int = Field(20, ge=1, description="deletions that are always allowed, whatever the share")
+    mappings: str = Field(
+        "", description="further mapping modules to load, comma-separated, e.g. mycompany.mappings"
+    )
+    settle_milliseconds: int = Field(
+        200, ge=0, le=60_000, description="a record changed more recently than this is looked at again later"
+    )
+    breaker_change_ratio: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="share of an entity's records that may be changed in an hour, or by one run",
+    )
+    breaker_change_floor: int = Field(
+        100, ge=1, description="changes that are always allowed, whatever the share"
+    )
+    breaker_delete_ratio: float = Field(
+        0.001,
+        gt=0,
+        le=1,
+        description="share of an entity's records that may be deleted in an hour, or by one run",
+    )
+    breaker_delete_floor: int = Field(
+        20, ge=1, description="deletions that are always allowed, whatever the share"
+    )
 
     @model_validator(mode="after")
     def _production_is_strict(self) -> Self:
@@ -75,7 +119,14 @@ class Settings(BaseModel):
         return secret.get_secret_value()
 
 
-STORE_URLS = ("core_database_url", "admin_database_url", "customer_database_url", "broker_url", "audit_url", "logs_url")
+STORE_URLS = (
+    "core_database_url",
+    "admin_database_url",
+    "customer_database_url",
+    "broker_url",
+    "audit_url",
+    "logs_url",
+)
 
 
 def read_sources(environ: Mapping[str, str] = os.environ) -> dict[str, tuple[str, str]]:
@@ -84,7 +135,11 @@ def read_sources(environ: Mapping[str, str] = os.environ) -> dict[str, tuple[str
     data_dir = environ.get(PREFIX + "DATA_DIR") or dot_env.get(PREFIX + "DATA_DIR") or DATA_DIR_DEFAULT
     env_file = Path(data_dir) / "env"
     found: dict[str, tuple[str, str]] = {}
-    for source, values in ((str(env_file), _read_env_file(env_file)), (".env", dot_env), ("environment", environ)):
+    for source, values in (
+        (str(env_file), _read_env_file(env_file)),
+        (".env", dot_env),
+        ("environment", environ),
+    ):
         for name, value in values.items():
             if name.startswith(PREFIX):
                 found[name] = (value, source)
@@ -94,7 +149,9 @@ def read_sources(environ: Mapping[str, str] = os.environ) -> dict[str, tuple[str
 def _read_env_file(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
+    return {
+        name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None
+    }
 
 
 def parse_settings(values: Mapping[str, str]) -> Settings:

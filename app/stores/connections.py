@@ -94,7 +94,9 @@ async def _open_engine(settings: Settings, name: str, tables: tuple[Any, ...]) -
             server_settings={"timezone": "UTC", "application_name": "astrobookings-core"},
         )
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
-        raise StoreUnavailableError(f"{name.removesuffix('_url').replace('_', ' ')} does not answer") from error
+        raise StoreUnavailableError(
+            f"{name.removesuffix('_url').replace('_', ' ')} does not answer"
+        ) from error
     for table in tables:
         table._meta.db = engine  # noqa: SLF001  (Piccolo's own way to bind a table)
     return engine

@@ -27,7 +27,7 @@ class Address(BaseModel):
 
 
 class CustomerDocument(Document):
-    id: UUID = Field(default_factory=uuid4)
+    id: UUID = Field(default_factory=uuid4)  # type: ignore[assignment]  # Beanie types every id as an ObjectId
     first_name: str
     last_name: str
     email: Annotated[str, Indexed(unique=True)]
@@ -62,7 +62,7 @@ class LaunchSpaceport(BaseModel):
 class LaunchDocument(Document):
     """The read model of a launch: joined from the admin DB, with the seats still to be had."""
 
-    id: UUID = Field(default_factory=uuid4)
+    id: UUID = Field(default_factory=uuid4)  # type: ignore[assignment]  # Beanie types every id as an ObjectId
     destination: Destination
     launch_date: datetime
     price: DecimalAnnotation
@@ -84,7 +84,7 @@ class LaunchDocument(Document):
 
 
 class BookingDocument(Document):
-    id: UUID = Field(default_factory=uuid4)
+    id: UUID = Field(default_factory=uuid4)  # type: ignore[assignment]  # Beanie types every id as an ObjectId
     customer_id: UUID
     launch_id: UUID
     number_of_seats: Annotated[int, Field(ge=1, le=6)]

@@ -29,17 +29,17 @@ async def migrate(settings: Settings) -> list[str]:
     engine = PostgresEngine(config={"dsn": settings.url("core_database_url")}, extensions=())
     _publish_configuration(engine)
     Migration._meta.db = engine  # noqa: SLF001  (Piccolo's own way to bind a table)
+    applied: list[str] = []
     async with engine.transaction():
-        await Migration.raw(
-            "SELECT pg_advisory_xact_lock({})", MIGRATION_LOCK
-        )
+        await Migration.raw("SELECT pg_advisory_xact_lock({})", MIGRATION_LOCK)
         before = await _applied()
         chatter = io.StringIO()
         with contextlib.redirect_stdout(chatter):
             outcome = await run_forwards(app_name="core")
         if not outcome.success:
             raise RuntimeError(f"migration failed: {outcome.message}; {chatter.getvalue()}")
-        return [name for name in await _applied() if name not in before]
+        applied = [name for name in await _applied() if name not in before]
+    return applied
 
 
 async def _applied() -> list[str]:

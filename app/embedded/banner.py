@@ -1,0 +1,47 @@
+"""What the operator sees once the system is ready."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from config.settings import DATA_DIR_DEFAULT, PREFIX
+
+WIDTH = 72
+EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  (read, not bound)
+
+
+def web_url(values: Mapping[str, str]) -> str:
+    """Where the web process is reached from this machine."""
+    host = values[f"{PREFIX}WEB_HOST"]
+    host = EVERY_ADDRESS.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{host}:{values[f'{PREFIX}WEB_PORT']}"
+
+
+def banner(data_dir: Path, values: Mapping[str, str]) -> str:
+    """URLs, the operator key, and what to try next."""
+    url = web_url(values)
+    facts = {
+        "console": f"{url}/console",
+        "API": f"{url}/v1",
+        "API reference": f"{url}/schema",
+        "operator key": values[f"{PREFIX}OPERATOR_KEY"],
+        "core DB": values[f"{PREFIX}CORE_DATABASE_URL"],
+        "admin DB": values[f"{PREFIX}ADMIN_DATABASE_URL"],
+        "customer DB": values[f"{PREFIX}CUSTOMER_DATABASE_URL"],
+        "data directory": str(data_dir),
+    }
+    rule = "─" * WIDTH
+    lines = ["", rule, "AstroBookings Core is ready", ""]
+    lines += [f"  {name:<15}{value}" for name, value in facts.items()]
+    lines += ["", "Try next, in another terminal:", ""]
+    lines += [f"  {command}" for command in _commands(data_dir, values)]
+    return "\n".join([*lines, rule, ""])
+
+
+def _commands(data_dir: Path, values: Mapping[str, str]) -> list[str]:
+    beside = data_dir == Path(DATA_DIR_DEFAULT).resolve()
+    prefix = "" if beside else f"{PREFIX}DATA_DIR={shlex.quote(os.fspath(data_dir))} "
+    key = values[f"{PREFIX}OPERATOR_KEY"]
+    commands = [f"{prefix}astrocore {words}" for words in ("runs", "diffs", "doctor")]
+    return [*commands, f"curl -H 'Authorization: Bearer {key}' {web_url(values)}/v1/reconciliation/runs"]

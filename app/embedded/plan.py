@@ -1,0 +1,101 @@
+"""What a start will use: which stores are embedded, on which ports, with which key."""
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.embedded.errors import EmbeddedError
+from app.embedded.ports import free_port, is_free
+from config.settings import DATA_DIR_DEFAULT, PREFIX, STORE_URLS, Settings, parse_settings, read_sources
+
+WEB_PORT_DEFAULT = 8080
+OPERATOR_KEY_BYTES = 32
+FOREIGN_DATABASES = {"admin_database_url", "customer_database_url"}
+
+# Setting -> the server that stands in for it, and the URL of that server.
+EMBEDDED_URLS = {
+    "core_database_url": ("postgresql", "postgresql://postgres@127.0.0.1:{port}/core"),
+    "admin_database_url": ("postgresql", "postgresql://postgres@127.0.0.1:{port}/admin"),
+    "customer_database_url": ("secantus", "mongodb://127.0.0.1:{port}/customer?replicaSet=secantus"),
+    "broker_url": ("broker", "redis://127.0.0.1:{port}/0"),
+    "audit_url": ("audit", "redis://127.0.0.1:{port}/0"),
+    "logs_url": ("logs", "redis://127.0.0.1:{port}/0"),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The values of every setting of the system, the port of each server to start, the settings those stand in for."""
+
+    values: Mapping[str, str]
+    ports: Mapping[str, int]
+    embedded: frozenset[str]
+
+    @property
+    def settings(self) -> Settings:
+        """Raises SettingsError where a value is unknown or invalid."""
+        return parse_settings(self.values)
+
+    @property
+    def owns_foreign_databases(self) -> bool:
+        """Whether the admin DB and the customer DB are both embedded."""
+        return FOREIGN_DATABASES <= self.embedded
+
+
+def given_values(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the operator has set, in the environment or in `.env`: not what an earlier run has left."""
+    own_file = str(data_dir(environ) / "env")
+    found = read_sources(environ).items()
+    return {name: value for name, (value, source) in found if source != own_file and value != ""}
+
+
+def data_dir(environ: Mapping[str, str]) -> Path:
+    value, _source = read_sources(environ).get(PREFIX + "DATA_DIR", (DATA_DIR_DEFAULT, "default"))
+    return Path(value or DATA_DIR_DEFAULT)
+
+
+def make_plan(given: Mapping[str, str], remembered: Mapping[str, str], *, web_port: int | None) -> Plan:
+    """Settle every value: given ones win, then those of the last run where they are still free, then new ones.
+
+    `web_port` is preferred for a first start. Raises EmbeddedError where a given web port is in use.
+    """
+    values = {f"{PREFIX}ENVIRONMENT": "embedded", **given}
+    ports: dict[str, int] = {}
+    embedded = [name for name in STORE_URLS if PREFIX + name.upper() not in given]
+    for name in embedded:
+        variable, (server, url) = PREFIX + name.upper(), EMBEDDED_URLS[name]
+        if server not in ports:
+            ports[server] = _store_port(remembered.get(variable, ""), url, set(ports.values()))
+        values[variable] = url.format(port=ports[server])
+    key = f"{PREFIX}OPERATOR_KEY"
+    values.setdefault(key, remembered.get(key) or secrets.token_urlsafe(OPERATOR_KEY_BYTES))
+    values.setdefault(f"{PREFIX}WEB_HOST", "127.0.0.1")
+    values[f"{PREFIX}WEB_PORT"] = str(_web_port(values, remembered, web_port, set(ports.values())))
+    return Plan(values, ports, frozenset(embedded))
+
+
+def _store_port(remembered_url: str, url: str, taken: set[int]) -> int:
+    pattern = re.escape(url).replace(re.escape("{port}"), r"(\d+)")
+    match = re.fullmatch(pattern, remembered_url)
+    if match and int(match[1]) not in taken and is_free(int(match[1])):
+        return int(match[1])
+    return free_port(taken)
+
+
+def _web_port(
+    values: Mapping[str, str], remembered: Mapping[str, str], preferred: int | None, taken: set[int]
+) -> int:
+    variable, host = f"{PREFIX}WEB_PORT", values[f"{PREFIX}WEB_HOST"]
+    if variable in values:
+        port = parse_settings({variable: values[variable]}).web_port
+        if not is_free(port, host):
+            raise EmbeddedError(
+                f"port {port} on {host}, set by {variable}, is in use or cannot be listened on"
+            )
+        return port
+    for port in (int(remembered.get(variable) or 0), preferred or 0):
+        if port and port not in taken and is_free(port, host):
+            return port
+    return free_port(taken)

@@ -1,0 +1,216 @@
+"""The whole system on one machine: stores, migrations, processes, and the demo on the first start."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from app.embedded import servers
+from app.embedded.banner import banner, web_url
+from app.embedded.child import Child, Command
+from app.embedded.directory import DataDirectory
+from app.embedded.plan import WEB_PORT_DEFAULT, Plan, make_plan
+from app.embedded.procfile import read_procfile, repository_root
+from app.embedded.records import Records
+from app.embedded.servers import Store
+from app.embedded.supervisor import Supervisor, wait_ready
+from app.embedded.terminal import Terminal
+from config.settings import PREFIX
+
+WEB = "web"
+# Processes stop in this order, any others before them, the stores last. The seconds are until they are killed:
+# with the stores' three they stay below the ten that a stop may take.
+STOP_SECONDS = {WEB: 2.0, "scheduler": 1.0, "worker": 3.8}
+OTHER_STOP_SECONDS = 1.0
+STORE_STOP_SECONDS = 3.0
+PROBE_SECONDS = 2.0
+
+DEMO_PENDING = "seeding"
+DEMO_DONE = "seeded"
+DEMO = (
+    ("seed", "filling the two databases with demo data, some of it drifted"),
+    ("jobs repair --all --reason demo", "allowing the jobs to repair"),
+    ("reconcile", "reconciling"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to start. `demo` fills a new data directory; `as_json` prints one object instead of the banner."""
+
+    demo: bool = False
+    as_json: bool = False
+    procfile: Path | None = None
+
+
+class System:
+    """One start of the embedded system in one data directory."""
+
+    def __init__(self, directory: DataDirectory, given: Mapping[str, str], options: Options) -> None:
+        self.options = options
+        self.directory = directory
+        # With --json standard output belongs to the one object.
+        self.terminal = Terminal(sys.stderr if options.as_json else sys.stdout)
+        self.records = Records(directory.folder("run"))
+        self.supervisor = Supervisor(records=self.records, terminal=self.terminal)
+        self._given = given
+
+    async def up(self) -> None:
+        """Start everything and run until a signal asks to stop."""
+        await self.supervisor.run(self._run_all)
+
+    async def stores(self) -> None:
+        """Start the stores alone and run until a signal asks to stop."""
+        await self.supervisor.run(self._run_stores)
+
+    async def _run_all(self) -> None:
+        started = time.monotonic()
+        commands = read_procfile(self.options.procfile)
+        plan = self._prepare(web_port=WEB_PORT_DEFAULT)
+        if self.directory.is_new and self.options.demo:
+            self.directory.mark(DEMO_PENDING)
+        self.directory.write_env(plan.values)
+        await self._start_stores(plan)
+        await self._migrate(plan)
+        await self._start_processes(plan, commands)
+        self.terminal.say(f"ready after {time.monotonic() - started:.1f} s")
+        self._announce(plan)
+        if self.options.demo and self.directory.has(DEMO_PENDING):
+            await self._run_demo(plan)
+        await asyncio.Event().wait()
+
+    async def _run_stores(self) -> None:
+        plan = self._prepare(web_port=None)
+        await self._start_stores(plan)
+        # Written last: whoever waits for the file finds stores that answer.
+        self.directory.write_env(plan.values)
+        self._announce(plan)
+        await asyncio.Event().wait()
+
+    def _prepare(self, *, web_port: int | None) -> Plan:
+        for name in self.records.end_orphans():
+            self.terminal.say(f"ended {name}, which an earlier run had left behind")
+        plan = make_plan(self._given, self.directory.read_env(), web_port=web_port)
+        _ = plan.settings  # an invalid value is told before anything starts
+        return plan
+
+    async def _start_stores(self, plan: Plan) -> None:
+        stores = [await self._store(name, port) for name, port in plan.ports.items()]
+        children = self.supervisor.start(*(store.command for store in stores))
+        await asyncio.gather(*map(self._store_ready, stores, children))
+        if "postgresql" in plan.ports:
+            await servers.create_databases(plan.ports["postgresql"])
+
+    async def _store(self, name: str, port: int) -> Store:
+        if name == "postgresql":
+            return await servers.postgres(self.directory, port, self.supervisor)
+        if name == "secantus":
+            return servers.secantus(self.directory, port)
+        # An entry of the audit store is durable before the write that it announces.
+        return servers.valkey(
+            self.directory, name, port, appendfsync="always" if name == "audit" else "everysec"
+        )
+
+    async def _store_ready(self, store: Store, child: Child) -> None:
+        seconds = await wait_ready(child, store.probe)
+        self.terminal.say(f"{store.title} answers on port {store.port} after {seconds:.1f} s")
+
+    async def _migrate(self, plan: Plan) -> None:
+        from app.stores.migrate import create_foreign_schemas, migrate
+
+        os.environ.update(self._environment(plan))
+        applied = await migrate(plan.settings)
+        if plan.owns_foreign_databases:
+            await create_foreign_schemas(plan.settings)
+        self.terminal.say(f"migrated: {', '.join(applied) if applied else 'nothing to do'}")
+
+    async def _start_processes(self, plan: Plan, commands: Mapping[str, str]) -> None:
+        for name in sorted(commands, key=_stop_rank, reverse=True):
+            (child,) = self.supervisor.start(self._process(plan, name, commands[name]))
+            if name == WEB:
+                web = child
+        if WEB in commands:
+            seconds = await wait_ready(web, _HealthProbe(web_url(plan.values)))
+            self.terminal.say(f"web answers after {seconds:.1f} s")
+
+    def _process(self, plan: Plan, name: str, command: str) -> Command:
+        return Command(
+            name=name,
+            argv=("/bin/sh", "-c", command),
+            environment=self._environment(plan),
+            directory=repository_root(),
+            log=self.directory.log_file(name),
+            echo=True,
+            grace_seconds=STOP_SECONDS.get(name, OTHER_STOP_SECONDS),
+        )
+
+    def _environment(self, plan: Plan) -> dict[str, str]:
+        programs = str(Path(sys.executable).parent)
+        return {
+            **os.environ,
+            **plan.values,
+            f"{PREFIX}DATA_DIR": str(self.directory.path),
+            "PATH": os.pathsep.join((programs, os.environ.get("PATH", os.defpath))),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _announce(self, plan: Plan) -> None:
+        if self.options.as_json:
+            values = {**plan.values, f"{PREFIX}DATA_DIR": str(self.directory.path)}
+            answer = {name.removeprefix(PREFIX).lower(): value for name, value in sorted(values.items())}
+            sys.stdout.write(json.dumps(answer | {"web_url": web_url(plan.values)}) + "\n")
+            sys.stdout.flush()
+        else:
+            self.terminal.write(banner(self.directory.path, plan.values))
+
+    async def _run_demo(self, plan: Plan) -> None:
+        if not plan.owns_foreign_databases:
+            self.terminal.say("no demo data: the admin DB or the customer DB is not an embedded one")
+            return
+        self.terminal.muted = True
+        try:
+            succeeded = [await self._run_demo_step(plan, *step) for step in DEMO]
+        finally:
+            self.terminal.muted = False
+        if all(succeeded):
+            (self.directory.path / DEMO_PENDING).rename(self.directory.path / DEMO_DONE)
+        self.terminal.say(f"the system stays up: {web_url(plan.values)}/console; Ctrl-C stops it")
+
+    async def _run_demo_step(self, plan: Plan, arguments: str, what: str) -> bool:
+        self.terminal.say(what)
+        command = Command(
+            name="demo",
+            argv=(sys.executable, "-m", "app.cli.main", *arguments.split()),
+            environment=self._environment(plan),
+            directory=Path.cwd(),
+            log=self.directory.log_file("demo"),
+        )
+        stdout = sys.stderr.fileno() if self.options.as_json else None
+        code = await self.supervisor.run_guest(command, stdout=stdout)
+        if code != 0:
+            self.terminal.say(f"`astrocore {arguments}` failed with exit code {code}; the system stays up")
+        return code == 0
+
+
+class _HealthProbe:
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/health/ready"
+
+    async def __call__(self) -> bool:
+        try:
+            # No proxy of the environment may stand between us and our own process.
+            async with httpx.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
+                return (await client.get(self._url)).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+
+def _stop_rank(name: str) -> int:
+    ranks = list(STOP_SECONDS)
+    return ranks.index(name) if name in ranks else -1

@@ -1,0 +1,163 @@
+"""What a field's value is, whichever store it came from.
+
+Each kind has one Python type. A missing field and an explicit null are both None. What a store holds that is not of
+the field's kind becomes an `Unreadable`: it equals nothing of the other side, so it can never pass for agreement.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from bson.decimal128 import Decimal128
+
+
+class Kind(StrEnum):
+    """Kinds of values; times are UTC and compared at millisecond precision, decimals by value, text exactly."""
+
+    UUID = "uuid"
+    TEXT = "text"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    DECIMAL = "decimal"
+    TIMESTAMP = "timestamp"
+    DATE = "date"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A stored value that is not of its field's kind, shown as the store's own type and text."""
+
+    shown: str
+
+
+Value = UUID | str | int | bool | Decimal | datetime | date | Unreadable | None
+Record = dict[str, Value]
+
+
+def from_document(kind: Kind, stored: Any) -> Value:
+    """The value of a stored BSON value."""
+    if stored is None:
+        return None
+    value = _DOCUMENT_READERS[kind](stored)
+    return _unreadable(stored) if value is None else value
+
+
+def from_relational(kind: Kind, stored: Any) -> Value:
+    """The value of a stored SQL value, as asyncpg gives it."""
+    if stored is None:
+        return None
+    value = _RELATIONAL_READERS[kind](stored)
+    return _unreadable(stored) if value is None else value
+
+
+def to_document(value: Value) -> Any:
+    """The BSON value to store; raises ValueError for what the document side cannot hold."""
+    match value:
+        case Unreadable():
+            raise ValueError(f"cannot store {value.shown}")
+        case Decimal():
+            return Decimal128(value)
+        case datetime():
+            return value
+        case date():
+            return datetime.combine(value, time(), UTC)
+        case _:
+            return value
+
+
+def to_relational(value: Value) -> Any:
+    """The SQL value to store; raises ValueError for what the relational side cannot hold."""
+    if isinstance(value, Unreadable):
+        raise ValueError(f"cannot store {value.shown}")
+    return value
+
+
+def parse_key(kind: Kind, text: str) -> UUID | int | str:
+    """The key that `text` spells; raises ValueError where it spells none."""
+    if kind is Kind.UUID:
+        return UUID(text)
+    if kind is Kind.INTEGER:
+        return int(text)
+    return text
+
+
+def spell(value: Value) -> Any:
+    """The value as JSON: decimals as plain text, times in ISO 8601 with milliseconds, unreadable ones as shown."""
+    match value:
+        case Unreadable():
+            return {"unreadable": value.shown}
+        case Decimal():
+            return f"{value:f}"
+        case datetime():
+            return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        case date():
+            return value.isoformat()
+        case UUID():
+            return str(value)
+        case _:
+            return value
+
+
+def _unreadable(stored: Any) -> Unreadable:
+    return Unreadable(f"{type(stored).__name__} {str(stored)[:80]!r}")
+
+
+def _only(expected: type) -> Callable[[Any], Any]:
+    return lambda stored: stored if isinstance(stored, expected) else None
+
+
+def _integer(stored: Any) -> int | None:
+    if isinstance(stored, bool):
+        return None
+    if isinstance(stored, int):
+        return int(stored)
+    # JavaScript writers store whole numbers as doubles; a fraction is no integer.
+    return int(stored) if isinstance(stored, float) and stored.is_integer() else None
+
+
+def _document_decimal(stored: Any) -> Decimal | None:
+    if isinstance(stored, Decimal128):
+        return _finite(stored.to_decimal())
+    # A double is no money: what it shows is not what it holds.
+    return Decimal(stored) if isinstance(stored, int) and not isinstance(stored, bool) else None
+
+
+def _finite(stored: Any) -> Decimal | None:
+    return stored if isinstance(stored, Decimal) and stored.is_finite() else None
+
+
+def _milliseconds(stored: Any) -> datetime | None:
+    if not isinstance(stored, datetime):
+        return None
+    return stored.astimezone(UTC).replace(microsecond=stored.microsecond // 1000 * 1000)
+
+
+def _document_date(stored: Any) -> date | None:
+    if isinstance(stored, datetime) and stored.astimezone(UTC).time() == time():
+        return stored.astimezone(UTC).date()
+    return None
+
+
+_DOCUMENT_READERS: dict[Kind, Callable[[Any], Any]] = {
+    Kind.UUID: _only(UUID),
+    Kind.TEXT: _only(str),
+    Kind.INTEGER: _integer,
+    Kind.BOOLEAN: _only(bool),
+    Kind.DECIMAL: _document_decimal,
+    Kind.TIMESTAMP: _milliseconds,
+    Kind.DATE: _document_date,
+}
+
+_RELATIONAL_READERS: dict[Kind, Callable[[Any], Any]] = {
+    Kind.UUID: lambda stored: UUID(int=stored.int) if isinstance(stored, UUID) else None,
+    Kind.TEXT: _only(str),
+    Kind.INTEGER: _integer,
+    Kind.BOOLEAN: _only(bool),
+    Kind.DECIMAL: _finite,
+    Kind.TIMESTAMP: _milliseconds,
+    Kind.DATE: _only(date),
+}

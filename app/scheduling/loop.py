@@ -1,0 +1,152 @@
+"""The scheduler's loop: claim the lead, record what is due, send it; again at the next minute or renewal.
+
+All times are the core DB's clock, so that schedulers on several machines agree. Sleeping is monotonic.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+from loguru import logger
+
+from app.scheduling import leases, schedules, ticks
+
+STORE_FAULTS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+RELEASE_SECONDS = 0.5  # a stopping process waits no longer for the core DB; the lease then runs out by itself
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The loop's times, in seconds. A silent leader is replaced after at most `lease` + `renew`.
+
+    `speed` makes the schedules' clock run faster than the core DB's, from `epoch` on: a cron minute then takes
+    60 / speed seconds. Leases always run by the real clock.
+    """
+
+    lease: float = 6.0
+    renew: float = 2.0
+    send: float = 1.0  # spent on sending before the lease is renewed again
+    step: float = 5.0  # longest claim or pass before the core DB counts as away
+    speed: float = 1.0
+    epoch: datetime = datetime(2025, 1, 1, tzinfo=UTC)
+
+    def at(self, instant: datetime) -> datetime:
+        """The schedules' clock at an instant of the real one."""
+        return self.epoch + (instant - self.epoch) * self.speed
+
+    def pause(self, now: datetime) -> float:
+        """Seconds to sleep after a pass at that instant: to the next minute or the next renewal."""
+        clock = self.at(now)
+        next_minute = clock.replace(second=0, microsecond=0) + timedelta(minutes=1)
+        return min(self.renew, (next_minute - clock).total_seconds() / self.speed)
+
+
+async def run(
+    pool: asyncpg.Pool,
+    outlet: ticks.Outlet,
+    declarations: Sequence[schedules.Declaration],
+    *,
+    stop: asyncio.Event,
+    holder: str | None = None,
+    pace: Pace | None = None,
+) -> None:
+    """Schedule until `stop` is set; then give up the lead, so that another takes over at its next claim.
+
+    Stores that are away are waited for. A fault of our own ends the loop and is raised.
+    """
+    holder = holder or leases.new_holder()
+    lead = asyncio.create_task(_Scheduler(pool, outlet, declarations, holder, pace or Pace()).run())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({lead, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    lead.cancel()
+    try:
+        with suppress(asyncio.CancelledError):
+            await lead
+    finally:
+        await _release(pool, holder)
+
+
+async def _release(pool: asyncpg.Pool, holder: str) -> None:
+    try:
+        async with asyncio.timeout(RELEASE_SECONDS):
+            await leases.release(pool, leases.SCHEDULER, holder)
+    except STORE_FAULTS:
+        logger.bind(holder=holder).warning("lease.not_released")
+
+
+@dataclass
+class _Scheduler:
+    pool: asyncpg.Pool
+    outlet: ticks.Outlet
+    declarations: Sequence[schedules.Declaration]
+    holder: str
+    pace: Pace
+    leads: bool = False
+    broker_away: bool = False
+    database_away: bool = False
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(await self._step())
+
+    async def _step(self) -> float:
+        """Claim and, where the lead is held, pass; returns the seconds to sleep."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self.pace.step):
+                claimed = await leases.claim(
+                    self.pool, leases.SCHEDULER, self.holder, seconds=self.pace.lease
+                )
+                pause = await self._lead(claimed.now) if claimed.held else self._follow()
+        except STORE_FAULTS as fault:
+            self._note_database(away=True, error=type(fault).__name__)
+            return min(1.0, self.pace.renew)
+        self._note_database(away=False)
+        return max(0.0, pause - (time.monotonic() - began))
+
+    def _follow(self) -> float:
+        if self.leads:
+            logger.bind(holder=self.holder).warning("lease.lost")
+        self.leads = False
+        return self.pace.renew
+
+    async def _lead(self, now: datetime) -> float:
+        clock = self.pace.at(now)
+        if not self.leads:
+            logger.bind(holder=self.holder).info("lease.taken")
+            await schedules.load_declarations(self.pool, self.declarations, now=clock)
+            self.leads = True
+        recorded = await ticks.record_due(self.pool, clock)
+        settled = await self._send(clock)
+        return 0.0 if recorded + settled else self.pace.pause(now)
+
+    async def _send(self, clock: datetime) -> int:
+        deadline = time.monotonic() + self.pace.send
+        try:
+            settled = await ticks.settle_pending(
+                self.pool, self.outlet, clock, more=lambda: time.monotonic() < deadline, at=self.pace.at
+            )
+        except ticks.OutletAwayError:
+            self._note_broker(away=True)
+            return 0
+        if settled:
+            self._note_broker(away=False)
+        return settled
+
+    def _note_broker(self, *, away: bool) -> None:
+        if away != self.broker_away:
+            logger.bind(holder=self.holder).log(
+                *(("WARNING", "broker.lost") if away else ("INFO", "broker.found"))
+            )
+        self.broker_away = away
+
+    def _note_database(self, *, away: bool, error: str = "") -> None:
+        if away != self.database_away:
+            level, event = ("WARNING", "core_database.lost") if away else ("INFO", "core_database.found")
+            logger.bind(holder=self.holder, error=error).log(level, event)
+        self.database_away = away
