@@ -103,9 +103,9 @@ class BrokerOutlet:
 
 def _message(actor: dramatiq.Actor[..., object], order: Order) -> dramatiq.Message[object]:
     message_id = str(uuid.uuid5(TICK_IDS, json.dumps([order.schedule, order.tick.isoformat()])))
-    options = {"schedule": order.schedule, "tick": order.tick.isoformat(), "redis_message_id": message_id}
-    message = actor.message_with_options(kwargs=order.args, **options)
-    return message.copy(message_id=message_id)
+    tick = order.tick.isoformat()
+    message = actor.message_with_options(kwargs=order.args, schedule=order.schedule, tick=tick)
+    return message.copy(message_id=message_id, options={"redis_message_id": message_id})
 
 
 def open_client(url: str) -> Redis:

@@ -1,6 +1,7 @@
 """What the operator sees once the system is ready."""
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,9 +27,9 @@ def banner(data_dir: Path, values: Mapping[str, str]) -> str:
         "API": f"{url}/v1",
         "API reference": f"{url}/schema",
         "operator key": values[f"{PREFIX}OPERATOR_KEY"],
-        "core DB": values[f"{PREFIX}CORE_DATABASE_URL"],
-        "admin DB": values[f"{PREFIX}ADMIN_DATABASE_URL"],
-        "customer DB": values[f"{PREFIX}CUSTOMER_DATABASE_URL"],
+        "core DB": _without_password(values[f"{PREFIX}CORE_DATABASE_URL"]),
+        "admin DB": _without_password(values[f"{PREFIX}ADMIN_DATABASE_URL"]),
+        "customer DB": _without_password(values[f"{PREFIX}CUSTOMER_DATABASE_URL"]),
         "data directory": str(data_dir),
     }
     rule = "─" * WIDTH
@@ -45,3 +46,7 @@ def _commands(data_dir: Path, values: Mapping[str, str]) -> list[str]:
     key = values[f"{PREFIX}OPERATOR_KEY"]
     commands = [f"{prefix}astrocore {words}" for words in ("runs", "diffs", "doctor")]
     return [*commands, f"curl -H 'Authorization: Bearer {key}' {web_url(values)}/v1/reconciliation/runs"]
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(?<=://)([^:@/]*):[^@/]*@", r"\1:***@", url)

@@ -86,7 +86,7 @@ async def spawn(
         group=account.gid if account else None,
         extra_groups=[] if account else None,
         # Runs after the change of user, which would cancel it. It allocates nothing and takes no lock.
-        preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509
+        preexec_fn=partial(die_with_parent, os.getpid()),
     )
 
 
@@ -99,7 +99,7 @@ class Child:
         self._records = records
         self._terminal = terminal
         self._process: Process | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._last_lines: deque[str] = deque(maxlen=TAIL_LINES)
 
@@ -119,7 +119,7 @@ class Child:
         """End the process and its group: at once when `hurry` is set, and in `grace_seconds` at the latest."""
         if self._task is None:
             return
-        self._stopping = True
+        self._stopping.set()
         if self.pid is None:
             # It waits for its next start, or is just being started: both end with the task.
             self._task.cancel()
@@ -144,10 +144,10 @@ class Child:
 
     async def _keep_running(self) -> None:
         backoff = Backoff()
-        while not self._stopping:
+        while True:
             started = time.monotonic()
             ending = await self._run_once()
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             self.exits += 1
             delay = backoff.delay(time.monotonic() - started)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from app.embedded.directory import DataDirectory
 from app.embedded.errors import EmbeddedError
@@ -19,9 +20,7 @@ from app.embedded.system import Options, System
 from config.settings import PREFIX
 
 READY_SECONDS = 60.0
-STOP_SECONDS = 10.0
-WHOLE = "up"
-STORES = "stores"
+STOP_SECONDS = 12.0
 
 What = Literal["up", "stores"]
 
@@ -33,4 +32,98 @@ def run(what: What, *, environ: Mapping[str, str], options: Options) -> None:
     """
     with DataDirectory.open(data_dir(environ)) as directory:
         system = System(directory, given_values(environ), options)
-        asyncio.run(system.up() if what == WHOLE else system.stores())
+        asyncio.run(system.up() if what == "up" else system.stores())
+
+
+class EmbeddedStores:
+    """Stores (or with `what="up"` the whole system) for a test or a benchmark, in a process of their own.
+
+    That process ends when this one does, however that ends: it watches a pipe. Any thread may start it.
+    Without `data_dir` a temporary one is used, and removed by `stop`.
+    """
+
+    def __init__(
+        self, data_dir: Path | None = None, *, what: What = "stores", procfile: Path | None = None
+    ) -> None:
+        self.environment: dict[str, str] = {}
+        self.data_dir = data_dir
+        self._temporary: Path | None = None
+        self._arguments = [what, *([str(procfile)] if procfile else [])]
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the supervisor while it runs."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Return once everything answers, with `environment` filled. Raises EmbeddedError where it does not."""
+        if self.data_dir is None:
+            self.data_dir = self._temporary = _temporary_folder()
+        with tempfile.TemporaryFile("w+") as errors:
+            self._process = self._spawn(errors)
+            answer = self._first_line(self._process)
+            if answer is None:
+                self.stop()
+                errors.seek(0)
+                raise EmbeddedError(f"the embedded stores did not start: {errors.read().strip()}")
+        values = json.loads(answer)
+        del values["web_url"]
+        self.environment = {PREFIX + name.upper(): value for name, value in values.items()}
+
+    def stop(self) -> None:
+        """Stop everything; safe to call twice."""
+        if self._process is not None:
+            self._end(self._process)
+            self._process = None
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self.data_dir = self._temporary = None
+
+    def _spawn(self, errors: IO[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "app.embedded", *self._arguments],
+            env={**os.environ, f"{PREFIX}DATA_DIR": str(self.data_dir)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            # Ctrl-C at a test run's terminal is the test run's to handle.
+            start_new_session=True,
+        )
+
+    @staticmethod
+    def _first_line(process: subprocess.Popen[str]) -> str | None:
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], READY_SECONDS)
+        return (process.stdout.readline() if ready else "") or None
+
+    @staticmethod
+    def _end(process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+
+@contextmanager
+def embedded_stores(data_dir: Path | None = None) -> Iterator[dict[str, str]]:
+    """Run the stores around a block, which is given the `ASTROCORE_*` values that lead to them."""
+    stores = EmbeddedStores(data_dir)
+    stores.start()
+    try:
+        yield stores.environment
+    finally:
+        stores.stop()
+
+
+def _temporary_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="astrocore-"))
+    # The user that PostgreSQL runs as under root has to pass through.
+    folder.chmod(0o711)
+    return folder

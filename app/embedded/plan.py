@@ -41,7 +41,7 @@ class Plan:
     @property
     def owns_foreign_databases(self) -> bool:
         """Whether the admin DB and the customer DB are both embedded."""
-        return FOREIGN_DATABASES <= self.embedded
+        return self.embedded >= FOREIGN_DATABASES
 
 
 def given_values(environ: Mapping[str, str]) -> dict[str, str]:

@@ -42,7 +42,7 @@ class Store:
 
 def valkey(directory: DataDirectory, name: str, port: int, *, appendfsync: str) -> Store:
     """A Valkey server: the Redis protocol, every write in its append-only file."""
-    folder = directory.folder(name)
+    folder = directory.folder(f"valkey-{name}")
     options = {
         "bind": HOST,
         "port": str(port),
@@ -67,11 +67,11 @@ def secantus(directory: DataDirectory, port: int) -> Store:
     folder = directory.folder("secantus")
     configuration = folder / "secantusd.toml"
     configuration.write_text(SECANTUS_CONFIGURATION)
-    argv = (sys.executable, "-P", "-m", "secantus", "--host", HOST, "--port", str(port))
-    argv += ("--storage-path", str(folder / "data"), "--config", str(configuration))
-    argv += ("--sync-on-commit", "--cache-size", "256M", "--log-level", "WARNING")
+    argv = [sys.executable, "-P", "-m", "secantus", "--host", HOST, "--port", str(port)]
+    argv += ["--storage-path", str(folder / "data"), "--config", str(configuration)]
+    argv += ["--sync-on-commit", "--cache-size", "256M", "--log-level", "WARNING"]
     log = directory.log_file("secantus")
-    command = Command(name="secantus", argv=argv, environment=_inherited(), directory=folder, log=log)
+    command = Command(name="secantus", argv=tuple(argv), environment=_inherited(), directory=folder, log=log)
     return Store("SecantusDB", port, command, partial(_mongodb_answers, port))
 
 

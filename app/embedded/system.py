@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import httpx
 
@@ -42,10 +43,15 @@ DEMO = (
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to start. `demo` fills a new data directory; `as_json` prints one object instead of the banner."""
+    """How to start.
+
+    `demo` fills a new data directory; `as_json` prints one object instead of the banner; with `lifeline` the end
+    of standard input is a request to stop.
+    """
 
     demo: bool = False
     as_json: bool = False
+    lifeline: bool = False
     procfile: Path | None = None
 
 
@@ -80,18 +86,18 @@ class System:
         await self._migrate(plan)
         await self._start_processes(plan, commands)
         self.terminal.say(f"ready after {time.monotonic() - started:.1f} s")
-        self._announce(plan)
+        self._announce(plan, banner(self.directory.path, plan.values))
         if self.options.demo and self.directory.has(DEMO_PENDING):
             await self._run_demo(plan)
-        await asyncio.Event().wait()
+        await self._until_told()
 
     async def _run_stores(self) -> None:
         plan = self._prepare(web_port=None)
         await self._start_stores(plan)
         # Written last: whoever waits for the file finds stores that answer.
         self.directory.write_env(plan.values)
-        self._announce(plan)
-        await asyncio.Event().wait()
+        self._announce(plan, f"the stores are ready; their URLs are in {self.directory.env_file}")
+        await self._until_told()
 
     def _prepare(self, *, web_port: int | None) -> Plan:
         for name in self.records.end_orphans():
@@ -160,14 +166,20 @@ class System:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def _announce(self, plan: Plan) -> None:
+    async def _until_told(self) -> None:
+        if self.options.lifeline:
+            await _end_of(sys.stdin)
+        else:
+            await asyncio.Event().wait()
+
+    def _announce(self, plan: Plan, text: str) -> None:
         if self.options.as_json:
             values = {**plan.values, f"{PREFIX}DATA_DIR": str(self.directory.path)}
             answer = {name.removeprefix(PREFIX).lower(): value for name, value in sorted(values.items())}
             sys.stdout.write(json.dumps(answer | {"web_url": web_url(plan.values)}) + "\n")
             sys.stdout.flush()
         else:
-            self.terminal.write(banner(self.directory.path, plan.values))
+            self.terminal.write(text)
 
     async def _run_demo(self, plan: Plan) -> None:
         if not plan.owns_foreign_databases:
@@ -209,6 +221,13 @@ class _HealthProbe:
                 return (await client.get(self._url)).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
+
+
+async def _end_of(stream: TextIO) -> None:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), stream)
+    while await reader.read(1024):
+        pass
 
 
 def _stop_rank(name: str) -> int:

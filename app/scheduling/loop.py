@@ -92,7 +92,8 @@ class _Scheduler:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(await self._step())
+            pause = await self._step()
+            await asyncio.sleep(pause)
 
     async def _step(self) -> float:
         """Claim and, where the lead is held, pass; returns the seconds to sleep."""

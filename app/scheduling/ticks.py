@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 import asyncpg
 from loguru import logger
 
-from app.errors import CoreError, NotFoundError, StoreUnavailableError
+from app.errors import CoreError, StoreUnavailableError
 from app.scheduling import cron
 from app.scheduling.schedules import CATCH_UP_LIMIT, Schedule, list_active, schedule_of
 

@@ -1,0 +1,124 @@
+"""What callers are shown of reconciliation: one Struct per thing, ready for JSON."""
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from msgspec import Struct
+
+Item = TypeVar("Item")
+
+
+class Page(Struct, Generic[Item], frozen=True):
+    """One page of a list; `next_cursor` asks for the following one and is null on the last."""
+
+    items: list[Item]
+    next_cursor: str | None = None
+
+
+class JobView(Struct, frozen=True):
+    """A predefined reconciliation. It observes until `repairs` is set; `schedule` is a cron expression in UTC."""
+
+    name: str
+    entity: str
+    mode: str
+    schedule: str
+    repairs: bool
+    paused: bool
+    updated_at: datetime
+    stopped: str | None = None
+    """Why the circuit breaker stopped repairs of the entity; null while it has not."""
+
+
+class RunView(Struct, frozen=True):
+    """One execution of a job, for one entity. Records are counted while the run compares."""
+
+    id: UUID
+    entity: str
+    mode: str
+    dry_run: bool
+    status: str
+    cause: str
+    requested_by: str
+    mapping_hash: str
+    reason: str | None
+    partitions: int
+    partitions_done: int
+    document_records: int
+    relational_records: int
+    expected_records: int
+    findings: int
+    pending: int
+    """Suspects of this run that are still to be looked at."""
+    outcomes: dict[str, int]
+    """Diffs of this run by status; for a dry run, what would become of its findings."""
+    kinds: dict[str, int]
+    """Findings of this run by kind: fields, missing_document, missing_relational."""
+    created_at: datetime
+    started_at: datetime | None
+    compared_at: datetime | None
+    finished_at: datetime | None
+
+
+class FieldView(Struct, frozen=True):
+    """One field that differs: both values, the rule that decides, the side that wins and the value both get."""
+
+    name: str
+    document: Any
+    relational: Any
+    rule: str
+    winner: str | None
+    value: Any
+
+
+class DiffView(Struct, frozen=True):
+    """A confirmed discrepancy of one record."""
+
+    id: UUID
+    entity: str
+    key: str
+    run_id: UUID | None
+    cause: str
+    kind: str
+    status: str
+    fields: list[FieldView]
+    reason: str | None
+    resolution: str | None
+    decided_by: str | None
+    first_seen_at: datetime
+    moved_at: datetime
+    closed_at: datetime | None
+
+
+class ChangeView(Struct, frozen=True):
+    """One conditional write to one record on one side: its intent and, once known, its outcome."""
+
+    id: UUID
+    entity: str
+    key: str
+    side: str
+    action: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    policy: dict[str, str]
+    cause: str
+    diff_id: UUID
+    run_id: UUID | None
+    intended_at: datetime
+    outcome: str | None
+    detail: str | None
+    finished_at: datetime | None
+
+
+class RecordView(Struct, frozen=True):
+    """One record as both sides hold it now, and everything that is known of its past."""
+
+    entity: str
+    key: str
+    document: dict[str, Any] | None
+    relational: dict[str, Any] | None
+    differing: list[str]
+    waiting: str | None
+    """Why it waits to be looked at; null where it is no suspect."""
+    diffs: list[DiffView]
+    changes: list[ChangeView]
