@@ -12,7 +12,6 @@ import asyncio
 import json
 import signal
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -25,7 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from app.scheduling.loop import run
+from app.scheduling.loop import Pace, run
 from app.scheduling.schedules import Declaration
 from app.scheduling.ticks import Order, OutletAwayError, UnknownActorError
 from config.settings import Settings, settings
@@ -118,11 +117,11 @@ def open_client(url: str) -> Redis:
     )
 
 
-async def serve(chosen: Settings, broker: dramatiq.Broker, signals: Iterable[signal.Signals]) -> None:
-    """Schedule until one of the signals comes; stores may come up later than this process."""
+async def serve(chosen: Settings, broker: dramatiq.Broker, pace: Pace | None = None) -> None:
+    """Schedule until SIGTERM or SIGINT comes; stores may come up later than this process."""
     declarations = read_declarations(broker)
     stop = asyncio.Event()
-    for number in signals:
+    for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     client = open_client(chosen.url("broker_url"))
     pool = asyncpg.create_pool(
@@ -131,7 +130,7 @@ async def serve(chosen: Settings, broker: dramatiq.Broker, signals: Iterable[sig
     await pool
     try:
         outlet = BrokerOutlet(client, broker, chosen.namespace)
-        await run(pool, outlet, declarations, stop=stop)
+        await run(pool, outlet, declarations, stop=stop, pace=pace)
     finally:
         pool.terminate()  # nothing is under way any more, and a frozen store must not hold up the exit
         await client.aclose()
@@ -142,7 +141,7 @@ def main() -> None:
     """Start the process; the actors are imported first, so that each one's declaration is known."""
     from actors.broker import broker
 
-    asyncio.run(serve(settings(), broker, (signal.SIGTERM, signal.SIGINT)))
+    asyncio.run(serve(settings(), broker))
 
 
 if __name__ == "__main__":

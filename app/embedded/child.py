@@ -152,6 +152,8 @@ class Child:
             self.exits += 1
             delay = backoff.delay(time.monotonic() - started)
             self._terminal.say(f"{self.name} {ending}; it is started again in {delay:g} s")
+            if not self.command.echo:
+                self._terminal.say(f"the end of {self.command.log}:\n{self.tail()}")
             await asyncio.sleep(delay)
 
     async def _run_once(self) -> str:

@@ -75,6 +75,9 @@ class DataDirectory:
     def mark(self, marker: str) -> None:
         (self.path / marker).touch(mode=0o600)
 
+    def rename_mark(self, marker: str, new: str) -> None:
+        (self.path / marker).rename(self.path / new)
+
 
 def write_private(path: Path, text: str) -> None:
     """Replace a file as a whole, readable by our user only, so that no reader ever sees half of it."""

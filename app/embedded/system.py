@@ -16,6 +16,7 @@ from app.embedded import servers
 from app.embedded.banner import banner, web_url
 from app.embedded.child import Child, Command
 from app.embedded.directory import DataDirectory
+from app.embedded.errors import EmbeddedError
 from app.embedded.plan import WEB_PORT_DEFAULT, Plan, make_plan
 from app.embedded.procfile import read_procfile, repository_root
 from app.embedded.records import Records
@@ -137,13 +138,14 @@ class System:
         self.terminal.say(f"migrated: {', '.join(applied) if applied else 'nothing to do'}")
 
     async def _start_processes(self, plan: Plan, commands: Mapping[str, str]) -> None:
+        children: dict[str, Child] = {}
         for name in sorted(commands, key=_stop_rank, reverse=True):
-            (child,) = self.supervisor.start(self._process(plan, name, commands[name]))
-            if name == WEB:
-                web = child
-        if WEB in commands:
-            seconds = await wait_ready(web, _HealthProbe(web_url(plan.values)))
+            (children[name],) = self.supervisor.start(self._process(plan, name, commands[name]))
+        if WEB in children:
+            seconds = await wait_ready(children.pop(WEB), _HealthProbe(web_url(plan.values)))
             self.terminal.say(f"web answers after {seconds:.1f} s")
+        for child in children.values():
+            await wait_ready(child, _always)
 
     def _process(self, plan: Plan, name: str, command: str) -> Command:
         return Command(
@@ -187,14 +189,16 @@ class System:
             return
         self.terminal.muted = True
         try:
-            succeeded = [await self._run_demo_step(plan, *step) for step in DEMO]
+            for arguments, what in DEMO:
+                await self._run_demo_step(plan, arguments, what)
+            self.directory.rename_mark(DEMO_PENDING, DEMO_DONE)
+        except EmbeddedError as error:
+            self.terminal.say(str(error))
         finally:
             self.terminal.muted = False
-        if all(succeeded):
-            (self.directory.path / DEMO_PENDING).rename(self.directory.path / DEMO_DONE)
         self.terminal.say(f"the system stays up: {web_url(plan.values)}/console; Ctrl-C stops it")
 
-    async def _run_demo_step(self, plan: Plan, arguments: str, what: str) -> bool:
+    async def _run_demo_step(self, plan: Plan, arguments: str, what: str) -> None:
         self.terminal.say(what)
         command = Command(
             name="demo",
@@ -206,8 +210,7 @@ class System:
         stdout = sys.stderr.fileno() if self.options.as_json else None
         code = await self.supervisor.run_guest(command, stdout=stdout)
         if code != 0:
-            self.terminal.say(f"`astrocore {arguments}` failed with exit code {code}; the system stays up")
-        return code == 0
+            raise EmbeddedError(f"`astrocore {arguments}` failed with exit code {code}; the demo ends here")
 
 
 class _HealthProbe:
@@ -228,6 +231,11 @@ async def _end_of(stream: TextIO) -> None:
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), stream)
     while await reader.read(1024):
         pass
+
+
+async def _always() -> bool:
+    """The probe of a process that shows no more than that it is alive."""
+    return True
 
 
 def _stop_rank(name: str) -> int:

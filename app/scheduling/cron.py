@@ -56,9 +56,9 @@ class Cron:
 @lru_cache(maxsize=1024)
 def parse(spec: str, zone: str = "UTC") -> Cron:
     """Check a specification; raises CronError where it, or the zone, is not valid or where it never comes due."""
-    parts = ALIASES.get(spec.strip().lower(), spec).split()
     if len(spec) > SPEC_LENGTH_MAX:
         raise CronError(f"a cron specification has at most {SPEC_LENGTH_MAX} characters")
+    parts = ALIASES.get(spec.strip().lower(), spec).split()
     if len(parts) != FIELDS:
         raise CronError(
             f"{spec!r} is not a cron specification: it takes five fields (minute, hour, day of month, month, "

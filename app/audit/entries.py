@@ -1,0 +1,78 @@
+"""What the audit store keeps: one typed Struct per kind of entry, and their names in one enum."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+
+class Fact(StrEnum):
+    """Names of recorded facts, source:subject:action. A retired name stays listed."""
+
+    JOB_CHANGED = "operator:job:change"
+    REPAIRS_ALLOWED = "operator:breaker:reset"
+    RUN_STARTED = "reconciliation:run:start"
+    RUN_APPROVED = "operator:run:approve"
+    RUN_CANCELLED = "operator:run:cancel"
+    RUN_ENDED = "reconciliation:run:end"
+    RUN_HELD = "reconciliation:run:hold"
+    BREAKER_TRIPPED = "reconciliation:breaker:trip"
+    DIFF_APPROVED = "operator:diff:approve"
+    DIFF_REJECTED = "operator:diff:reject"
+
+
+class Outcome(StrEnum):
+    """How a change ended; see `app.reconciliation.repair`."""
+
+    APPLIED = "applied"
+    SUPERSEDED = "superseded"
+    REJECTED = "rejected"
+    INDETERMINATE = "indeterminate"
+
+
+class IntentEntry(Struct, frozen=True, tag="intent"):
+    """A write that is about to be tried. Values are spelled as JSON; `before` and `after` hold the mapped fields."""
+
+    id: UUID
+    at: datetime
+    deadline: datetime
+    """Its writer has given up by then: later the intent may be finished by others."""
+    entity: str
+    key: str
+    side: str
+    action: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    policy: dict[str, str]
+    cause: str
+    diff_id: UUID
+    run_id: UUID | None
+
+
+class OutcomeEntry(Struct, frozen=True, tag="outcome"):
+    """How the write of the intent with the same id ended; `detail` names a constraint or says what was found."""
+
+    id: UUID
+    at: datetime
+    outcome: Outcome
+    detail: str | None = None
+
+
+class FactEntry(Struct, frozen=True, tag="fact"):
+    """Something that somebody did or that happened to a row of the core DB."""
+
+    id: UUID
+    at: datetime
+    name: Fact
+    actor: str
+    target: str
+    reason: str | None = None
+    detail: dict[str, Any] | None = None
+    run_id: UUID | None = None
+    entity: str | None = None
+    key: str | None = None
+
+
+Entry = IntentEntry | OutcomeEntry | FactEntry

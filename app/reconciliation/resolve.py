@@ -1,0 +1,185 @@
+"""What to do about one record, decided from what both sides hold. Pure: it reads nothing and writes nothing."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, assert_never
+
+from app.reconciliation.mapping import Authority, Derived, Field, Mapping, Missing, Precedence, Review, Side
+from app.reconciliation.values import Record, Unreadable, Value, spell
+
+
+class Kind(StrEnum):
+    """How the two sides disagree about a record."""
+
+    EQUAL = "equal"
+    FIELDS = "fields"
+    MISSING_DOCUMENT = "missing_document"
+    MISSING_RELATIONAL = "missing_relational"
+    MISSING_BOTH = "missing_both"
+
+
+class Action(StrEnum):
+    CREATE = "create"
+    UPDATE = "update"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True)
+class FieldDiff:
+    """A field that differs: `winner` is the side whose value both get, None where nobody can say."""
+
+    name: str
+    document: Value
+    relational: Value
+    rule: str
+    winner: Side | None
+    value: Value = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One write towards one side: the values it sets, all of a record for CREATE, none for REMOVE."""
+
+    side: Side
+    action: Action
+    values: Record = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one look at a record found. No plans and no reason: nothing to do."""
+
+    kind: Kind
+    fields: tuple[FieldDiff, ...] = ()
+    plans: tuple[Plan, ...] = ()
+    review: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells whether a discrepancy is still the one that was seen before."""
+        seen: list[Any] = [self.kind]
+        seen += [[each.name, spell(each.document), spell(each.relational)] for each in self.fields]
+        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:32]
+
+
+def resolve(
+    mapping: Mapping,
+    document: Record | None,
+    relational: Record | None,
+    *,
+    derived: Record,
+    decided: Side | None = None,
+) -> Verdict:
+    """The verdict on one record.
+
+    `derived` holds what each derived field should be; one that cannot be told now is left out of it and out of the
+    verdict. `decided` is the side that an operator chose where the rules alone ask for review.
+    """
+    if document is None and relational is None:
+        return Verdict(Kind.MISSING_BOTH)
+    if document is None:
+        assert relational is not None
+        return _one_side(mapping, Side.RELATIONAL, relational, derived, decided)
+    if relational is None:
+        return _one_side(mapping, Side.DOCUMENT, document, derived, decided)
+    return _both_sides(mapping, document, relational, derived, decided)
+
+
+def _one_side(
+    mapping: Mapping, present: Side, record: Record, derived: Record, decided: Side | None
+) -> Verdict:
+    absent = present.other
+    kind = Kind.MISSING_DOCUMENT if absent is Side.DOCUMENT else Kind.MISSING_RELATIONAL
+    match mapping.missing(absent):
+        case Missing.REMOVE:
+            wanted = Action.REMOVE
+        case Missing.CREATE:
+            wanted = Action.CREATE
+        case Missing.REVIEW if decided is None:
+            return Verdict(kind, review=f"gone from the {absent} side, which is right about {mapping.entity}")
+        case Missing.REVIEW:
+            wanted = Action.CREATE if decided is present else Action.REMOVE
+    if wanted is Action.REMOVE:
+        return Verdict(kind, plans=(Plan(present, Action.REMOVE),))
+    unreadable = [name for name, value in record.items() if isinstance(value, Unreadable)]
+    if unreadable:
+        return Verdict(kind, review=f"cannot be created: unreadable on the {present} side: {', '.join(unreadable)}")
+    values = {each.name: record[each.name] for each in mapping.compared_fields}
+    if absent is Side.DOCUMENT:
+        values |= derived
+    return Verdict(kind, plans=(Plan(absent, Action.CREATE, values),))
+
+
+def _both_sides(
+    mapping: Mapping, document: Record, relational: Record, derived: Record, decided: Side | None
+) -> Verdict:
+    diffs = [
+        _decide(each, document[each.name], relational[each.name], decided)
+        for each in mapping.compared_fields
+        if differ(document[each.name], relational[each.name])
+    ]
+    diffs += [
+        FieldDiff(name, document[name], value, describe(mapping.field_by_name[name]), Side.RELATIONAL, value)
+        for name, value in derived.items()
+        if differ(document[name], value)
+    ]
+    if not diffs:
+        return Verdict(Kind.EQUAL)
+    undecided = [each.name for each in diffs if each.winner is None]
+    if undecided:
+        return Verdict(Kind.FIELDS, tuple(diffs), review=f"no rule decides {', '.join(undecided)}")
+    plans = (
+        Plan(side, Action.UPDATE, {each.name: each.value for each in diffs if each.winner is side.other})
+        for side in Side
+    )
+    return Verdict(Kind.FIELDS, tuple(diffs), tuple(plan for plan in plans if plan.values))
+
+
+def differ(left: Value, right: Value) -> bool:
+    """Whether two values disagree. Nothing agrees with an unreadable value, not even another one."""
+    return isinstance(left, Unreadable) or isinstance(right, Unreadable) or left != right
+
+
+def _decide(each: Field, document: Value, relational: Value, decided: Side | None) -> FieldDiff:
+    winner = _winner(each, document, relational)
+    if winner is None or isinstance(_of(winner, document, relational), Unreadable):
+        winner = decided
+    value = _of(winner, document, relational) if winner else None
+    if isinstance(value, Unreadable):
+        winner, value = None, None
+    return FieldDiff(each.name, document, relational, describe(each), winner, value)
+
+
+def _of(side: Side, document: Value, relational: Value) -> Value:
+    return document if side is Side.DOCUMENT else relational
+
+
+def _winner(each: Field, document: Value, relational: Value) -> Side | None:
+    match each.rule:
+        case Authority(side=side):
+            return side
+        case Precedence(beats=beats):
+            if (document, relational) in beats:
+                return Side.DOCUMENT
+            return Side.RELATIONAL if (relational, document) in beats else None
+        case Review() | Derived():
+            return None
+        case _:
+            assert_never(each.rule)
+
+
+def describe(each: Field) -> str:
+    """The rule of a field in words, as diffs and changes carry it."""
+    match each.rule:
+        case Authority(side=side):
+            return f"the {side} side is right"
+        case Precedence(beats=beats):
+            return "precedence: " + ", ".join(f"{winner} beats {loser}" for winner, loser in beats)
+        case Derived(base=base, less=less):
+            return f"derived: {base} less the {less.field} of {less.entity}"
+        case Review():
+            return "an operator decides"
+        case _:
+            assert_never(each.rule)

@@ -1,0 +1,84 @@
+import socket
+
+import pytest
+
+from app.embedded.errors import EmbeddedError
+from app.embedded.plan import given_values, make_plan
+from app.embedded.ports import free_port
+from config.settings import STORE_URLS, SettingsError
+
+URLS = {f"ASTROCORE_{name.upper()}" for name in STORE_URLS}
+
+
+def test_first_start_gets_every_url_a_key_and_distinct_ports():
+    plan = make_plan({}, {}, web_port=None)
+    assert set(plan.values) >= URLS
+    assert set(plan.ports) == {"postgresql", "secantus", "broker", "audit", "logs"}
+    assert len({*plan.ports.values(), int(plan.values["ASTROCORE_WEB_PORT"])}) == 6
+    assert len(plan.values["ASTROCORE_OPERATOR_KEY"]) >= 43
+    assert plan.settings.environment == "embedded"
+
+
+def test_next_start_keeps_ports_and_key():
+    first = make_plan({}, {}, web_port=None)
+    assert make_plan({}, first.values, web_port=8080).values == first.values
+
+
+def test_remembered_port_that_was_lost_is_replaced():
+    first = make_plan({}, {}, web_port=None)
+    with socket.create_server(("127.0.0.1", first.ports["audit"])):
+        second = make_plan({}, first.values, web_port=None)
+    assert second.ports["audit"] != first.ports["audit"]
+    assert second.ports["broker"] == first.ports["broker"]
+
+
+def test_given_url_wins_and_its_server_is_not_started():
+    given = {"ASTROCORE_AUDIT_URL": "redis://redis.example:6379/1"}
+    plan = make_plan(given, {}, web_port=None)
+    assert plan.values["ASTROCORE_AUDIT_URL"] == given["ASTROCORE_AUDIT_URL"]
+    assert "audit" not in plan.ports
+    assert plan.owns_foreign_databases
+
+
+def test_postgresql_is_started_for_one_of_its_databases_alone():
+    plan = make_plan({"ASTROCORE_ADMIN_DATABASE_URL": "postgresql://db.example/admin"}, {}, web_port=None)
+    assert "postgresql" in plan.ports
+    assert not plan.owns_foreign_databases
+
+
+def test_url_of_a_foreign_server_that_an_earlier_run_used_is_forgotten():
+    remembered = {"ASTROCORE_BROKER_URL": "redis://redis.example:6379/1"}
+    assert "redis.example" not in make_plan({}, remembered, web_port=None).values["ASTROCORE_BROKER_URL"]
+
+
+def test_given_key_wins_over_the_remembered_one():
+    key = "ASTROCORE_OPERATOR_KEY"
+    plan = make_plan({key: "given-key-0123456789"}, {key: "old-key-0123456789"}, web_port=None)
+    assert plan.values[key] == "given-key-0123456789"
+
+
+def test_given_web_port_in_use_is_refused():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        given = {"ASTROCORE_WEB_PORT": str(listener.getsockname()[1])}
+        with pytest.raises(EmbeddedError, match="ASTROCORE_WEB_PORT"):
+            make_plan(given, {}, web_port=None)
+
+
+def test_preferred_web_port_is_taken_when_free():
+    port = free_port()
+    assert make_plan({}, {}, web_port=port).values["ASTROCORE_WEB_PORT"] == str(port)
+
+
+def test_unknown_setting_is_refused():
+    with pytest.raises(SettingsError, match="nearest"):
+        _ = make_plan({"ASTROCORE_AUDIT_URI": "x"}, {}, web_port=None).settings
+
+
+def test_values_of_an_earlier_run_do_not_count_as_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "env").write_text("ASTROCORE_AUDIT_URL='redis://old/0'\n")
+    (tmp_path / ".env").write_text("ASTROCORE_LOGS_URL=redis://mine/0\n")
+    assert given_values({"ASTROCORE_DATA_DIR": str(tmp_path), "ASTROCORE_BROKER_URL": ""}) == {
+        "ASTROCORE_DATA_DIR": str(tmp_path),
+        "ASTROCORE_LOGS_URL": "redis://mine/0",
+    }
