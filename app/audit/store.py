@@ -65,7 +65,7 @@ class AuditStore:
         arguments: list[str | bytes | int] = []
         for entry in entries:
             indexes = self._indexes(entry)
-            arguments += [entry.__struct_config__.tag, str(entry.id), msgspec.json.encode(entry)]
+            arguments += [str(entry.__struct_config__.tag), str(entry.id), msgspec.json.encode(entry)]
             arguments += [len(indexes), *indexes]
         keys = [self._key(name) for name in ("entries", "sequence", "identities", "open")]
         try:
@@ -100,7 +100,7 @@ class AuditStore:
             members = await self._redis.zrange(
                 index, bound, "-inf", desc=True, byscore=True, offset=0, num=limit
             )
-            sequences = [int(member) for member in members]
+            sequences = [int(str(member)) for member in members]
             intents = [each for each in await self._entries(sequences) if isinstance(each, IntentEntry)]
             outcomes = await self._outcomes(intents)
         except RedisError as error:

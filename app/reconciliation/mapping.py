@@ -17,7 +17,8 @@ from typing import assert_never
 from app.errors import Fault, InvalidInputError, NotFoundError
 from app.reconciliation.values import Kind, parse_key
 
-_COLUMN = re.compile(r"[a-z_][a-z0-9_]*\Z")
+# A column of the mapped table itself: what may be written.
+COLUMN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
 class Side(StrEnum):
@@ -194,13 +195,13 @@ def _faults(mapping: Mapping) -> Iterable[Fault]:
     if mapping.key_kind not in {Kind.UUID, Kind.INTEGER, Kind.TEXT}:
         yield Fault("key_kind", "a key is a uuid, an integer or a text")
     for each in mapping.fields:
-        yield from _rule_faults(mapping, each, names)
+        yield from _rule_faults(mapping, each)
     for reference in mapping.references:
         if reference.field not in names:
             yield Fault(reference.field, "a reference names no field of the mapping")
 
 
-def _rule_faults(mapping: Mapping, each: Field, names: list[str]) -> Iterable[Fault]:
+def _rule_faults(mapping: Mapping, each: Field) -> Iterable[Fault]:
     match each.rule:
         case Derived(base=base):
             if not any(other.name == base and isinstance(other.rule, Authority) for other in mapping.fields):
@@ -209,7 +210,7 @@ def _rule_faults(mapping: Mapping, each: Field, names: list[str]) -> Iterable[Fa
             if not each.expression:
                 yield Fault(each.name, "the relational side is right for it but does not keep it")
         case Authority() | Precedence() | Review():
-            if not each.expression or not _COLUMN.match(each.expression):
+            if not each.expression or not COLUMN.match(each.expression):
                 yield Fault(
                     each.name, "may be written on the relational side and must be a plain column there"
                 )

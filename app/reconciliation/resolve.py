@@ -105,7 +105,9 @@ def _one_side(
         return Verdict(kind, plans=(Plan(present, Action.REMOVE),))
     unreadable = [name for name, value in record.items() if isinstance(value, Unreadable)]
     if unreadable:
-        return Verdict(kind, review=f"cannot be created: unreadable on the {present} side: {', '.join(unreadable)}")
+        return Verdict(
+            kind, review=f"cannot be created: unreadable on the {present} side: {', '.join(unreadable)}"
+        )
     values = {each.name: record[each.name] for each in mapping.compared_fields}
     if absent is Side.DOCUMENT:
         values |= derived

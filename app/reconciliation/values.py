@@ -7,7 +7,7 @@ the field's kind becomes an `Unreadable`: it equals nothing of the other side, s
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -33,6 +33,11 @@ class Unreadable:
 
     shown: str
 
+
+# PostgreSQL's numeric holds up to 131,072 digits; none may be rounded away.
+_EXACT = Context(prec=140_000)
+_CENT = Decimal("0.01")
+_LONGEST_PLAIN = 40  # digits before the point; longer ones are shown with an exponent
 
 Value = UUID | str | int | bool | Decimal | datetime | date | Unreadable | None
 Record = dict[str, Value]
@@ -71,9 +76,11 @@ def to_document(value: Value) -> Any:
 
 def to_relational(value: Value) -> Any:
     """The SQL value to store; raises ValueError for what the relational side cannot hold."""
-    if isinstance(value, Unreadable):
-        raise ValueError(f"cannot store {value.shown}")
-    return value
+    match value:
+        case Unreadable():
+            raise ValueError(f"cannot store {value.shown}")
+        case _:
+            return value
 
 
 def parse_key(kind: Kind, text: str) -> UUID | int | str:
@@ -91,7 +98,7 @@ def spell(value: Value) -> Any:
         case Unreadable():
             return {"unreadable": value.shown}
         case Decimal():
-            return f"{value:f}"
+            return _spell_decimal(value)
         case datetime():
             return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         case date():
@@ -100,6 +107,17 @@ def spell(value: Value) -> Any:
             return str(value)
         case _:
             return value
+
+
+def _spell_decimal(value: Decimal) -> str:
+    """One spelling per value, at least two decimals: 10.5 and 10.500 are 10.50, -0 is 0.00."""
+    plain = value.normalize(_EXACT)
+    if plain.is_zero():
+        return "0.00"
+    if plain.adjusted() > _LONGEST_PLAIN:
+        return str(plain)
+    cents = plain.quantize(_CENT, context=_EXACT)
+    return f"{cents if cents == plain else plain:f}"
 
 
 def _unreadable(stored: Any) -> Unreadable:

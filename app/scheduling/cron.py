@@ -13,6 +13,7 @@ crontab(5):
 * Any other specification follows the clock: skipped times are not due, repeated times are due twice.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -20,6 +21,7 @@ from itertools import takewhile
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
+from cronsim.cronsim import Field
 
 from app.errors import InvalidInputError
 
@@ -33,6 +35,7 @@ ALIASES = {
     "@annually": "0 0 1 1 *",
 }
 FIELDS = 5
+STEPPED_RANGE = re.compile(r"([^-/,]+)-([^-/,]+)/0*[1-9][0-9]*", re.ASCII)
 SPEC_LENGTH_MAX = 200  # characters; the longest sensible list of minutes has 169
 HORIZON = timedelta(days=366 * 50)  # cronsim gives up after as long without a match
 FIRST_SPAN = timedelta(hours=1)
@@ -64,13 +67,15 @@ def parse(spec: str, zone: str = "UTC") -> Cron:
             f"{spec!r} is not a cron specification: it takes five fields (minute, hour, day of month, month, "
             f"day of week) or one of {', '.join(ALIASES)}"
         )
-    fields = " ".join(parts)
-    _require_some_tick(fields, spec)
+    fields = _require_some_tick(parts, spec)
     return Cron(fields, _zone(zone), names_times=not (parts[0].startswith("*") or parts[1].startswith("*")))
 
 
-def _require_some_tick(fields: str, spec: str) -> None:
+def _require_some_tick(parts: list[str], spec: str) -> str:
     try:
+        fields = " ".join(
+            _plain_ranges(field, part) for field, part in zip(list(Field)[1:], parts, strict=True)
+        )
         next(CronSim(fields, datetime(2000, 1, 1)))  # noqa: DTZ001 - a wall clock, on purpose
     except CronSimError as error:
         raise CronError(f"{spec!r} is not a cron specification: {str(error).lower()}") from error
@@ -78,6 +83,16 @@ def _require_some_tick(fields: str, spec: str) -> None:
         raise CronError(f"{spec!r} is not a cron specification") from error
     except StopIteration:
         raise CronError(f"{spec!r} never comes due: no date matches it") from None
+    return fields
+
+
+def _plain_ranges(field: Field, part: str) -> str:
+    """Write ``5-5/2``, which is 5, as 5: cronsim 2.8 takes it for ``5/2``, which is 5, 7, 9 and so on."""
+
+    def single(found: re.Match[str]) -> str:
+        return found[1] if len(field.parse(f"{found[1]}-{found[2]}")) == 1 else found[0]
+
+    return STEPPED_RANGE.sub(single, part.upper())
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -45,7 +45,7 @@ class Bench:
 
     async def until(self, text):
         async with asyncio.timeout(5):
-            while text not in self.output.getvalue():
+            while text not in self.output.getvalue():  # noqa: ASYNC110  (it is written by another process)
                 await asyncio.sleep(0.01)
 
 

@@ -9,10 +9,11 @@ from app.embedded.errors import DirectoryInUseError, EmbeddedError
 
 def test_second_opening_is_refused_and_names_the_holder(folder):
     # Given a data directory that this process holds
-    with DataDirectory.open(folder / "data"):
-        # When it is opened again, then the refusal names the holder
-        with pytest.raises(DirectoryInUseError, match=f"process {os.getpid()}"):
-            DataDirectory.open(folder / "data")
+    held = DataDirectory.open(folder / "data")
+    # When it is opened again, then the refusal names the holder
+    with pytest.raises(DirectoryInUseError, match=f"process {os.getpid()}"):
+        DataDirectory.open(folder / "data")
+    held.close()
 
 
 def test_directory_can_be_opened_again_after_it_was_closed(folder):

@@ -1,4 +1,5 @@
 import socket
+from pathlib import Path
 
 from app.embedded.ports import LOWEST_PORT, free_port, is_free
 
@@ -21,8 +22,7 @@ def test_port_with_a_connection_that_is_still_closing_is_free():
 
 
 def test_free_port_lies_below_those_of_outgoing_connections():
-    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
-        first = int(file.read().split()[0])
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert LOWEST_PORT <= free_port() < max(first, LOWEST_PORT + 2_000)
 
 

@@ -56,7 +56,9 @@ specs = st.tuples(minutes_and_hours, field(1, 31), field(1, 12, MONTHS), field(0
     lambda parts: " ".join((*parts[0], *parts[1:]))
 )
 dense_specs = minutes_and_hours.map(lambda parts: f"{parts[0]} {parts[1]} * * *")
-instants = st.datetimes(datetime(2000, 1, 1), datetime(2099, 1, 1)).map(lambda naive: naive.replace(tzinfo=UTC))
+instants = st.datetimes(datetime(2000, 1, 1), datetime(2099, 1, 1)).map(
+    lambda naive: naive.replace(tzinfo=UTC)
+)
 
 
 def is_valid(spec: str) -> bool:
@@ -77,7 +79,11 @@ def changes_of_clocks(zone: str) -> list[datetime]:
     """Days, 2010 to 2037, in which the zone's offset changes."""
     days = [datetime(2010, 1, 1, tzinfo=UTC) + timedelta(days=n) for n in range(28 * 365)]
     info = ZoneInfo(zone)
-    return [day for day, following in pairwise(days) if day.astimezone(info).utcoffset() != following.astimezone(info).utcoffset()]
+    return [
+        day
+        for day, following in pairwise(days)
+        if day.astimezone(info).utcoffset() != following.astimezone(info).utcoffset()
+    ]
 
 
 @settings(max_examples=300, deadline=None)
@@ -92,7 +98,9 @@ def test_random_specs_come_due_when_croniter_says(spec: str, start: datetime) ->
 
 @settings(max_examples=200, deadline=None)
 @given(spec=st.one_of(specs, dense_specs).filter(is_valid), start=instants, zone=st.sampled_from(ZONES))
-def test_random_specs_come_due_when_a_walk_of_every_minute_says(spec: str, start: datetime, zone: str) -> None:
+def test_random_specs_come_due_when_a_walk_of_every_minute_says(
+    spec: str, start: datetime, zone: str
+) -> None:
     until = start + timedelta(days=3)
     assert cron.ticks_between(spec, zone, start, until) == Walk(spec, zone).between(start, until)
 
@@ -104,7 +112,9 @@ def test_random_specs_come_due_when_a_walk_of_every_minute_says(spec: str, start
     pick=st.integers(0, 10_000),
     skew=st.integers(0, 24 * 60),
 )
-def test_random_specs_agree_with_the_walk_where_clocks_change(spec: str, zone: str, pick: int, skew: int) -> None:
+def test_random_specs_agree_with_the_walk_where_clocks_change(
+    spec: str, zone: str, pick: int, skew: int
+) -> None:
     changes = changes_of_clocks(zone)
     start = changes[pick % len(changes)] - timedelta(days=1) + timedelta(minutes=skew, seconds=skew % 60)
     until = start + timedelta(days=2)
@@ -131,7 +141,17 @@ def test_the_next_and_the_latest_ticks_are_the_ends_of_the_span(
 
 
 @pytest.mark.parametrize(
-    "spec", ["0 0 * * 0", "0 0 * * 7", "0 0 * * sun", "0 0 * * SUN", "@weekly", "0 0 * * 0,7", "0 0 * * 7-7", "0 0 * * */7"]
+    "spec",
+    [
+        "0 0 * * 0",
+        "0 0 * * 7",
+        "0 0 * * sun",
+        "0 0 * * SUN",
+        "@weekly",
+        "0 0 * * 0,7",
+        "0 0 * * 7-7",
+        "0 0 * * */7",
+    ],
 )
 def test_sunday_comes_due_however_it_is_written(spec: str) -> None:
     ticks = cron.ticks_between(spec, "UTC", at("2025-01-01"), at("2026-01-01"))
@@ -161,8 +181,19 @@ def test_the_29th_of_february_comes_due_in_leap_years_only() -> None:
     assert cron.next_after("0 12 29 2 *", "UTC", at("2096-03-01")).year == 2104  # 2100 is none
 
 
+@pytest.mark.parametrize(
+    "spec", ["5-5/2 * * * *", "05-5/2 * * * *", "7 0 * jan-1/3 sun-0/2", "0 1-1/5,3 * * *"]
+)
+def test_a_range_from_a_number_to_itself_is_that_number(spec: str) -> None:
+    ticks = cron.ticks_between(spec, "UTC", at("2025-01-01"), at("2025-02-01"))
+    assert ticks
+    assert ticks == Walk(spec, "UTC").between(at("2025-01-01"), at("2025-02-01"))
+
+
 def test_a_named_time_that_is_skipped_is_due_once_after_the_gap() -> None:
-    ticks = cron.ticks_between("0,30 2 * * *", "Europe/Madrid", at("2025-03-29T12:00"), at("2025-03-30T12:00"))
+    ticks = cron.ticks_between(
+        "0,30 2 * * *", "Europe/Madrid", at("2025-03-29T12:00"), at("2025-03-30T12:00")
+    )
     assert ticks == [at("2025-03-30T01:00")]  # 03:00 local, the first minute that exists
 
 
@@ -174,7 +205,10 @@ def test_a_named_time_that_comes_twice_is_due_the_first_time() -> None:
 def test_an_interval_follows_the_clock_through_a_change() -> None:
     night = (at("2025-10-26T00:00"), at("2025-10-26T02:00"))
     assert len(cron.ticks_between("*/30 2 * * *", "Europe/Madrid", *night)) == 3
-    assert cron.ticks_between("*/30 2 * * *", "Europe/Madrid", at("2025-03-30T00:00"), at("2025-03-30T06:00")) == []
+    assert (
+        cron.ticks_between("*/30 2 * * *", "Europe/Madrid", at("2025-03-30T00:00"), at("2025-03-30T06:00"))
+        == []
+    )
 
 
 def test_an_hour_after_a_change_at_midnight_keeps_its_ticks() -> None:

@@ -1,0 +1,55 @@
+"""The two sides of an entity as the repair path sees them: read some records, write one conditionally."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from app.audit.entries import Outcome
+from app.reconciliation.resolve import Plan
+from app.reconciliation.values import Record
+
+
+class WriteUnknownError(Exception):
+    """A store did not say whether it took a write: only reading the record again can tell."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A record as one side holds it. Absent: `record` is None.
+
+    `stored` is what was read, in the store's own values, for a write to be conditional on. `age` is how long ago the
+    record was last changed, by the store's clock; None where it does not say.
+    """
+
+    record: Record | None = None
+    stored: dict[str, Any] = field(default_factory=dict)
+    updated_at: datetime | None = None
+    age: timedelta | None = None
+
+
+ABSENT = Reading()
+
+
+@dataclass(frozen=True)
+class Written:
+    """How a conditional write ended; `detail` names the constraint that said no."""
+
+    outcome: Outcome
+    detail: str | None = None
+
+
+class SidePort(Protocol):
+    """One side of one entity. Every method raises StoreUnavailableError when the store does not answer."""
+
+    async def read(self, keys: Sequence[str]) -> dict[str, Reading]:
+        """The records with these keys; absent ones are left out."""
+
+    async def read_referring(self, name: str, keys: Sequence[str]) -> dict[str, Reading]:
+        """The records whose field `name` holds one of these keys."""
+
+    async def existing(self, keys: Iterable[str]) -> set[str]:
+        """Which of these keys exist."""
+
+    async def write(self, key: str, plan: Plan, reading: Reading, updated_at: datetime | None) -> Written:
+        """Carry out a plan if the side still holds exactly what was read; raises WriteUnknownError."""

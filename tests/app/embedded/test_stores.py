@@ -1,0 +1,147 @@
+"""The real servers, started and stopped as tests, benchmarks and operators do it."""
+
+import asyncio
+import os
+import subprocess
+import sys
+
+import asyncpg
+import pytest
+import redis
+from dotenv import dotenv_values
+from pymongo import MongoClient
+
+from app.embedded.errors import EmbeddedError
+from app.embedded.launch import EmbeddedStores, embedded_stores
+from app.embedded.records import marked_processes
+
+WEB = """
+import http.server, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(os.environ["ASTROCORE_WEB_PORT"])), Handler).serve_forever()
+"""
+
+
+async def _databases(url):
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval("SELECT current_database()")
+    finally:
+        await connection.close()
+
+
+def test_stores_answer_at_the_urls_of_the_environment_and_keep_their_data(folder):
+    # Given stores that hold a document and a key
+    with embedded_stores(folder) as environment:
+        assert asyncio.run(_databases(environment["ASTROCORE_CORE_DATABASE_URL"])) == "core"
+        assert asyncio.run(_databases(environment["ASTROCORE_ADMIN_DATABASE_URL"])) == "admin"
+        with MongoClient(environment["ASTROCORE_CUSTOMER_DATABASE_URL"]) as client:
+            client.get_default_database().things.insert_one({"_id": 1})
+        with redis.Redis.from_url(environment["ASTROCORE_AUDIT_URL"]) as audit:
+            assert audit.config_get("appendfsync") == {"appendfsync": "always"}
+            assert audit.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+            audit.set("key", "value")
+        with redis.Redis.from_url(environment["ASTROCORE_LOGS_URL"]) as logs:
+            assert logs.config_get("appendfsync") == {"appendfsync": "everysec"}
+    # When they are started again
+    with embedded_stores(folder) as again:
+        # Then URLs and data are the same
+        assert again == environment
+        with MongoClient(again["ASTROCORE_CUSTOMER_DATABASE_URL"]) as client:
+            assert client.get_default_database().things.count_documents({}) == 1
+        with redis.Redis.from_url(again["ASTROCORE_AUDIT_URL"], decode_responses=True) as audit:
+            assert audit.get("key") == "value"
+
+
+def test_two_data_directories_run_side_by_side(folder):
+    with embedded_stores(folder / "one") as one, embedded_stores(folder / "two") as two:
+        urls = [name for name in one if name.endswith("_URL")]
+        assert all(one[name] != two[name] for name in urls)
+        assert asyncio.run(_databases(two["ASTROCORE_CORE_DATABASE_URL"])) == "core"
+
+
+def test_second_start_on_one_directory_is_refused_and_harms_nothing(folder):
+    stores = EmbeddedStores(folder)
+    stores.start()
+    try:
+        with pytest.raises(EmbeddedError, match=f"in use by process {stores.pid}"):
+            EmbeddedStores(folder).start()
+        assert asyncio.run(_databases(stores.environment["ASTROCORE_CORE_DATABASE_URL"])) == "core"
+    finally:
+        stores.stop()
+
+
+def test_store_with_a_url_in_the_environment_is_used_instead_of_its_twin(folder, monkeypatch):
+    with embedded_stores(folder / "one") as one:
+        monkeypatch.setenv("ASTROCORE_CORE_DATABASE_URL", one["ASTROCORE_CORE_DATABASE_URL"])
+        monkeypatch.setenv("ASTROCORE_ADMIN_DATABASE_URL", one["ASTROCORE_ADMIN_DATABASE_URL"])
+        with embedded_stores(folder / "two") as two:
+            assert two["ASTROCORE_CORE_DATABASE_URL"] == one["ASTROCORE_CORE_DATABASE_URL"]
+        assert not (folder / "two" / "postgresql").exists()
+
+
+def test_temporary_directory_is_removed_in_the_end():
+    stores = EmbeddedStores()
+    stores.start()
+    directory = stores.data_dir
+    assert directory.is_dir()
+    stores.stop()
+    assert not directory.exists()
+
+
+def test_whole_system_runs_a_procfile_leaves_its_env_file_and_no_process(folder):
+    # Given a Procfile of two processes
+    (folder / "web.py").write_text(WEB)
+    (folder / "Procfile").write_text(f"worker: exec sleep 600\nweb: exec python {folder}/web.py\n")
+    system = EmbeddedStores(folder / "data", what="up", procfile=folder / "Procfile")
+    # When it is started
+    system.start()
+    # Then the database is migrated, the env file is there, and every process carries the mark of the run
+    values = dotenv_values(folder / "data" / "env", interpolate=False)
+    assert values == {
+        name: value for name, value in system.environment.items() if name != "ASTROCORE_DATA_DIR"
+    }
+    mark = _mark_of_web(system.pid)
+    assert marked_processes({mark})
+    # And when it is stopped, nothing is left
+    system.stop()
+    assert marked_processes({mark}) == []
+    assert list((folder / "data" / "run").iterdir()) == []
+
+
+def test_process_that_never_serves_is_reported_with_its_output(folder):
+    (folder / "Procfile").write_text("web: echo the reason; exit 3\n")
+    system = EmbeddedStores(folder / "data", what="up", procfile=folder / "Procfile")
+    with pytest.raises(EmbeddedError, match=r"(?s)web ended 5 times before it was ready.*the reason"):
+        system.start()
+
+
+def test_command_line_refuses_a_held_directory_with_one_plain_line(folder):
+    script = "import typer; from app.cli.up import stores; typer.run(stores)"
+    with embedded_stores(folder):
+        answer = subprocess.run(
+            [sys.executable, "-c", script, "--data-dir", str(folder)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "NO_COLOR": "1"},
+        )
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("error: ")
+    assert "is in use by process" in answer.stderr
+
+
+def _mark_of_web(supervisor):
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(supervisor)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    for child in children:
+        with open(f"/proc/{child}/environ", "rb") as file:
+            for entry in file.read().split(b"\0"):
+                name, _, value = entry.decode(errors="replace").partition("=")
+                if name == "ASTRO_SUPERVISOR":
+                    return value
+    raise AssertionError("no child carries a mark")
