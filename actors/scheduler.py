@@ -14,6 +14,7 @@ import signal
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import asyncpg
 import dramatiq
@@ -25,12 +26,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from app.scheduling.loop import Pace, run
+from app.scheduling.outlet import Order, OutletAwayError, UnknownActorError
 from app.scheduling.schedules import Declaration
-from app.scheduling.ticks import Order, OutletAwayError, UnknownActorError
 from config.settings import Settings, settings
 
 MARK_SECONDS = 7 * 86_400  # a tick's mark in the broker outlives every attempt to send it again
-BROKER_SECONDS = 1.5  # of waiting for the broker; the lease runs four times as long
+STORE_SECONDS = 1.5  # of waiting for the broker, or for a connection; the lease runs four times as long
 TICK_IDS = uuid.UUID("5d6c2a0e-2f5b-5c53-9f0e-6a1d5f6f7c11")  # namespace of message ids
 
 # The mark and the message come into being together, or neither does; so a request may be repeated, also by another
@@ -75,7 +76,7 @@ class BrokerOutlet:
     namespace: str
 
     async def send(self, order: Order) -> datetime | None:
-        """Enqueue the order unless it was before; see app.scheduling.ticks.Outlet."""
+        """Enqueue the order unless it was before; see app.scheduling.outlet.Outlet."""
         try:
             actor = self.broker.get_actor(order.actor)
         except ActorNotFound as error:
@@ -87,7 +88,7 @@ class BrokerOutlet:
         return taken
 
     async def withdraw(self, order: Order) -> datetime | None:
-        """See that the order is never enqueued; see app.scheduling.ticks.Outlet."""
+        """See that the order is never enqueued; see app.scheduling.outlet.Outlet."""
         return await self._take(order, "", "", b"")
 
     async def _take(self, order: Order, queue: str, message_id: str, data: bytes) -> datetime | None:
@@ -111,8 +112,8 @@ def open_client(url: str) -> Redis:
     """A client that gives up soon and never repeats a command by itself."""
     return Redis.from_url(
         url,
-        socket_timeout=BROKER_SECONDS,
-        socket_connect_timeout=BROKER_SECONDS,
+        socket_timeout=STORE_SECONDS,
+        socket_connect_timeout=STORE_SECONDS,
         retry=Retry(NoBackoff(), 0),
     )
 
@@ -124,15 +125,15 @@ async def serve(chosen: Settings, broker: dramatiq.Broker, pace: Pace | None = N
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     client = open_client(chosen.url("broker_url"))
-    pool = asyncpg.create_pool(
-        chosen.url("core_database_url"), min_size=0, max_size=2, timeout=BROKER_SECONDS
+    connect = partial(
+        asyncpg.connect,
+        chosen.url("core_database_url"),
+        timeout=STORE_SECONDS,
+        server_settings={"timezone": "UTC", "application_name": "astrobookings-core-scheduler"},
     )
-    await pool
     try:
-        outlet = BrokerOutlet(client, broker, chosen.namespace)
-        await run(pool, outlet, declarations, stop=stop, pace=pace)
+        await run(connect, BrokerOutlet(client, broker, chosen.namespace), declarations, stop=stop, pace=pace)
     finally:
-        pool.terminate()  # nothing is under way any more, and a frozen store must not hold up the exit
         await client.aclose()
     logger.info("scheduler.stopped")
 

@@ -12,7 +12,6 @@ from uuid import UUID
 
 from bson import Decimal128
 
-from app.demo.people import People
 from app.demo.shapes import ADDRESS, Document
 from app.demo.world import DAY, Launch, Row, World, moment
 
@@ -20,7 +19,7 @@ LATEST_CHANGE = timedelta(minutes=10)  # before the base: long settled, whenever
 LEFT_UNSTAMPED = 0.2  # share of changes made by hand, without a new updated_at
 
 # Latin letters and the Cyrillic ones that nobody can tell from them.
-LOOK_ALIKES = str.maketrans("aceopxyACEHKMOPTX", "асеорхуАСЕНКМОРТХ")
+LOOK_ALIKES = str.maketrans("aceopxyACEHKMOPTX", "асеорхуАСЕНКМОРТХ")  # noqa: RUF001  (that is the point)
 
 
 class Expected(StrEnum):
@@ -37,8 +36,8 @@ class Side(StrEnum):
 class Hand:
     """The one who tampers: a generator of its own, the clock, and the book of seats."""
 
-    def __init__(self, world: World, people: People, rng: random.Random) -> None:
-        self.world, self.people, self.rng, self.base = world, people, rng, world.base
+    def __init__(self, world: World, rng: random.Random) -> None:
+        self.world, self.people, self.rng, self.base = world, world.people, rng, world.base
         self.launches: dict[UUID, Launch] = {launch.id: launch for launch in world.launches}
         self.seats = Seats(self.launches)
         self._fresh = len(world.customers)

@@ -1,12 +1,13 @@
 """Kinds of drift of customers: the document side is right, but for is_vip."""
 
+import unicodedata
 from datetime import timedelta
 from typing import Any
 
 from app.demo.cases import Expected, Hand, Kind, Side, add_microseconds, look_alike, put, reorder
 from app.demo.people import email_of
 from app.demo.shapes import Document
-from app.demo.world import DAY, Customer, Row
+from app.demo.world import Customer, Row
 
 MOST_BOOKED = 6  # a customer who is missing with all bookings shall not take many along
 
@@ -94,6 +95,12 @@ def _look_alike_document(document: Document, _row: Row, hand: Hand) -> None:
     hand.stamp(document)
 
 
+def _decompose_row(_document: Document, row: Row, hand: Hand) -> None:
+    """The same letters to the eye, with their accents as characters of their own."""
+    row["last_name"] = unicodedata.normalize("NFD", row["last_name"])
+    hand.stamp(row)
+
+
 def _created_earlier(_document: Document, row: Row, hand: Hand) -> None:
     row["created_at"] = hand.shifted(row["created_at"])
 
@@ -115,12 +122,16 @@ def _has_twins(customer: Customer, _hand: Hand) -> bool:
     return look_alike(customer.first_name) != customer.first_name
 
 
+def _has_accents(customer: Customer, _hand: Hand) -> bool:
+    return not unicodedata.is_normalized("NFD", customer.last_name)
+
+
 def _never_booked(customer: Customer, _hand: Hand) -> bool:
     return customer.booked == 0
 
 
-def _booked_a_little(customer: Customer, hand: Hand) -> bool:
-    return 0 < customer.booked <= MOST_BOOKED and customer.created_at > hand.base - 1000 * DAY
+def _booked_a_little(customer: Customer, _hand: Hand) -> bool:
+    return 0 < customer.booked <= MOST_BOOKED
 
 
 def _without_number(customer: Customer, _hand: Hand) -> bool:
@@ -143,6 +154,7 @@ KINDS = (
     Kind("number_lost", Expected.REPAIR, 1, _lose_number, fits=_with_number),
     Kind("look_alike_relational", Expected.REPAIR, 1, _look_alike_row, fits=_has_twins),
     Kind("look_alike_document", Expected.REPAIR, 1, _look_alike_document, fits=_has_twins),
+    Kind("decomposed_relational", Expected.REPAIR, 0.5, _decompose_row, fits=_has_accents),
     Kind("profile_document", Expected.REPAIR, 3, _edit_document),
     Kind("profile_relational", Expected.REPAIR, 3, _edit_row),
     Kind("profile_both", Expected.REPAIR, 2, _edit_both),

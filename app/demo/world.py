@@ -20,7 +20,7 @@ Row = dict[str, Any]
 LEAST_CUSTOMERS = 100
 LEAST_LAUNCHES = 40
 LEAST_BOOKINGS = 500
-MOST_BOOKINGS = 2_000_000  # about 1 KB of memory each while they are made
+MOST_RECORDS = 2_000_000  # of each entity; about 0.5 KB of memory each while they are made
 MOST_BOOKINGS_PER_LAUNCH = 40  # more would not fit into the rockets
 
 DAY = timedelta(days=1)
@@ -73,30 +73,32 @@ ROLES = ("operations", "finance", "launch control", "support", "safety")
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much to make; `launches` and `customers` grow with the bookings unless they are given."""
+    """How much to make. Raises ValueError, saying what is needed, where that is too little or does not fit."""
 
-    bookings: int = 10_000
-    customers: int = 0
-    launches: int = 0
+    bookings: int
+    customers: int
+    launches: int
+
+    @classmethod
+    def of(cls, bookings: int = 10_000, customers: int | None = None, launches: int | None = None) -> "Sizes":
+        """Customers and launches grow with the bookings unless they are given."""
+        return cls(
+            bookings,
+            max(LEAST_CUSTOMERS, bookings // 5) if customers is None else customers,
+            max(LEAST_LAUNCHES, bookings // 25) if launches is None else launches,
+        )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "customers", self.customers or max(LEAST_CUSTOMERS, self.bookings // 5))
-        object.__setattr__(self, "launches", self.launches or max(LEAST_LAUNCHES, self.bookings // 25))
-        self._check()
-
-    def _check(self) -> None:
-        """Raises ValueError, saying what is needed."""
         for name, value, least in (
             ("bookings", self.bookings, LEAST_BOOKINGS),
             ("customers", self.customers, LEAST_CUSTOMERS),
             ("launches", self.launches, LEAST_LAUNCHES),
         ):
-            if value < least:
+            if not least <= value <= MOST_RECORDS:
                 raise ValueError(
-                    f"{value} {name} are too few for a drift of every kind; at least {least} are needed"
+                    f"{value} {name} cannot be made; drift of every kind needs at least {least}, "
+                    f"and {MOST_RECORDS} is the most"
                 )
-        if self.bookings > MOST_BOOKINGS:
-            raise ValueError(f"{self.bookings} bookings are too many; at most {MOST_BOOKINGS} can be made")
         needed = -(-self.bookings // MOST_BOOKINGS_PER_LAUNCH)
         if self.launches < needed:
             raise ValueError(
@@ -155,6 +157,7 @@ class Booking:
 @dataclass
 class World:
     base: datetime
+    people: People
     suppliers: list[Row] = field(default_factory=list)
     rockets: list[Row] = field(default_factory=list)
     spaceports: list[Row] = field(default_factory=list)
@@ -174,7 +177,7 @@ def make_world(sizes: Sizes, *, random_seed: int, base: datetime) -> World:
     """The same arguments give the same world, to the last byte."""
     rng = random.Random(random_seed)
     people = People(random_seed)
-    world = World(base=base)
+    world = World(base=base, people=people)
     _add_suppliers(world, people, rng, sizes.launches)
     _add_rockets(world, rng)
     _add_spaceports(world, rng)

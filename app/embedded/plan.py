@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.embedded.errors import EmbeddedError
 from app.embedded.ports import free_port, is_free
-from config.settings import DATA_DIR_DEFAULT, PREFIX, STORE_URLS, Settings, parse_settings, read_sources
+from config.settings import DATA_DIR_DEFAULT, PREFIX, STORE_URLS, parse_settings, read_sources
 
 WEB_PORT_DEFAULT = 8080
 OPERATOR_KEY_BYTES = 32
@@ -34,21 +34,21 @@ class Plan:
     embedded: frozenset[str]
 
     @property
-    def settings(self) -> Settings:
-        """Raises SettingsError where a value is unknown or invalid."""
-        return parse_settings(self.values)
-
-    @property
     def owns_foreign_databases(self) -> bool:
         """Whether the admin DB and the customer DB are both embedded."""
         return self.embedded >= FOREIGN_DATABASES
 
 
 def given_values(environ: Mapping[str, str]) -> dict[str, str]:
-    """What the operator has set, in the environment or in `.env`: not what an earlier run has left."""
+    """What the operator has set, in the environment or in `.env`: not what an earlier run has left.
+
+    The data directory is not among it: it is where the answer is kept.
+    """
     own_file = str(data_dir(environ) / "env")
     found = read_sources(environ).items()
-    return {name: value for name, (value, source) in found if source != own_file and value != ""}
+    given = {name: value for name, (value, source) in found if source != own_file and value != ""}
+    given.pop(f"{PREFIX}DATA_DIR", None)
+    return given
 
 
 def data_dir(environ: Mapping[str, str]) -> Path:

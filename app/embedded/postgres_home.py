@@ -61,7 +61,7 @@ def _account(link: Path) -> Account:
     """The owner of the data that is there; for new data the first of a few that exist everywhere."""
     if link.exists() and link.stat().st_uid != 0:
         entry = link.stat()
-        return Account(entry.st_uid, entry.st_gid, str(entry.st_uid))
+        return Account(entry.st_uid, entry.st_gid, _user_name(entry.st_uid))
     for name in ACCOUNT_NAMES:
         try:
             found = pwd.getpwnam(name)
@@ -69,6 +69,13 @@ def _account(link: Path) -> Account:
             continue
         return Account(found.pw_uid, found.pw_gid, name)
     raise EmbeddedError("PostgreSQL does not run as root, and there is no user " + " or ".join(ACCOUNT_NAMES))
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _reachable(path: Path, account: Account) -> bool:

@@ -142,7 +142,13 @@ async def _postgres_answers(port: int) -> bool:
         connection = await asyncpg.connect(
             host=HOST, port=port, user="postgres", database="postgres", ssl=False, timeout=PROBE_SECONDS
         )
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (
+        OSError,
+        TimeoutError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+    ):
         return False
     await connection.close()
     return True

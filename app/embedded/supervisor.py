@@ -44,7 +44,9 @@ class Supervisor:
         """
         task = asyncio.ensure_future(work())
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        signals = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            signals.append(signal.SIGHUP)
         for number in signals:
             loop.add_signal_handler(number, self._on_signal, task)
         try:

@@ -23,14 +23,13 @@ from app.embedded.records import Records
 from app.embedded.servers import Store
 from app.embedded.supervisor import Supervisor, wait_ready
 from app.embedded.terminal import Terminal
-from config.settings import PREFIX
+from config.settings import PREFIX, Settings, parse_settings
 
 WEB = "web"
 # Processes stop in this order, any others before them, the stores last. The seconds are until they are killed:
 # with the stores' three they stay below the ten that a stop may take.
-STOP_SECONDS = {WEB: 2.0, "scheduler": 1.0, "worker": 3.8}
+STOP_SECONDS = {WEB: 1.5, "scheduler": 1.0, "worker": 3.5}
 OTHER_STOP_SECONDS = 1.0
-STORE_STOP_SECONDS = 3.0
 PROBE_SECONDS = 2.0
 
 DEMO_PENDING = "seeding"
@@ -104,7 +103,7 @@ class System:
         for name in self.records.end_orphans():
             self.terminal.say(f"ended {name}, which an earlier run had left behind")
         plan = make_plan(self._given, self.directory.read_env(), web_port=web_port)
-        _ = plan.settings  # an invalid value is told before anything starts
+        self._settings(plan)  # an unknown or invalid value is told before anything starts
         return plan
 
     async def _start_stores(self, plan: Plan) -> None:
@@ -132,10 +131,14 @@ class System:
         from app.stores.migrate import create_foreign_schemas, migrate
 
         os.environ.update(self._environment(plan))
-        applied = await migrate(plan.settings)
+        settings = self._settings(plan)
+        applied = await migrate(settings)
         if plan.owns_foreign_databases:
-            await create_foreign_schemas(plan.settings)
+            await create_foreign_schemas(settings)
         self.terminal.say(f"migrated: {', '.join(applied) if applied else 'nothing to do'}")
+
+    def _settings(self, plan: Plan) -> Settings:
+        return parse_settings({**plan.values, f"{PREFIX}DATA_DIR": str(self.directory.path)})
 
     async def _start_processes(self, plan: Plan, commands: Mapping[str, str]) -> None:
         children: dict[str, Child] = {}

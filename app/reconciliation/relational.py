@@ -24,8 +24,12 @@ class _DoesNotFitError(Exception):
 
 def column(mapping: Mapping, each: Field) -> str:
     """The SQL expression of a field: a plain column is qualified with the mapped table."""
-    expression = each.expression or "NULL"
-    return f'{mapping.table}."{expression}"' if COLUMN.match(expression) else expression
+    return f'{mapping.table}."{each.expression}"' if is_plain(each) else each.expression or "NULL"
+
+
+def is_plain(each: Field) -> bool:
+    """Whether a field is a column of the mapped table itself, which alone can be written."""
+    return bool(each.expression and COLUMN.match(each.expression))
 
 
 def from_clause(mapping: Mapping) -> str:
@@ -43,9 +47,7 @@ class RelationalSide:
         self._mapping = mapping
         self._key_column = f'{mapping.table}."{mapping.key_relational}"'
         self._kept = [each for each in mapping.fields if each.expression]
-        self._plain = {
-            each.name: each.expression for each in self._kept if COLUMN.match(each.expression or "")
-        }
+        self._plain = {each.name: each.expression or "" for each in self._kept if is_plain(each)}
         columns = ", ".join(f'{column(mapping, each)} AS "f{at}"' for at, each in enumerate(self._kept))
         self._select = (
             f'SELECT {self._key_column} AS "key", {columns}, {mapping.table}."{mapping.updated_at}" AS "updated_at", '

@@ -123,7 +123,7 @@ def _both_sides(
         if differ(document[each.name], relational[each.name])
     ]
     diffs += [
-        FieldDiff(name, document[name], value, describe(mapping.field_by_name[name]), Side.RELATIONAL, value)
+        _decide_derived(mapping.field_by_name[name], document[name], value)
         for name, value in derived.items()
         if differ(document[name], value)
     ]
@@ -152,6 +152,12 @@ def _decide(each: Field, document: Value, relational: Value, decided: Side | Non
     if isinstance(value, Unreadable):
         winner, value = None, None
     return FieldDiff(each.name, document, relational, describe(each), winner, value)
+
+
+def _decide_derived(each: Field, document: Value, expected: Value) -> FieldDiff:
+    if isinstance(expected, Unreadable):
+        return FieldDiff(each.name, document, expected, describe(each), None)
+    return FieldDiff(each.name, document, expected, describe(each), Side.RELATIONAL, expected)
 
 
 def _of(side: Side, document: Value, relational: Value) -> Value:

@@ -1,19 +1,10 @@
 """What callers are shown of reconciliation: one Struct per thing, ready for JSON."""
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
-
-Item = TypeVar("Item")
-
-
-class Page(Struct, Generic[Item], frozen=True):
-    """One page of a list; `next_cursor` asks for the following one and is null on the last."""
-
-    items: list[Item]
-    next_cursor: str | None = None
 
 
 class JobView(Struct, frozen=True):
@@ -82,6 +73,8 @@ class DiffView(Struct, frozen=True):
     kind: str
     status: str
     fields: list[FieldView]
+    fingerprint: str
+    """Stays the same while the discrepancy does: a rejected one is left alone for as long."""
     reason: str | None
     resolution: str | None
     decided_by: str | None

@@ -52,20 +52,20 @@ SELECT EXISTS (SELECT FROM won) AS held, clock_timestamp() AS now
 """
 
 
-async def claim(pool: asyncpg.Pool, name: str, holder: str, *, seconds: float) -> Claim:
+async def claim(core: asyncpg.Pool | asyncpg.Connection, name: str, holder: str, *, seconds: float) -> Claim:
     """Take or renew an office for so many seconds; not held where another holder's lease still runs."""
-    row = await pool.fetchrow(_CLAIM, name, holder, seconds)
+    row = await core.fetchrow(_CLAIM, name, holder, seconds)
     return Claim(held=row["held"], now=row["now"])
 
 
-async def release(pool: asyncpg.Pool, name: str, holder: str) -> None:
+async def release(core: asyncpg.Pool | asyncpg.Connection, name: str, holder: str) -> None:
     """Give an office up at once; does nothing where another holds it."""
-    await pool.execute("DELETE FROM leases WHERE name = $1 AND holder = $2", name, holder)
+    await core.execute("DELETE FROM leases WHERE name = $1 AND holder = $2", name, holder)
 
 
-async def leader(pool: asyncpg.Pool, name: str = SCHEDULER) -> Leader | None:
+async def leader(core: asyncpg.Pool | asyncpg.Connection, name: str = SCHEDULER) -> Leader | None:
     """Who leads now; None where nobody does: none runs, or the last leader's lease has run out."""
-    row = await pool.fetchrow(
+    row = await core.fetchrow(
         "SELECT holder, acquired_at, expires_at FROM leases WHERE name = $1 AND expires_at > clock_timestamp()",
         name,
     )

@@ -1,11 +1,13 @@
 """The scheduler's loop: claim the lead, record what is due, send it; again at the next minute or renewal.
 
-All times are the core DB's clock, so that schedulers on several machines agree. Sleeping is monotonic.
+All times are the core DB's clock, so that schedulers on several machines agree. Sleeping is monotonic. The loop has
+one connection of its own and hangs it up where an answer takes too long: a query that is merely cancelled still waits
+for a server that is frozen or out of reach.
 """
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,9 +16,12 @@ import asyncpg
 from loguru import logger
 
 from app.scheduling import leases, schedules, ticks
+from app.scheduling.outlet import Outlet, OutletAwayError
 
 STORE_FAULTS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-RELEASE_SECONDS = 0.5  # a stopping process waits no longer for the core DB; the lease then runs out by itself
+STOP_SECONDS = 0.5  # a stopping process waits no longer for the core DB; the lease then runs out by itself
+
+Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Pace:
     lease: float = 6.0
     renew: float = 2.0
     send: float = 1.0  # spent on sending before the lease is renewed again
-    step: float = 5.0  # longest claim or pass before the core DB counts as away
+    step: float = 5.0  # longest claim or pass before the connection is hung up
     speed: float = 1.0
     epoch: datetime = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -46,8 +51,8 @@ class Pace:
 
 
 async def run(
-    pool: asyncpg.Pool,
-    outlet: ticks.Outlet,
+    connect: Connect,
+    outlet: Outlet,
     declarations: Sequence[schedules.Declaration],
     *,
     stop: asyncio.Event,
@@ -58,37 +63,52 @@ async def run(
 
     Stores that are away are waited for. A fault of our own ends the loop and is raised.
     """
-    holder = holder or leases.new_holder()
-    lead = asyncio.create_task(_Scheduler(pool, outlet, declarations, holder, pace or Pace()).run())
+    scheduler = _Scheduler(connect, outlet, declarations, holder or leases.new_holder(), pace or Pace())
+    lead = asyncio.create_task(scheduler.run())
     stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({lead, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    lead.cancel()
     try:
-        with suppress(asyncio.CancelledError):
-            await lead
+        await asyncio.wait({lead, stopped}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await _release(pool, holder)
-
-
-async def _release(pool: asyncpg.Pool, holder: str) -> None:
-    try:
-        async with asyncio.timeout(RELEASE_SECONDS):
-            await leases.release(pool, leases.SCHEDULER, holder)
-    except STORE_FAULTS:
-        logger.bind(holder=holder).warning("lease.not_released")
+        stopped.cancel()
+        lead.cancel()
+        await asyncio.shield(scheduler.end(lead))
 
 
 @dataclass
 class _Scheduler:
-    pool: asyncpg.Pool
-    outlet: ticks.Outlet
+    connect: Connect
+    outlet: Outlet
     declarations: Sequence[schedules.Declaration]
     holder: str
     pace: Pace
+    connection: asyncpg.Connection | None = None
     leads: bool = False
     broker_away: bool = False
     database_away: bool = False
+
+    async def end(self, lead: asyncio.Task[None]) -> None:
+        """Wait for the cancelled loop and give up the lead; raises what ended the loop by itself."""
+        watchdog = asyncio.get_running_loop().call_later(STOP_SECONDS, self.hang_up)
+        try:
+            with suppress(asyncio.CancelledError):
+                await lead
+        finally:
+            await self._release()
+            watchdog.cancel()
+            self.hang_up()
+
+    async def _release(self) -> None:
+        try:
+            if self.connection is not None:
+                await leases.release(self.connection, leases.SCHEDULER, self.holder)
+        except STORE_FAULTS:
+            logger.bind(holder=self.holder).warning("lease.not_released")
+
+    def hang_up(self) -> None:
+        """Drop the connection; whoever waits for an answer gets an error at once."""
+        if self.connection is not None:
+            self.connection.terminate()
+        self.connection = None
 
     async def run(self) -> None:
         while True:
@@ -98,17 +118,24 @@ class _Scheduler:
     async def _step(self) -> float:
         """Claim and, where the lead is held, pass; returns the seconds to sleep."""
         began = time.monotonic()
+        watchdog = asyncio.get_running_loop().call_later(self.pace.step, self.hang_up)
         try:
-            async with asyncio.timeout(self.pace.step):
-                claimed = await leases.claim(
-                    self.pool, leases.SCHEDULER, self.holder, seconds=self.pace.lease
-                )
-                pause = await self._lead(claimed.now) if claimed.held else self._follow()
+            pause = await self._claim()
         except STORE_FAULTS as fault:
+            self.hang_up()
             self._note_database(away=True, error=type(fault).__name__)
             return min(1.0, self.pace.renew)
+        finally:
+            watchdog.cancel()
         self._note_database(away=False)
         return max(0.0, pause - (time.monotonic() - began))
+
+    async def _claim(self) -> float:
+        if self.connection is None or self.connection.is_closed():
+            self.connection = await self.connect()
+        connection = self.connection
+        claimed = await leases.claim(connection, leases.SCHEDULER, self.holder, seconds=self.pace.lease)
+        return await self._lead(connection, claimed.now) if claimed.held else self._follow()
 
     def _follow(self) -> float:
         if self.leads:
@@ -116,23 +143,23 @@ class _Scheduler:
         self.leads = False
         return self.pace.renew
 
-    async def _lead(self, now: datetime) -> float:
+    async def _lead(self, connection: asyncpg.Connection, now: datetime) -> float:
         clock = self.pace.at(now)
         if not self.leads:
             logger.bind(holder=self.holder).info("lease.taken")
-            await schedules.load_declarations(self.pool, self.declarations, now=clock)
+            await schedules.load_declarations(connection, self.declarations, now=clock)
             self.leads = True
-        recorded = await ticks.record_due(self.pool, clock)
-        settled = await self._send(clock)
+        recorded = await ticks.record_due(connection, clock)
+        settled = await self._send(connection, clock)
         return 0.0 if recorded + settled else self.pace.pause(now)
 
-    async def _send(self, clock: datetime) -> int:
+    async def _send(self, connection: asyncpg.Connection, clock: datetime) -> int:
         deadline = time.monotonic() + self.pace.send
         try:
             settled = await ticks.settle_pending(
-                self.pool, self.outlet, clock, more=lambda: time.monotonic() < deadline, at=self.pace.at
+                connection, self.outlet, clock, more=lambda: time.monotonic() < deadline, at=self.pace.at
             )
-        except ticks.OutletAwayError:
+        except OutletAwayError:
             self._note_broker(away=True)
             return 0
         if settled:

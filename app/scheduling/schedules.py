@@ -70,28 +70,30 @@ def schedule_of(row: Mapping[str, Any]) -> Schedule:
     return Schedule(**{**fields, "args": json.loads(args) if isinstance(args, str) else args})
 
 
-async def list_schedules(pool: asyncpg.Pool) -> list[Schedule]:
+async def list_schedules(core: asyncpg.Pool | asyncpg.Connection) -> list[Schedule]:
     """Every schedule by name, the retired ones too."""
-    return [schedule_of(row) for row in await pool.fetch(f"SELECT {_COLUMNS} FROM schedules ORDER BY name")]
+    return [schedule_of(row) for row in await core.fetch(f"SELECT {_COLUMNS} FROM schedules ORDER BY name")]
 
 
-async def list_active(pool: asyncpg.Pool) -> list[Schedule]:
+async def list_active(core: asyncpg.Pool | asyncpg.Connection) -> list[Schedule]:
     """Every schedule that comes due."""
     query = f"SELECT {_COLUMNS} FROM schedules WHERE enabled AND retired_at IS NULL ORDER BY name"
-    return [schedule_of(row) for row in await pool.fetch(query)]
+    return [schedule_of(row) for row in await core.fetch(query)]
 
 
-async def get_schedule(pool: asyncpg.Pool, name: str) -> Schedule:
+async def get_schedule(core: asyncpg.Pool | asyncpg.Connection, name: str) -> Schedule:
     """One schedule; raises NotFoundError."""
-    row = await pool.fetchrow(f"SELECT {_COLUMNS} FROM schedules WHERE name = $1", name)
+    row = await core.fetchrow(f"SELECT {_COLUMNS} FROM schedules WHERE name = $1", name)
     if row is None:
         raise NotFoundError(f"there is no schedule {name!r}")
     return schedule_of(row)
 
 
-async def create_schedule(pool: asyncpg.Pool, wanted: Declaration, *, now: datetime) -> Schedule:
+async def create_schedule(
+    core: asyncpg.Pool | asyncpg.Connection, wanted: Declaration, *, now: datetime
+) -> Schedule:
     """Add a schedule that first comes due after `now`; raises ConflictError where the name is taken."""
-    row = await pool.fetchrow(
+    row = await core.fetchrow(
         f"INSERT INTO schedules (name, cron, zone, actor, args, catch_up, fixed, evaluated_until) "
         f"VALUES ($1, $2, $3, $4, $5::text::jsonb, $6, false, $7) ON CONFLICT DO NOTHING RETURNING {_COLUMNS}",
         *_values(wanted),
@@ -102,9 +104,11 @@ async def create_schedule(pool: asyncpg.Pool, wanted: Declaration, *, now: datet
     return schedule_of(row)
 
 
-async def set_enabled(pool: asyncpg.Pool, name: str, *, enabled: bool, now: datetime) -> Schedule:
+async def set_enabled(
+    core: asyncpg.Pool | asyncpg.Connection, name: str, *, enabled: bool, now: datetime
+) -> Schedule:
     """Switch a schedule on or off. Ticks that pass while it is off are not due: they leave no row."""
-    row = await pool.fetchrow(
+    row = await core.fetchrow(
         "UPDATE schedules SET enabled = $2, updated_at = now(), "
         "evaluated_until = CASE WHEN enabled = $2 THEN evaluated_until ELSE $3 END "
         f"WHERE name = $1 RETURNING {_COLUMNS}",
@@ -117,13 +121,13 @@ async def set_enabled(pool: asyncpg.Pool, name: str, *, enabled: bool, now: date
     return schedule_of(row)
 
 
-async def delete_schedule(pool: asyncpg.Pool, name: str) -> None:
+async def delete_schedule(core: asyncpg.Pool | asyncpg.Connection, name: str) -> None:
     """Remove a schedule and its ticks; raises ConflictError for a fixed one: its declaration would bring it back."""
-    if (await get_schedule(pool, name)).fixed:
+    if (await get_schedule(core, name)).fixed:
         raise ConflictError(
             f"schedule {name!r} is declared in code; disable it instead", f"/v1/schedules/{name}"
         )
-    await pool.execute("DELETE FROM schedules WHERE name = $1 AND NOT fixed", name)
+    await core.execute("DELETE FROM schedules WHERE name = $1 AND NOT fixed", name)
 
 
 # A changed specification or a return from retirement starts at `now`: what it would have meant before is not due.
@@ -142,18 +146,18 @@ RETURNING 1
 
 
 async def load_declarations(
-    pool: asyncpg.Pool, declarations: Sequence[Declaration], *, now: datetime
+    core: asyncpg.Connection, declarations: Sequence[Declaration], *, now: datetime
 ) -> None:
     """Make the fixed rows equal to the declarations; a row whose declaration is gone is retired and keeps its ticks.
 
     What an operator switched off stays off. A name that an added schedule already bears is left alone and logged.
     """
     names = [declaration.name for declaration in declarations]
-    async with pool.acquire() as connection, connection.transaction():
+    async with core.transaction():
         for declaration in declarations:
-            if await connection.fetchval(_LOAD, *_values(declaration), now) is None:
+            if await core.fetchval(_LOAD, *_values(declaration), now) is None:
                 logger.bind(schedule=declaration.name).error("schedule.name_taken")
-        gone = await connection.fetch(
+        gone = await core.fetch(
             "UPDATE schedules SET retired_at = $2, updated_at = now() "
             "WHERE fixed AND retired_at IS NULL AND name <> ALL($1::text[]) RETURNING name",
             names,

@@ -12,18 +12,18 @@ outlet first, because a frozen broker may still carry out a request whose sender
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import asyncpg
 from loguru import logger
 
-from app.errors import CoreError, StoreUnavailableError
 from app.scheduling import cron
-from app.scheduling.schedules import CATCH_UP_LIMIT, Schedule, list_active, schedule_of
+from app.scheduling.outlet import Order, Outlet, UnknownActorError
+from app.scheduling.policy import GRACE, is_late, to_miss
+from app.scheduling.schedules import Schedule, list_active, schedule_of
 
-GRACE = timedelta(seconds=90)  # a tick sent later than this after its due time is caught up, not fired
 CHUNK = timedelta(days=1)  # evaluated per transaction, so that a long outage is worked off in bounded steps
 IDLE_CHUNK = timedelta(hours=1)  # a span without ticks is closed only when it is as long, to save writes
 CLOCK_STEP = timedelta(minutes=1)  # `evaluated_until` further ahead than this: the clock was set back
@@ -32,84 +32,31 @@ BATCH = 200  # pending ticks read at once
 Status = Literal["pending", "fired", "caught_up", "missed"]
 
 
-class UnknownActorError(CoreError):
-    """No actor of that name is declared: a message to it would be a dead letter."""
-
-
-class OutletAwayError(StoreUnavailableError):
-    """The broker does not answer. Whether it took the message is not known: ask again."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """A message to send: which actor with which keyword arguments, and the tick it stands for."""
-
-    schedule: str
-    tick: datetime
-    actor: str
-    args: dict[str, Any]
-
-
-class Outlet(Protocol):
-    """Takes each (schedule, tick) at most once, or never once it was withdrawn. Each answer is final.
-
-    Both return when the broker took the order, now or at an earlier call, by its clock; None where it was
-    withdrawn and never will be taken. Both raise OutletAwayError; `send` also raises UnknownActorError.
-    """
-
-    async def send(self, order: Order) -> datetime | None: ...
-
-    async def withdraw(self, order: Order) -> datetime | None: ...
-
-
-def is_late(tick: datetime, at: datetime) -> bool:
-    """Whether a tick handled at that instant counts as late."""
-    return at - tick > GRACE
-
-
-def oldest_caught_up(schedule: Schedule, after: datetime, now: datetime) -> datetime:
-    """From which tick later than `after` the policy still fires late ones; `now` where it fires none."""
-    limit = CATCH_UP_LIMIT[schedule.catch_up]
-    if limit == 0:
-        return now
-    latest = cron.latest_between(schedule.cron, schedule.zone, after, now, limit)
-    return latest[0] if len(latest) == limit else after
-
-
-def to_miss(schedule: Schedule, due: Sequence[datetime], now: datetime) -> set[datetime]:
-    """Those of the due ticks that the policy records missed: late, and older than the ones it catches up."""
-    late = [tick for tick in due if is_late(tick, now)]
-    if not late:
-        return set()
-    oldest = oldest_caught_up(schedule, min(late) - timedelta(minutes=1), now)
-    return {tick for tick in late if tick < oldest}
-
-
-async def record_due(pool: asyncpg.Pool, now: datetime) -> int:
+async def record_due(core: asyncpg.Connection, now: datetime) -> int:
     """Insert the ticks of every active schedule up to `now`, a chunk each; returns how many are new.
 
     A schedule that cannot be evaluated is logged and does not hold up the others.
     """
     recorded = 0
-    for schedule in await list_active(pool):
+    for schedule in await list_active(core):
         try:
-            recorded += await _record_chunk(pool, schedule, now)
+            recorded += await _record_chunk(core, schedule, now)
         except cron.CronError as error:
             logger.bind(schedule=schedule.name, error=str(error)).error("schedule.unreadable")
     return recorded
 
 
-async def _record_chunk(pool: asyncpg.Pool, schedule: Schedule, now: datetime) -> int:
+async def _record_chunk(core: asyncpg.Connection, schedule: Schedule, now: datetime) -> int:
     after = schedule.evaluated_until
     if after - now > CLOCK_STEP:
         logger.bind(schedule=schedule.name, evaluated_until=after, now=now).warning("clock.stepped_back")
-        return await _advance(pool, schedule, now, [], set())
+        return await _advance(core, schedule, now, [], set())
     until = min(now, after + CHUNK)
     due = cron.ticks_between(schedule.cron, schedule.zone, after, until)
     if not due and until - after < IDLE_CHUNK:
         return 0
     missed = to_miss(schedule, due, now)
-    count = await _advance(pool, schedule, until, due, missed)
+    count = await _advance(core, schedule, until, due, missed)
     if missed and count:
         bound = logger.bind(schedule=schedule.name, count=len(missed), first=min(missed), last=max(missed))
         bound.warning("tick.missed")
@@ -117,11 +64,15 @@ async def _record_chunk(pool: asyncpg.Pool, schedule: Schedule, now: datetime) -
 
 
 async def _advance(
-    pool: asyncpg.Pool, schedule: Schedule, until: datetime, due: Sequence[datetime], missed: set[datetime]
+    core: asyncpg.Connection,
+    schedule: Schedule,
+    until: datetime,
+    due: Sequence[datetime],
+    missed: set[datetime],
 ) -> int:
     """Step 1. Nothing happens where the schedule was changed or advanced since it was read."""
-    async with pool.acquire() as connection, connection.transaction():
-        moved = await connection.fetchval(
+    async with core.transaction():
+        moved = await core.fetchval(
             "UPDATE schedules SET evaluated_until = $2 WHERE name = $1 AND evaluated_until = $3 AND cron = $4 "
             "AND zone = $5 AND enabled AND retired_at IS NULL RETURNING 1",
             schedule.name,
@@ -132,7 +83,7 @@ async def _advance(
         )
         if moved is None:
             return 0
-        status = await connection.execute(
+        status = await core.execute(
             "INSERT INTO ticks (schedule, tick, status, reason) SELECT $1, tick, "
             "CASE WHEN missed THEN 'missed' ELSE 'pending' END, CASE WHEN missed THEN 'policy' END "
             "FROM unnest($2::timestamptz[], $3::boolean[]) AS due (tick, missed) ON CONFLICT DO NOTHING",
@@ -145,9 +96,12 @@ async def _advance(
 
 @dataclass(frozen=True)
 class _Pending:
+    """A tick to settle: by sending it, or, where there is a `reason` to miss it, by making sure it is not sent."""
+
     schedule: Schedule
     tick: datetime
     attempted_at: datetime | None
+    reason: str | None = None
 
     @property
     def order(self) -> Order:
@@ -155,7 +109,7 @@ class _Pending:
 
 
 async def settle_pending(
-    pool: asyncpg.Pool,
+    core: asyncpg.Connection,
     outlet: Outlet,
     now: datetime,
     *,
@@ -168,37 +122,55 @@ async def settle_pending(
     clock into one of `now`'s. Raises OutletAwayError at the first tick that the outlet does not answer for.
     """
     settled = 0
-    for pending in await _read_pending(pool, now):
+    for pending in await _read_pending(core, now):
         if not more():
             break
-        settled += await _settle(pool, outlet, pending, now, at)
+        settled += await _settle(core, outlet, pending, now, at)
     return settled
 
 
-async def _read_pending(pool: asyncpg.Pool, now: datetime) -> list[_Pending]:
-    rows = await pool.fetch(
+async def _read_pending(core: asyncpg.Connection, now: datetime) -> list[_Pending]:
+    rows = await core.fetch(
         "SELECT s.name, s.cron, s.zone, s.actor, s.args, s.catch_up, s.fixed, s.enabled, s.retired_at, "
         "s.evaluated_until, t.tick, t.attempted_at FROM ticks t JOIN schedules s ON s.name = t.schedule "
         "WHERE t.status = 'pending' ORDER BY t.tick < $1, t.tick, t.schedule LIMIT $2",
         now - GRACE,
         BATCH,
     )
-    return [_Pending(schedule_of(row), row["tick"], row["attempted_at"]) for row in rows]
+    found = [_Pending(schedule_of(row), row["tick"], row["attempted_at"]) for row in rows]
+    reasons: dict[str, dict[datetime, str]] = {}
+    for name in {pending.schedule.name for pending in found}:
+        mine = [pending for pending in found if pending.schedule.name == name]
+        reasons[name] = _reasons_to_miss(mine[0].schedule, [pending.tick for pending in mine], now)
+    return [replace(pending, reason=reasons[pending.schedule.name].get(pending.tick)) for pending in found]
+
+
+def _reasons_to_miss(schedule: Schedule, pending: Sequence[datetime], now: datetime) -> dict[datetime, str]:
+    if not schedule.active:
+        return dict.fromkeys(pending, "schedule switched off")
+    try:
+        return dict.fromkeys(to_miss(schedule, pending, now), "policy")
+    except cron.CronError:
+        return dict.fromkeys(pending, "schedule unreadable")
 
 
 async def _settle(
-    pool: asyncpg.Pool, outlet: Outlet, pending: _Pending, now: datetime, at: Callable[[datetime], datetime]
+    core: asyncpg.Connection,
+    outlet: Outlet,
+    pending: _Pending,
+    now: datetime,
+    at: Callable[[datetime], datetime],
 ) -> bool:
-    reason = _reason_to_miss(pending, now)
+    reason = pending.reason
     if reason is not None and pending.attempted_at is None:
-        return await _close(pool, pending, "missed", reason=reason, unattempted=True)
-    if reason is None and not await _attempt(pool, pending, now):
+        return await _close(core, pending, "missed", reason=reason, unattempted=True)
+    if reason is None and not await _attempt(core, pending, now):
         return False
     taken, reason = await _ask(outlet, pending.order, reason)
     if taken is None:
-        return await _close(pool, pending, "missed", reason=reason or "withdrawn")
+        return await _close(core, pending, "missed", reason=reason or "withdrawn")
     status: Status = "caught_up" if is_late(pending.tick, at(taken)) else "fired"
-    return await _close(pool, pending, status, sent_at=taken)
+    return await _close(core, pending, status, sent_at=taken)
 
 
 async def _ask(outlet: Outlet, order: Order, reason: str | None) -> tuple[datetime | None, str | None]:
@@ -211,20 +183,14 @@ async def _ask(outlet: Outlet, order: Order, reason: str | None) -> tuple[dateti
     return await outlet.withdraw(order), reason
 
 
-def _reason_to_miss(pending: _Pending, now: datetime) -> str | None:
-    if not pending.schedule.active:
-        return "schedule switched off"
-    return "policy" if to_miss(pending.schedule, [pending.tick], now) else None
-
-
-async def _attempt(pool: asyncpg.Pool, pending: _Pending, now: datetime) -> bool:
+async def _attempt(core: asyncpg.Connection, pending: _Pending, now: datetime) -> bool:
     """Step 2; false where another leader has settled it."""
     query = "UPDATE ticks SET attempted_at = $3 WHERE schedule = $1 AND tick = $2 AND status = 'pending' RETURNING 1"
-    return await pool.fetchval(query, pending.schedule.name, pending.tick, now) is not None
+    return await core.fetchval(query, pending.schedule.name, pending.tick, now) is not None
 
 
 async def _close(
-    pool: asyncpg.Pool,
+    core: asyncpg.Connection,
     pending: _Pending,
     status: Status,
     *,
@@ -233,7 +199,7 @@ async def _close(
     unattempted: bool = False,
 ) -> bool:
     """Step 4; false where another leader settled it, or has begun to send what was to be `unattempted`."""
-    closed = await pool.fetchval(
+    closed = await core.fetchval(
         "UPDATE ticks SET status = $3, reason = $4, sent_at = $5 WHERE schedule = $1 AND tick = $2 "
         "AND status = 'pending' AND (attempted_at IS NULL OR NOT $6) RETURNING 1",
         pending.schedule.name,

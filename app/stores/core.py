@@ -97,7 +97,7 @@ class Watermark(Table, tablename="watermarks"):
 
 class RepairCount(Table, tablename="repair_counts"):
     entity = Text(primary_key=True)
-    minute = Timestamptz()
+    counted_at = Timestamptz()
     changes = Integer()
     deletes = Integer()
 
@@ -107,6 +107,8 @@ class Breaker(Table, tablename="breakers"):
     tripped_at = Timestamptz(null=True)
     reason = Text(null=True)
     counted_from = Timestamptz()
+    allowed_changes = BigInt()
+    allowed_deletes = BigInt()
 
 
 class Schedule(Table, tablename="schedules"):

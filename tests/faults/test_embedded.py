@@ -110,6 +110,7 @@ ANSWERS = (
     TimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     PyMongoError,
     redis.RedisError,
 )
@@ -151,7 +152,7 @@ def _written(ledger):
 def test_killed_store_comes_back_on_its_port_with_all_that_it_acknowledged(stores, folder, name):
     # Given a writer that notes what was acknowledged
     ledger, stop, acknowledged = _ledger(name, stores.environment), threading.Event(), []
-    writer = threading.Thread(target=_write_until, args=(ledger, stop, acknowledged))
+    writer = threading.Thread(target=_write_until, args=(ledger, stop, acknowledged), daemon=True)
     writer.start()
     _wait_until(lambda: len(acknowledged) > 30)
     # When the store is killed while it writes

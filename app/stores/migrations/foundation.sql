@@ -113,17 +113,19 @@ CREATE TABLE watermarks (
 
 CREATE TABLE repair_counts (
     entity text NOT NULL,
-    minute timestamptz NOT NULL,
+    counted_at timestamptz NOT NULL,
     changes integer NOT NULL DEFAULT 0,
     deletes integer NOT NULL DEFAULT 0,
-    PRIMARY KEY (entity, minute)
+    PRIMARY KEY (entity, counted_at)
 );
 
 CREATE TABLE breakers (
     entity text PRIMARY KEY,
     tripped_at timestamptz,
     reason text,
-    counted_from timestamptz NOT NULL DEFAULT '-infinity'
+    counted_from timestamptz NOT NULL DEFAULT '-infinity',
+    allowed_changes bigint NOT NULL DEFAULT 0,
+    allowed_deletes bigint NOT NULL DEFAULT 0
 );
 
 CREATE TABLE schedules (

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -13,7 +14,7 @@ from pymongo import MongoClient
 
 from app.embedded.errors import EmbeddedError
 from app.embedded.launch import EmbeddedStores, embedded_stores
-from app.embedded.records import marked_processes
+from app.embedded.records import MARK_VARIABLE, marked_processes
 
 WEB = """
 import http.server, os
@@ -119,6 +120,13 @@ def test_process_that_never_serves_is_reported_with_its_output(folder):
         system.start()
 
 
+def test_unknown_setting_is_refused_before_anything_starts(folder, monkeypatch):
+    monkeypatch.setenv("ASTROCORE_AUDIT_URI", "redis://elsewhere/0")
+    with pytest.raises(EmbeddedError, match="unknown setting ASTROCORE_AUDIT_URI"):
+        EmbeddedStores(folder).start()
+    assert not (folder / "postgresql").exists()
+
+
 def test_command_line_refuses_a_held_directory_with_one_plain_line(folder):
     script = "import typer; from app.cli.up import stores; typer.run(stores)"
     with embedded_stores(folder):
@@ -138,10 +146,12 @@ def _mark_of_web(supervisor):
     children = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(supervisor)], capture_output=True, text=True, check=True
     ).stdout.split()
-    for child in children:
-        with open(f"/proc/{child}/environ", "rb") as file:
-            for entry in file.read().split(b"\0"):
-                name, _, value = entry.decode(errors="replace").partition("=")
-                if name == "ASTRO_SUPERVISOR":
-                    return value
-    raise AssertionError("no child carries a mark")
+    entries = [entry.decode() for child in children for entry in _environment(child)]
+    marks = {entry.partition("=")[2] for entry in entries if entry.startswith(f"{MARK_VARIABLE}=")}
+    assert len(marks) == 1
+    return marks.pop()
+
+
+def _environment(pid):
+    # A server that writes its title over its environment leaves something else here.
+    return [entry for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if entry.isascii()]

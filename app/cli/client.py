@@ -1,0 +1,126 @@
+"""The running system's REST API, as the commands see it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from app.cli.errors import CommandError, UnreachableError
+from app.embedded.banner import web_url
+from config.settings import PREFIX, Settings, settings
+
+TIMEOUT_SECONDS = 30.0
+BASE = "/v1/reconciliation"
+
+Answer = TypeVar("Answer")
+Path = tuple[str, ...]  # below BASE; each part is quoted
+
+_HINTS = {
+    HTTPStatus.UNAUTHORIZED: f"set {PREFIX}OPERATOR_KEY to the key of that system, or {PREFIX}DATA_DIR to its data directory",
+    HTTPStatus.SERVICE_UNAVAILABLE: "`astrocore doctor` shows which part is away",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "the log of the web process says more",
+}
+
+
+@dataclass(frozen=True)
+class Api:
+    """Calls that answer what they are asked for or raise CommandError."""
+
+    http: httpx.Client
+    url: str
+
+    def get(self, path: Path, kind: type[Answer], **parameters: object) -> Answer:
+        """Read what lies at a path below the API; a parameter that is None is left out."""
+        given = {name: str(value) for name, value in parameters.items() if value is not None}
+        return _decode(self._call("GET", path, params=given), kind)
+
+    def post(self, path: Path, kind: type[Answer], body: dict[str, Any]) -> Answer:
+        return _decode(self._call("POST", path, json=body), kind)
+
+    def patch(self, path: Path, kind: type[Answer], body: dict[str, Any]) -> Answer:
+        return _decode(self._call("PATCH", path, json=body), kind)
+
+    def send(self, path: Path, body: dict[str, Any]) -> None:
+        """Post where nothing is answered."""
+        self._call("POST", path, json=body)
+
+    def _call(self, method: str, path: Path, **options: Any) -> httpx.Response:
+        try:
+            response = self.http.request(method, _url(path), **options)
+        except httpx.ConnectError:
+            raise UnreachableError(
+                f"no running system was found at {self.url}",
+                "start one with `astrocore up`, or say where it is with "
+                f"{PREFIX}DATA_DIR, or {PREFIX}WEB_HOST and {PREFIX}WEB_PORT",
+            ) from None
+        except httpx.TimeoutException:
+            raise UnreachableError(
+                f"the system at {self.url} did not answer within {TIMEOUT_SECONDS:.0f} s",
+                "`astrocore doctor` shows which part is away",
+            ) from None
+        except httpx.HTTPError as error:
+            raise UnreachableError(
+                f"the connection to {self.url} broke: {error}", "look whether the call took effect"
+            ) from None
+        if response.is_success:
+            return response
+        raise refusal(response, self.url)
+
+
+def _url(path: Path) -> str:
+    return "/".join((BASE, *(quote(part, safe="") for part in path)))
+
+
+@contextmanager
+def connect(chosen: Settings | None = None) -> Iterator[Api]:
+    """The API of the running system that the settings name."""
+    chosen = chosen or settings()
+    url = web_url({f"{PREFIX}WEB_HOST": chosen.web_host, f"{PREFIX}WEB_PORT": str(chosen.web_port)})
+    key = chosen.operator_key
+    headers = {b"Authorization": b"Bearer " + key.get_secret_value().encode()} if key else {}
+    # Proxies of the environment are for the outside world.
+    with httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
+        yield Api(http, url)
+
+
+class _Fault(msgspec.Struct):
+    where: str
+    message: str
+
+
+class _Problem(msgspec.Struct):
+    detail: str
+    instance: str | None = None
+    errors: list[_Fault] = []
+
+
+def refusal(response: httpx.Response, url: str) -> CommandError:
+    """The error that an answer of the API tells of."""
+    try:
+        problem = msgspec.json.decode(response.content, type=_Problem)
+    except msgspec.MsgspecError:
+        return CommandError(
+            f"{url} answered {response.status_code}, and not as AstroBookings Core does",
+            f"another program may listen there; see {PREFIX}WEB_PORT",
+        )
+    what = [problem.detail, *(f"  {fault.where}: {fault.message}" for fault in problem.errors)]
+    hint = _HINTS.get(HTTPStatus(response.status_code))
+    if problem.instance:
+        hint = f"see {url}{problem.instance}"
+    kind = UnreachableError if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE else CommandError
+    return kind("\n".join(what), hint)
+
+
+def _decode(response: httpx.Response, kind: type[Answer]) -> Answer:
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except msgspec.MsgspecError as error:
+        raise CommandError(
+            f"the answer of {response.url} cannot be read: {error}",
+            "the running system may be of another version than this command",
+        ) from None

@@ -1,0 +1,116 @@
+"""`astrocore history`: one record on both sides, and why each of its fields is what it is."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from app.cli import output
+from app.cli.client import connect
+from app.cli.diffs import diff_facts, fields_table
+from app.cli.options import AsJson
+from app.reconciliation.views import ChangeView, RecordView
+
+
+def history(
+    entity: Annotated[str, typer.Argument(help="customers, launches, bookings, …", show_default=False)],
+    key: Annotated[str, typer.Argument(metavar="ID", help="The record's key.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Show a record on both sides, its discrepancies, and every change made to it with its reason."""
+    with connect() as api:
+        record = api.get(("records", entity, key), RecordView)
+    if as_json:
+        output.print_json(record)
+    else:
+        _print(output.stdout(), record)
+
+
+def _print(console: Console, record: RecordView) -> None:
+    console.print(
+        Text.assemble((f"{record.entity} {output.printable(record.key)}", "bold"), "  ", verdict(record))
+    )
+    if record.waiting:
+        console.print(Text(f"waits to be looked at: {output.printable(record.waiting)}", style="yellow"))
+    console.print(sides_table(record))
+    _heading(console, f"discrepancies: {len(record.diffs)}")
+    for diff in sorted(record.diffs, key=lambda diff: diff.first_seen_at):
+        console.print(output.facts(diff_facts(diff)))
+        console.print(fields_table(diff.fields))
+    _heading(console, f"changes: {len(record.changes)}; times are UTC")
+    for change in sorted(record.changes, key=lambda change: change.intended_at):
+        console.print(output.facts(change_facts(change)))
+        console.print(change_table(change))
+
+
+def _heading(console: Console, title: str) -> None:
+    console.print(Rule(title, align="left", style="dim"))
+
+
+def verdict(record: RecordView) -> Text:
+    """How the two sides of a record stand, in a few words."""
+    if record.document is None and record.relational is None:
+        return Text("is on neither side", style="yellow")
+    if record.document is None:
+        return Text("is missing on the document side", style="red")
+    if record.relational is None:
+        return Text("is missing on the relational side", style="red")
+    if record.differing:
+        return Text(f"differs in {len(record.differing)}", style="red")
+    return Text("agrees on both sides", style="green")
+
+
+def sides_table(record: RecordView) -> Table:
+    """Both sides next to each other; ≠ marks what differs."""
+    document, relational = record.document or {}, record.relational or {}
+    rows = (_sides_row(name, record, document, relational) for name in {**document, **relational})
+    return output.listing(("", "field", "document", "relational"), rows)
+
+
+def _sides_row(
+    name: str, record: RecordView, document: dict[str, Any], relational: dict[str, Any]
+) -> tuple[str | Text, ...]:
+    differs = name in record.differing
+    style = "red" if differs else ""
+    return (
+        Text("≠" if differs else " ", style=style),
+        output.printable(name),
+        *(
+            Text(output.shown(side[name]) if name in side else "", style=style)
+            for side in (document, relational)
+        ),
+    )
+
+
+def change_facts(change: ChangeView) -> list[tuple[str, str | Text]]:
+    """What there is to say of a change besides its fields: what, when, why, and what became of it."""
+    outcome = output.state(change.outcome) if change.outcome else Text("not known yet", style="yellow")
+    if change.detail:
+        outcome = outcome + f": {output.printable(change.detail)}"
+    return [
+        ("change", f"{output.words(change.action)} on the {change.side} side ({change.id})"),
+        ("cause", output.printable(change.cause) + (f", run {change.run_id}" if change.run_id else "")),
+        ("diff", str(change.diff_id)),
+        ("intended", output.moment(change.intended_at)),
+        ("finished", output.moment(change.finished_at)),
+        ("outcome", outcome),
+    ]
+
+
+def change_table(change: ChangeView) -> Table:
+    """Every field that the change touched: before, after, and the rule that decided."""
+    before, after = change.before or {}, change.after or {}
+    rows = (
+        (
+            output.printable(name),
+            output.shown(before[name]) if name in before else "",
+            output.shown(after[name]) if name in after else "",
+            output.printable(change.policy.get(name, "")),
+        )
+        for name in {**before, **after}
+        if before.get(name) != after.get(name) or name in change.policy
+    )
+    return output.listing(("field", "before", "after", "rule"), rows)

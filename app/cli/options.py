@@ -1,0 +1,31 @@
+"""Options that many commands share, and groups that list without being asked to."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for whoever reads the history later.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many to list at most.")]
+Cursor = Annotated[
+    str | None,
+    typer.Option("--cursor", help="Go on where a page ended: its next_cursor.", show_default=False),
+]
+
+
+class ListByDefault(TyperGroup):
+    """`astrocore runs --limit 5` is `astrocore runs list --limit 5`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `list` where no subcommand stands."""
+        if not args or (args[0].startswith("-") and args[0] != "--help"):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+def group(summary: str) -> typer.Typer:
+    """A group of commands that has one named `list`."""
+    return typer.Typer(
+        cls=ListByDefault, help=f"{summary} Without a subcommand: list.", no_args_is_help=False
+    )

@@ -1,0 +1,129 @@
+"""How commands speak: aligned and coloured for people, one JSON document for programs."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from app.cli.errors import CommandError
+
+WIDTH = 100  # of what is not written to a terminal
+NOTHING = "-"
+LINE_END = "\n"
+
+STYLES = {
+    "done": "green",
+    "repaired": "green",
+    "applied": "green",
+    "comparing": "cyan",
+    "repairing": "cyan",
+    "queued": "cyan",
+    "approved": "cyan",
+    "in_review": "yellow",
+    "held": "yellow",
+    "open": "yellow",
+    "unsettled": "yellow",
+    "superseded": "yellow",
+    "failed": "red",
+    "indeterminate": "red",
+    "rejected": "red",
+}
+
+
+def stdout() -> Console:
+    return _console(stderr=False)
+
+
+def stderr() -> Console:
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, highlight=False, markup=False, width=None if terminal else WIDTH)
+
+
+def print_json(value: Any) -> None:
+    """The one document that a command with --json prints."""
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def complain(error: CommandError) -> None:
+    """Tell on stderr what is wrong and what to do, in the form of every command."""
+    print(f"astrocore: {printable(error.what, keep=LINE_END)}", file=sys.stderr)
+    if error.hint:
+        print(f"  hint: {printable(error.hint)}", file=sys.stderr)
+
+
+def printable(value: str, keep: str = "") -> str:
+    """The text without what a terminal would take for a command."""
+    return "".join(
+        each if each.isprintable() or each in keep else each.encode("unicode_escape").decode()
+        for each in value
+    )
+
+
+def shown(value: Any) -> str:
+    """A field's value as text; nothing is shown as a dash, and text that looks like nothing in quotes."""
+    match value:
+        case None:
+            return NOTHING
+        case bool():
+            return "yes" if value else "no"
+        case str():
+            return printable(value) if value.strip() and value != NOTHING else repr(value)
+        case int():
+            return str(value)
+        case _:
+            return printable(msgspec.json.encode(value).decode())
+
+
+def moment(value: datetime | None) -> str:
+    """A time in UTC, to the second."""
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if value else NOTHING
+
+
+def words(value: str) -> str:
+    """A status or kind as people write it."""
+    return printable(value.replace("_", " "))
+
+
+def state(value: str) -> Text:
+    """A status in its colour."""
+    return Text(words(value), style=STYLES.get(value, ""))
+
+
+def seconds_between(start: datetime | None, end: datetime | None) -> float | None:
+    return (end - start).total_seconds() if start and end else None
+
+
+def listing(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Sequence[str] = ()) -> Table:
+    """A table without frames; the columns named in `right` are numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def facts(pairs: Iterable[tuple[str, str | Text]]) -> Table:
+    """Names and values, one pair a line."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(name, value)
+    return table
+
+
+def print_more(next_cursor: str | None, count: int) -> None:
+    """Say that a list goes on."""
+    if next_cursor:
+        stderr().print(f"the first {count}; for more: --limit, or --cursor {next_cursor}")

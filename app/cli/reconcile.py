@@ -1,0 +1,141 @@
+"""`astrocore reconcile`: start runs and follow them to their end."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from app.cli import output
+from app.cli.client import Api, connect
+from app.cli.errors import CommandError
+from app.cli.options import AsJson
+from app.cli.progress import follow, progress
+from app.reconciliation.views import RunView
+from config.settings import settings
+
+COUNTED = ("repaired", "in_review")  # outcomes with a column of their own
+KINDS = ("fields", "missing_document", "missing_relational")
+
+
+def reconcile(
+    *,
+    entities: Annotated[
+        list[str] | None, typer.Argument(metavar="[ENTITY]…", help="All unless named.", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Find and propose; change nothing.")] = False,
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="Look only at what changed since the last time.")
+    ] = False,
+    no_follow: Annotated[bool, typer.Option("--no-follow", help="Start the runs and return.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare both databases and repair what differs: referenced entities first, one after the other.
+
+    Ctrl-C stops the watching, not the run.
+    """
+    order: dict[str, object] = {"mode": "incremental" if incremental else "full", "dry_run": dry_run}
+    chosen = in_order(entities or [])
+    with connect() as api:
+        if no_follow:
+            started = [_start(api, entity, order) for entity in chosen]
+            _summarise(started, as_json=as_json)
+            return
+        ended = _one_by_one(api, chosen, order)
+    _summarise(ended, as_json=as_json)
+    last = ended[-1]
+    if last.status != "done":
+        raise _stopped(last, chosen[len(ended) :])
+
+
+def in_order(entities: Sequence[str]) -> list[str]:
+    """The entities in the order of their references, all where none is named; raises CommandError for unknown ones."""
+    from app.reconciliation.mapping import load_mappings, mappings
+
+    load_mappings(settings().mappings)
+    known = list(mappings())
+    for entity in entities:
+        if entity not in known:
+            raise CommandError(f"unknown entity {entity!r}", f"known are {', '.join(known)}")
+    return [entity for entity in known if not entities or entity in entities]
+
+
+def _start(api: Api, entity: str, order: dict[str, object]) -> RunView:
+    return api.post(("runs",), RunView, {"entity": entity, **order})
+
+
+def _one_by_one(api: Api, entities: list[str], order: dict[str, object]) -> list[RunView]:
+    """Start each run when the one before has ended, as long as they end well."""
+    ended: list[RunView] = []
+    console = output.stderr()
+    with progress(console) as show:
+        for number, entity in enumerate(entities):
+            run = _start(api, entity, order)
+            try:
+                ended.append(follow(api, run, show))
+            except KeyboardInterrupt:
+                raise _unwatched(run, entities[number + 1 :]) from None
+            if ended[-1].status != "done":
+                break
+    return ended
+
+
+def _unwatched(run: RunView, rest: list[str]) -> CommandError:
+    what = f"no longer watching; run {run.id} of {run.entity} goes on"
+    if rest:
+        what += f" ({', '.join(rest)}: not started)"
+    return CommandError(
+        what, f"`astrocore runs show {run.id}` shows it, `astrocore runs cancel {run.id}` ends it"
+    )
+
+
+def _stopped(run: RunView, rest: list[str]) -> CommandError:
+    what = f"run {run.id} of {run.entity} is {output.words(run.status)}"
+    if run.reason:
+        what += f": {run.reason}"
+    if rest:
+        what += f" ({', '.join(rest)}: not started)"
+    hint = f"`astrocore runs show {run.id}` says more"
+    if run.status == "held":
+        hint = f"look at `astrocore runs show {run.id}`, then `astrocore runs approve {run.id} --reason …` or `cancel`"
+    return CommandError(what, hint)
+
+
+def _summarise(runs: list[RunView], *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(runs)
+    else:
+        output.stdout().print(summary(runs))
+
+
+def summary(runs: Sequence[RunView]) -> Table:
+    """One line per run: how much was compared, what was found, what became of it."""
+    columns = (
+        "entity",
+        "status",
+        "records",
+        "fields",
+        "no doc.",
+        "no rel.",
+        "repaired",
+        "review",
+        "other",
+        "s",
+    )
+    numbers = ("records", "fields", "no doc.", "no rel.", "repaired", "review", "s")
+    return output.listing(columns, map(_row, runs), right=numbers)
+
+
+def _row(run: RunView) -> tuple[str | Text, ...]:
+    seconds = output.seconds_between(run.created_at, run.finished_at)
+    others = {name: count for name, count in run.outcomes.items() if name not in COUNTED and count}
+    return (
+        run.entity,
+        output.state(run.status),
+        f"{run.document_records:,} / {run.relational_records:,}",
+        *(f"{run.kinds.get(kind, 0):,}" for kind in KINDS),
+        *(f"{run.outcomes.get(outcome, 0):,}" for outcome in COUNTED),
+        ", ".join(f"{count:,} {output.words(name)}" for name, count in others.items()) or output.NOTHING,
+        output.NOTHING if seconds is None else f"{seconds:.1f}",
+    )

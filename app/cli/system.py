@@ -1,0 +1,122 @@
+"""`astrocore migrate`, `doctor` and `config`: what works on the stores and settings themselves."""
+
+import asyncio
+import re
+from typing import TypedDict
+
+import typer
+from pydantic import SecretStr
+from rich.text import Text
+
+from app.cli import output
+from app.cli.errors import CommandError
+from app.cli.options import AsJson
+from config.settings import PREFIX, Settings, read_sources, settings
+
+HIDDEN = "***"
+
+
+def migrate(as_json: AsJson = False) -> None:
+    """Bring the core DB to the schema that this version needs."""
+    import asyncpg
+
+    from app.stores.migrate import migrate as apply
+
+    try:
+        applied = asyncio.run(apply(settings()))
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise CommandError(
+            f"the core DB refused: {error}", f"see {PREFIX}CORE_DATABASE_URL, and `astrocore doctor`"
+        ) from error
+    if as_json:
+        output.print_json({"applied": applied})
+    else:
+        print(
+            "\n".join(f"applied {name}" for name in applied) or "nothing to apply: the schema is up to date"
+        )
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Look at everything that the system needs, and say what to do about what is wrong. Exits 1 if anything is."""
+    from app.stores.health import doctor as examine
+
+    checks = asyncio.run(examine(settings()))
+    if as_json:
+        output.print_json(checks)
+    else:
+        rows = (
+            (
+                check.name,
+                Text("ok", style="green") if check.ok else Text("fails", style="red"),
+                output.printable(check.found),
+                output.printable(check.advice or ""),
+            )
+            for check in checks
+        )
+        output.stdout().print(output.listing(("", "state", "found", "what to do"), rows))
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+class Setting(TypedDict):
+    """One setting, as `config` tells of it."""
+
+    name: str
+    value: str | None
+    source: str
+    description: str
+
+
+def config(as_json: AsJson = False) -> None:
+    """List every setting: its value, where it comes from, and what it is for. Secrets are hidden."""
+    found = list_settings(settings(), {name: source for name, (_, source) in read_sources().items()})
+    if as_json:
+        output.print_json(found)
+        return
+    console = output.stdout()
+    for each in found:
+        value = (
+            "not set"
+            if each["value"] is None
+            else repr(each["value"])
+            if not each["value"]
+            else each["value"]
+        )
+        console.print(
+            Text.assemble(
+                (each["name"], "bold"), f" = {output.printable(value)}  ", (f"[{each['source']}]", "cyan")
+            )
+        )
+        console.print(Text(f"    {each['description']}", style="dim"))
+
+
+def list_settings(chosen: Settings, sources: dict[str, str]) -> list[Setting]:
+    """Every setting there is, with secrets hidden. `sources` tells where the ones come from that are set."""
+    return [
+        Setting(
+            name=PREFIX + name.upper(),
+            value=shown(getattr(chosen, name)),
+            source=sources.get(PREFIX + name.upper(), "default"),
+            description=field.description or "",
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def shown(value: object) -> str | None:
+    """A setting's value as text. Of a secret that is a URL all is told but its credentials, of others nothing."""
+    if isinstance(value, SecretStr):
+        return without_credentials(value.get_secret_value())
+    return None if value is None else str(value)
+
+
+def without_credentials(secret: str) -> str:
+    """A URL without user, password and query values; anything else is hidden as a whole."""
+    scheme, separator, rest = secret.partition("://")
+    if not separator:
+        return HIDDEN
+    # Up to the last @: a password may hold any character, also those that should have been escaped.
+    rest = re.sub(r"^.*@", f"{HIDDEN}@", rest, flags=re.DOTALL)
+    return f"{scheme}://" + re.sub(
+        r"(?i)((?:password|passwd|secret|token|key)[^=&]*=)[^&]*", rf"\1{HIDDEN}", rest
+    )

@@ -1,0 +1,53 @@
+"""Pages of a list: opaque cursors that go on where the last page ended."""
+
+import base64
+from collections.abc import Callable
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from msgspec import Struct
+
+from app.errors import Fault, InvalidInputError
+
+Item = TypeVar("Item")
+
+LIMIT_DEFAULT = 50
+LIMIT_MAX = 1000
+
+
+class Page(Struct, Generic[Item], frozen=True):
+    """One page of a list; `next_cursor` asks for the following one and is null on the last."""
+
+    items: list[Item]
+    next_cursor: str | None = None
+
+
+def encode_cursor(position: str) -> str:
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def decode_cursor_id(cursor: str | None) -> UUID | None:
+    """The id that a cursor holds; raises InvalidInputError where it is none of ours."""
+    return None if cursor is None else _decode(cursor, UUID)
+
+
+def decode_cursor_number(cursor: str | None) -> int | None:
+    """The number that a cursor holds; raises InvalidInputError where it is none of ours."""
+    return None if cursor is None else _decode(cursor, int)
+
+
+def _decode(cursor: str, parse: Callable[[str], Item]) -> Item:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        return parse(base64.b64decode(padded, altchars=b"-_", validate=True).decode())
+    except ValueError:
+        raise InvalidInputError(
+            "malformed cursor", [Fault("cursor", "is none that this service gave")]
+        ) from None
+
+
+def check_limit(limit: int) -> int:
+    """The page size, refused outside 1 to 1000."""
+    if not 1 <= limit <= LIMIT_MAX:
+        raise InvalidInputError("bad page size", [Fault("limit", f"must lie between 1 and {LIMIT_MAX}")])
+    return limit

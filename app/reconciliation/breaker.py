@@ -1,0 +1,136 @@
+"""The circuit breaker: repairs of an entity stop, until an operator looks, when there are too many of them.
+
+It counts changes and deletions over a rolling hour, whatever nominated them. The limit is a share of the entity's
+records, with a floor (settings `breaker_*`); what an operator approved beforehand comes on top.
+"""
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from app.audit.entries import Fact
+from app.audit.outbox import record
+from app.reconciliation.mapping import mapping_of
+from config.settings import Settings
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most changes and the most deletions of an entity in an hour, or by one run."""
+
+    changes: int
+    deletes: int
+
+
+def limits(settings: Settings, records: int) -> Limits:
+    """The limits for an entity of that many records."""
+    return Limits(
+        changes=max(settings.breaker_change_floor, int(records * settings.breaker_change_ratio)),
+        deletes=max(settings.breaker_delete_floor, int(records * settings.breaker_delete_ratio)),
+    )
+
+
+async def reserve(
+    core: asyncpg.Pool, settings: Settings, entity: str, *, changes: int, deletes: int
+) -> str | None:
+    """Count changes that are about to be made. None: go on. Otherwise why repairs of the entity have stopped."""
+    async with core.acquire() as connection, connection.transaction():
+        await connection.execute("INSERT INTO breakers (entity) VALUES ($1) ON CONFLICT DO NOTHING", entity)
+        breaker = await connection.fetchrow("SELECT * FROM breakers WHERE entity = $1 FOR UPDATE", entity)
+        if breaker["tripped_at"] is not None:
+            return str(breaker["reason"])
+        counted = await connection.fetchrow(
+            """
+            SELECT COALESCE(sum(changes), 0) AS changes, COALESCE(sum(deletes), 0) AS deletes FROM repair_counts
+            WHERE entity = $1 AND counted_at > GREATEST(now() - interval '1 hour', $2)
+            """,
+            entity,
+            breaker["counted_from"],
+        )
+        allowed = limits(settings, await known_records(connection, entity))
+        reason = exceeded(
+            "changes", counted["changes"] + changes, allowed.changes + breaker["allowed_changes"]
+        ) or exceeded("deletions", counted["deletes"] + deletes, allowed.deletes + breaker["allowed_deletes"])
+        if reason is None:
+            await _count(connection, entity, changes, deletes)
+        else:
+            await _trip(connection, entity, reason)
+        return reason
+
+
+async def allow(connection: asyncpg.Connection, entity: str, *, by: str, reason: str) -> None:
+    """Let repairs of an entity go on, counting from now; raises NotFoundError for an unknown entity."""
+    mapping_of(entity)
+    await connection.execute(
+        """
+        INSERT INTO breakers (entity, counted_from) VALUES ($1, now()) ON CONFLICT (entity) DO UPDATE SET
+            tripped_at = NULL, reason = NULL, counted_from = now(), allowed_changes = 0, allowed_deletes = 0
+        """,
+        entity,
+    )
+    await connection.execute(
+        "UPDATE suspects SET due_at = now() WHERE entity = $1 AND due_at > now()", entity
+    )
+    await record(connection, Fact.REPAIRS_ALLOWED, by=by, target=entity, reason=reason, entity=entity)
+
+
+async def allow_beforehand(
+    connection: asyncpg.Connection, entity: str, *, changes: int, deletes: int
+) -> None:
+    """Raise the limits of the next hour by what an operator has approved."""
+    await connection.execute(
+        """
+        INSERT INTO breakers (entity, counted_from, allowed_changes, allowed_deletes) VALUES ($1, now(), $2, $3)
+        ON CONFLICT (entity) DO UPDATE SET tripped_at = NULL, reason = NULL, counted_from = now(),
+            allowed_changes = $2, allowed_deletes = $3
+        """,
+        entity,
+        changes,
+        deletes,
+    )
+
+
+async def known_records(connection: asyncpg.Connection | asyncpg.Pool, entity: str) -> int:
+    """How many records an entity has, as the last full run that compared it all counted them; 0 before the first."""
+    return int(
+        await connection.fetchval(
+            """
+            SELECT GREATEST(document_records, relational_records) FROM runs
+            WHERE entity = $1 AND mode = 'full' AND compared_at IS NOT NULL ORDER BY compared_at DESC LIMIT 1
+            """,
+            entity,
+        )
+        or 0
+    )
+
+
+def exceeded(what: str, wanted: int, limit: int) -> str | None:
+    """Why that many are too many; None where they are not."""
+    return f"{wanted} {what} within an hour, more than {limit}" if wanted > limit else None
+
+
+async def _count(connection: asyncpg.Connection, entity: str, changes: int, deletes: int) -> None:
+    await connection.execute(
+        """
+        INSERT INTO repair_counts (entity, counted_at, changes, deletes) VALUES ($1, now(), $2, $3)
+        ON CONFLICT (entity, counted_at) DO UPDATE SET
+            changes = repair_counts.changes + EXCLUDED.changes, deletes = repair_counts.deletes + EXCLUDED.deletes
+        """,
+        entity,
+        changes,
+        deletes,
+    )
+    await connection.execute("DELETE FROM repair_counts WHERE counted_at < now() - interval '2 hours'")
+
+
+async def _trip(connection: asyncpg.Connection, entity: str, reason: str) -> None:
+    await connection.execute(
+        "UPDATE breakers SET tripped_at = now(), reason = $2 WHERE entity = $1", entity, reason
+    )
+    await record(connection, Fact.BREAKER_TRIPPED, by="core", target=entity, reason=reason, entity=entity)
+
+
+async def stopped(core: asyncpg.Pool) -> dict[str, str]:
+    """Every entity whose repairs have stopped, and why."""
+    rows = await core.fetch("SELECT entity, reason FROM breakers WHERE tripped_at IS NOT NULL")
+    return {row["entity"]: row["reason"] for row in rows}

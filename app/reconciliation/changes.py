@@ -1,0 +1,144 @@
+"""Changes: conditional writes, each with its own intent and outcome in the audit store.
+
+The intent is durable before the write is tried. A writer that dies leaves an intent without an outcome; once its
+deadline has passed, whoever comes next reads the record and says how it ended.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from app.audit.entries import IntentEntry, Outcome, OutcomeEntry
+from app.audit.store import AuditStore
+from app.clock import now
+from app.reconciliation.mapping import Side
+from app.reconciliation.records import EntitySides
+from app.reconciliation.resolve import Action, Plan, Verdict
+from app.reconciliation.sides import ABSENT, Reading, WriteUnknownError, Written
+from app.reconciliation.suspects import Suspect
+from app.reconciliation.values import Record, spell
+
+# Between the longest write and the moment when others may judge it.
+_GRACE = timedelta(seconds=2)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One plan of one diff, ready to be written."""
+
+    id: UUID
+    suspect: Suspect
+    diff_id: UUID
+    plan: Plan
+    reading: Reading
+    updated_at: datetime | None
+    policy: dict[str, str]
+
+
+def prepare(
+    suspect: Suspect, diff_id: UUID, verdict: Verdict, document: Reading, relational: Reading
+) -> list[Change]:
+    """The changes of a verdict. Each sets `updated_at` to the greater of the two that were read, never to now."""
+    known = [each.updated_at for each in (document, relational) if each.updated_at is not None]
+    policy = {each.name: each.rule for each in verdict.fields} or {"record": verdict.kind.value}
+    return [
+        Change(
+            id=uuid4(),
+            suspect=suspect,
+            diff_id=diff_id,
+            plan=plan,
+            reading=document if plan.side is Side.DOCUMENT else relational,
+            updated_at=max(known, default=None),
+            policy={name: rule for name, rule in policy.items() if name in plan.values or name == "record"},
+        )
+        for plan in verdict.plans
+    ]
+
+
+async def carry_out(
+    sides: EntitySides, audit: AuditStore, changes: Sequence[Change], *, timeout_seconds: float
+) -> list[Written | None]:
+    """Write the intents, try the writes side by side, record the outcomes; answers one result per change.
+
+    None stands for a write of which the store did not tell: its intent stays open for `finish`.
+
+    Raises StoreUnavailableError before anything is written when the audit store is away.
+    """
+    deadline = now() + timedelta(seconds=timeout_seconds) + _GRACE
+    await audit.append([_intent(change, deadline) for change in changes])
+    results = await asyncio.gather(*(_write(sides, change, timeout_seconds) for change in changes))
+    await audit.append(
+        [
+            OutcomeEntry(id=change.id, at=now(), outcome=result.outcome, detail=result.detail)
+            for change, result in zip(changes, results, strict=True)
+            if result is not None
+        ]
+    )
+    return list(results)
+
+
+async def finish(sides: EntitySides, audit: AuditStore, intents: Sequence[IntentEntry]) -> None:
+    """Say how the writes of dead writers ended, by reading their records again."""
+    for side in Side:
+        own = [intent for intent in intents if intent.side == side]
+        held = await sides.side(side).read([intent.key for intent in own]) if own else {}
+        await audit.append(
+            [
+                OutcomeEntry(id=intent.id, at=now(), outcome=result.outcome, detail=result.detail)
+                for intent, result in ((each, _judge(each, held.get(each.key, ABSENT))) for each in own)
+            ]
+        )
+
+
+async def _write(sides: EntitySides, change: Change, timeout_seconds: float) -> Written | None:
+    port = sides.side(change.plan.side)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await port.write(change.suspect.key, change.plan, change.reading, change.updated_at)
+    except (WriteUnknownError, TimeoutError):
+        # It may still take effect: only after the deadline can reading the record tell.
+        return None
+
+
+def _judge(intent: IntentEntry, reading: Reading) -> Written:
+    held = _spelled(reading.record)
+    if _agrees(held, intent.after):
+        return Written(Outcome.APPLIED, "found applied on reading again")
+    if _agrees(held, intent.before):
+        return Written(Outcome.SUPERSEDED, "found unchanged on reading again")
+    return Written(Outcome.INDETERMINATE, f"found {held}")
+
+
+def _agrees(held: dict[str, Any] | None, wanted: dict[str, Any] | None) -> bool:
+    if held is None or wanted is None:
+        return held is wanted
+    return all(held.get(name) == value for name, value in wanted.items())
+
+
+def _intent(change: Change, deadline: datetime) -> IntentEntry:
+    before = change.reading.record
+    after: Record | None = None
+    if change.plan.action is not Action.REMOVE:
+        after = (before or {}) | change.plan.values
+    return IntentEntry(
+        id=change.id,
+        at=now(),
+        deadline=deadline,
+        entity=change.suspect.entity,
+        key=change.suspect.key,
+        side=change.plan.side,
+        action=change.plan.action,
+        before=_spelled(before),
+        after=_spelled(after),
+        policy=change.policy,
+        cause=change.suspect.cause,
+        diff_id=change.diff_id,
+        run_id=change.suspect.run_id,
+    )
+
+
+def _spelled(record: Record | None) -> dict[str, Any] | None:
+    return None if record is None else {name: spell(value) for name, value in record.items()}

@@ -1,0 +1,59 @@
+"""Read records on both sides and say what the rules make of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.reconciliation.mapping import Derived, Mapping, Side, mappings
+from app.reconciliation.records import EntitySides, entity_sides
+from app.reconciliation.resolve import Verdict, resolve
+from app.reconciliation.sides import Reading
+from app.reconciliation.totals import Expected, expect
+from app.stores.connections import Stores
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One record: what both sides hold, what its derived fields should be, and the verdict of the rules."""
+
+    mapping: Mapping
+    document: Reading
+    relational: Reading
+    expected: Expected
+    verdict: Verdict
+
+    def decided(self, side: Side) -> Verdict:
+        """The verdict with an operator's decision that `side` wins where the rules ask for review."""
+        return resolve(
+            self.mapping,
+            self.document.record,
+            self.relational.record,
+            derived=self.expected.values,
+            decided=side,
+        )
+
+
+async def judge(stores: Stores, mapping: Mapping, keys: Sequence[str]) -> dict[str, Judged]:
+    """The verdict on each of these records, as both sides hold them now."""
+    every = {entity: entity_sides(stores, other) for entity, other in mappings().items()}
+    return await judge_sides(every, mapping.entity, keys)
+
+
+async def judge_sides(every: dict[str, EntitySides], entity: str, keys: Sequence[str]) -> dict[str, Judged]:
+    """As `judge`, with the sides of every entity at hand."""
+    mapping = every[entity].mapping
+    if not keys:
+        return {}
+    pairs = await every[entity].read(keys)
+    rules = (each.rule for each in mapping.derived_fields)
+    counted = {rule.less.entity for rule in rules if isinstance(rule, Derived)}
+    expected = await expect(mapping, pairs, {other: every[other] for other in counted})
+    return {
+        key: Judged(
+            mapping,
+            document,
+            relational,
+            expected[key],
+            resolve(mapping, document.record, relational.record, derived=expected[key].values),
+        )
+        for key, (document, relational) in pairs.items()
+    }

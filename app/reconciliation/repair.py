@@ -1,0 +1,329 @@
+"""The one path that repairs: claim suspects, read both sides again, resolve by policy, write conditionally.
+
+Outcomes of a write: *applied*; *superseded*, what was read no longer held, so the record is looked at again;
+*rejected*, a constraint said no, so the diff goes to review; *indeterminate*, after a crash the record equals neither
+what was nor what was meant, so it is looked at again.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+from app.audit.entries import Outcome
+from app.audit.store import AuditStore
+from app.clock import now
+from app.reconciliation import breaker, diffs, jobs, runs
+from app.reconciliation.changes import Change, carry_out, finish, prepare
+from app.reconciliation.consequences import Need, dependents, needs
+from app.reconciliation.judging import Judged, judge_sides
+from app.reconciliation.mapping import Mapping, Side, mappings
+from app.reconciliation.records import EntitySides, entity_sides
+from app.reconciliation.resolve import Action, Kind, Verdict
+from app.reconciliation.sides import Written
+from app.reconciliation.suspects import (
+    Postponed,
+    Suspect,
+    claim,
+    dismiss,
+    hasten,
+    next_due,
+    nominate,
+    postpone,
+)
+from app.reconciliation.views import DiffView
+from app.stores.connections import Stores
+
+BATCH = 32
+# After so many looks a record that will not settle, or waits in vain, is shown as such and left: about 50 s.
+PATIENCE = 8
+_LONGEST_DELAY_SECONDS = 30.0
+_STOPPED_SECONDS = 60.0
+
+
+@dataclass
+class Look:
+    """One look at one suspect: what was judged, what stands recorded, what is to be done."""
+
+    suspect: Suspect
+    judged: Judged
+    diff: DiffView | None
+    verdict: Verdict
+    diff_id: UUID | None = None
+
+    @property
+    def out_of_patience(self) -> bool:
+        return self.suspect.attempts >= PATIENCE
+
+    def is_young(self, window: timedelta) -> bool:
+        ages = (self.judged.document.age, self.judged.relational.age)
+        return any(age is not None and age < window for age in ages)
+
+
+@dataclass
+class Batch:
+    """What becomes of the suspects of one claim, and which further records became suspect."""
+
+    done: list[Suspect] = field(default_factory=list)
+    postponed: list[Postponed] = field(default_factory=list)
+    nominations: list[tuple[str, Iterable[str], Suspect]] = field(default_factory=list)
+    arrived: list[str] = field(default_factory=list)
+
+    def wait(self, suspect: Suspect, waiting_for: str, seconds: float | None = None) -> None:
+        """Look again later; unless `seconds` is given the delay doubles with each attempt, from 0.2 s on."""
+        delay = min(0.2 * 2**suspect.attempts, _LONGEST_DELAY_SECONDS) if seconds is None else seconds
+        self.postponed.append(Postponed(suspect, delay, waiting_for))
+
+    def give_back_rest(self, claimed: Sequence[Suspect]) -> None:
+        """Postpone what was not decided because a store went away in the middle."""
+        decided = {each.key for each in self.done} | {each.suspect.key for each in self.postponed}
+        for suspect in claimed:
+            if suspect.key not in decided:
+                self.wait(suspect, "a store that does not answer", 2.0)
+
+
+class Repairer:
+    """Works off suspects. Any number may run at once, on any number of machines."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self._audit = AuditStore(stores.audit, stores.settings.namespace)
+        self._sides = {entity: entity_sides(stores, mapping) for entity, mapping in mappings().items()}
+        self._settle_window = timedelta(milliseconds=stores.settings.settle_milliseconds)
+        self._write_seconds = stores.settings.store_timeout_seconds
+        # A lease outlives the slowest batch: reading, intents, writes until their deadline, outcomes.
+        self._lease_seconds = self._write_seconds * 4 + 10
+
+    async def run_due(self) -> float | None:
+        """Look at every suspect that is due, referenced entities first; answers seconds until the next one is.
+
+        Raises StoreUnavailableError when a store goes away; what was claimed is given back first.
+        """
+        for entity, sides in self._sides.items():
+            while claimed := await claim(
+                self._stores.core, entity, limit=BATCH, lease_seconds=self._lease_seconds
+            ):
+                await self._work_off(sides, claimed)
+        return await next_due(self._stores.core)
+
+    async def _work_off(self, sides: EntitySides, claimed: list[Suspect]) -> None:
+        batch = Batch()
+        try:
+            ready = await self._finish_intents(sides, claimed, batch)
+            looks = await self._look(sides, ready)
+            allowed = await jobs.repairing_modes(self._stores.core, sides.mapping.entity)
+            wanted = [look for look in looks if await self._triage(look, allowed, batch)]
+            wanted = await self._with_references(sides.mapping, wanted, batch)
+            await self._repair(sides, wanted, batch)
+        finally:
+            batch.give_back_rest(claimed)
+            await self._record(batch)
+
+    async def _record(self, batch: Batch) -> None:
+        core = self._stores.core
+        for entity, keys, suspect in batch.nominations:
+            cause = f"{suspect.entity} {suspect.key}"
+            await nominate(core, entity, keys, cause=cause, mode=suspect.mode, run_id=suspect.run_id)
+        await postpone(core, batch.postponed)
+        await dismiss(core, batch.done)
+        await hasten(core, batch.arrived)
+        await runs.settle(self._stores, {each.run_id for each in batch.done if each.run_id})
+
+    async def _finish_intents(
+        self, sides: EntitySides, claimed: Sequence[Suspect], batch: Batch
+    ) -> list[Suspect]:
+        """No record is judged while a write to it may be under way: a dead writer's intent is finished first."""
+        by_key = {each.key: each for each in claimed}
+        entity, instant = sides.mapping.entity, now()
+        intents = [
+            each for each in await self._audit.open_intents() if each.entity == entity and each.key in by_key
+        ]
+        await finish(sides, self._audit, [each for each in intents if each.deadline <= instant])
+        busy = {each.key: each.deadline - instant for each in intents if each.deadline > instant}
+        for key, left in busy.items():
+            batch.wait(by_key[key], "a write under way", left.total_seconds() + 0.1)
+        return [each for each in claimed if each.key not in busy]
+
+    async def _look(self, sides: EntitySides, suspects: Sequence[Suspect]) -> list[Look]:
+        entity, keys = sides.mapping.entity, [each.key for each in suspects]
+        judged = await judge_sides(self._sides, entity, keys)
+        standing = await diffs.standing(self._stores.core, entity, keys)
+        return [
+            Look(
+                each,
+                judged[each.key],
+                standing.get(each.key),
+                _verdict(judged[each.key], standing.get(each.key)),
+            )
+            for each in suspects
+        ]
+
+    async def _triage(self, look: Look, allowed: set[str], batch: Batch) -> bool:
+        """Whether the record is to be repaired now; every other case is recorded or postponed here."""
+        suspect, verdict = look.suspect, look.verdict
+        if look.judged.expected.unsettled:
+            for entity, keys in look.judged.expected.unsettled.items():
+                batch.nominations.append((entity, keys, suspect))
+        if verdict.kind is Kind.EQUAL:
+            await self._note_equal(look, batch)
+        elif look.is_young(self._settle_window):
+            await self._wait_or_show(look, "the record to settle", batch)
+        elif verdict.kind is Kind.MISSING_BOTH:
+            await self._show(look, "vanished", batch, reason="on neither side")
+        elif _is_rejected(look):
+            batch.done.append(suspect)
+        elif verdict.review:
+            await self._show(look, "in_review", batch)
+        elif suspect.mode not in allowed and not _is_approved(look):
+            await self._show(look, "open", batch, reason="its job only observes")
+        else:
+            return True
+        return False
+
+    async def _note_equal(self, look: Look, batch: Batch) -> None:
+        if look.judged.expected.unsettled:
+            waiting = ", ".join(
+                f"{len(keys)} {entity}" for entity, keys in look.judged.expected.unsettled.items()
+            )
+            await self._wait_or_show(look, f"{waiting} to be reconciled", batch)
+            return
+        if look.diff and look.diff.status in diffs.OPEN:
+            recent = await self._audit.changes(entity=look.suspect.entity, key=look.suspect.key, limit=2)
+            repaired = any(
+                each.intent.diff_id == look.diff.id
+                and each.outcome
+                and each.outcome.outcome is Outcome.APPLIED
+                for each in recent
+            )
+            await diffs.close(self._stores.core, look.diff.id, "repaired" if repaired else "vanished")
+        batch.done.append(look.suspect)
+
+    async def _wait_or_show(self, look: Look, waiting_for: str, batch: Batch) -> None:
+        if look.out_of_patience:
+            await self._show(look, "unsettled", batch, reason=f"waited in vain for {waiting_for}")
+        else:
+            batch.wait(look.suspect, waiting_for)
+
+    async def _show(self, look: Look, status: str, batch: Batch, *, reason: str | None = None) -> None:
+        await diffs.put(self._stores.core, look.suspect, look.verdict, status=status, reason=reason)
+        batch.done.append(look.suspect)
+
+    async def _with_references(self, mapping: Mapping, looks: list[Look], batch: Batch) -> list[Look]:
+        """The looks whose writes refer to records that are there; the others wait for them, or go to review."""
+        missing = await self._missing(needs(mapping, {look.suspect.key: look.verdict for look in looks}))
+        ready = [look for look in looks if look.suspect.key not in missing]
+        for look in looks:
+            need = missing.get(look.suspect.key)
+            if need is None:
+                continue
+            hopeless = await self._is_hopeless(need)
+            if hopeless or look.out_of_patience:
+                reason = hopeless or f"waited in vain for {need}"
+                await self._show(look, "in_review", batch, reason=reason)
+            else:
+                batch.nominations.append((need.entity, [need.key], look.suspect))
+                batch.wait(look.suspect, str(need))
+        return ready
+
+    async def _missing(self, wanted: dict[str, list[Need]]) -> dict[str, Need]:
+        missing: dict[str, Need] = {}
+        for entity, side in {(need.entity, need.side) for every in wanted.values() for need in every}:
+            asked = {
+                (key, need)
+                for key, every in wanted.items()
+                for need in every
+                if (need.entity, need.side) == (entity, side)
+            }
+            found = await self._sides[entity].side(side).existing({need.key for _key, need in asked})
+            missing |= {key: need for key, need in asked if need.key not in found}
+        return missing
+
+    async def _is_hopeless(self, need: Need) -> str | None:
+        sides = self._sides[need.entity]
+        if not await sides.side(need.side.other).existing([need.key]):
+            return f"{need} is on neither side"
+        standing = await diffs.standing(self._stores.core, need.entity, [need.key])
+        diff = standing.get(need.key)
+        return f"{need} is {diff.status}" if diff and diff.status in {"in_review", "rejected"} else None
+
+    async def _repair(self, sides: EntitySides, looks: list[Look], batch: Batch) -> None:
+        if not looks:
+            return
+        plans = [plan for look in looks for plan in look.verdict.plans]
+        removals = sum(plan.action is Action.REMOVE for plan in plans)
+        for look in looks:
+            status = "approved" if _is_approved(look) else "open"
+            look.diff_id = await diffs.put(self._stores.core, look.suspect, look.verdict, status=status)
+        stopped = await breaker.reserve(
+            self._stores.core,
+            self._stores.settings,
+            sides.mapping.entity,
+            changes=len(plans),
+            deletes=removals,
+        )
+        if stopped:
+            for look in looks:
+                batch.wait(look.suspect, f"an operator: {stopped}", _STOPPED_SECONDS)
+            return
+        changes = [
+            change
+            for look in looks
+            if look.diff_id
+            for change in prepare(
+                look.suspect, look.diff_id, look.verdict, look.judged.document, look.judged.relational
+            )
+        ]
+        results = await carry_out(sides, self._audit, changes, timeout_seconds=self._write_seconds)
+        outcomes = list(zip(changes, results, strict=True))
+        for look in looks:
+            own = [pair for pair in outcomes if pair[0].suspect is look.suspect]
+            await self._conclude(sides.mapping, look, own, batch)
+
+    async def _conclude(
+        self, mapping: Mapping, look: Look, own: list[tuple[Change, Written | None]], batch: Batch
+    ) -> None:
+        assert look.diff_id is not None
+        results = [result for _change, result in own]
+        self._note_consequences(mapping, look, own, batch)
+        rejected = [each.detail for each in results if each and each.outcome is Outcome.REJECTED]
+        if rejected:
+            await diffs.close(self._stores.core, look.diff_id, "in_review", f"rejected: {rejected[0]}")
+            batch.done.append(look.suspect)
+        elif None in results:
+            batch.wait(look.suspect, "a write under way", self._write_seconds + 2.5)
+        elif any(each and each.outcome is not Outcome.APPLIED for each in results):
+            await self._wait_or_show(look, "a moment in which nobody else writes it", batch)
+        else:
+            await diffs.close(self._stores.core, look.diff_id, "repaired")
+            if look.judged.expected.unsettled:
+                batch.wait(look.suspect, "records that it is derived from")
+            else:
+                batch.done.append(look.suspect)
+
+    def _note_consequences(
+        self, mapping: Mapping, look: Look, own: list[tuple[Change, Written | None]], batch: Batch
+    ) -> None:
+        for change, result in own:
+            if result is None or result.outcome is not Outcome.APPLIED:
+                continue
+            for entity, keys in dependents(mapping, change):
+                batch.nominations.append((entity, keys, look.suspect))
+            if change.plan.action is Action.CREATE:
+                batch.arrived.append(str(Need(mapping.entity, look.suspect.key, change.plan.side)))
+
+
+def _verdict(judged: Judged, diff: DiffView | None) -> Verdict:
+    verdict = judged.verdict
+    # A decision holds for the values that the operator saw; when they moved, it is theirs to take again.
+    if verdict.review and diff and diff.status == "approved" and diff.fingerprint == verdict.fingerprint:
+        return judged.decided(Side(str(diff.resolution)))
+    return verdict
+
+
+def _is_approved(look: Look) -> bool:
+    return look.diff is not None and look.diff.status == "approved"
+
+
+def _is_rejected(look: Look) -> bool:
+    diff = look.diff
+    return diff is not None and diff.status == "rejected" and diff.fingerprint == look.verdict.fingerprint

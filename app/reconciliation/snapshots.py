@@ -1,0 +1,173 @@
+"""Reading one side of an entity, batch by batch, into canonical frames.
+
+Everything here is synchronous and holds one batch at a time; each reader has a connection of its own.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from adbc_driver_postgresql import StatementOptions, dbapi
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.errors import ConnectionFailure, CursorNotFound, ExecutionTimeout
+
+from app.errors import StoreUnavailableError
+from app.reconciliation import canonical
+from app.reconciliation.bson_columns import CODEC, Document, DocumentDecoder
+from app.reconciliation.canonical import Layout
+from app.reconciliation.sql_columns import ColumnReader, readers_of
+from app.reconciliation.values import Kind, parse_key
+from app.stores.connections import database_name
+from config.settings import Settings
+
+DOCUMENTS_PER_BATCH = 5_000
+BYTES_PER_BATCH = 2 << 20
+
+
+@dataclass(frozen=True)
+class KeyRange:
+    """Keys from `low` up to but without `high`, spelled as text; None leaves that end open."""
+
+    low: str | None = None
+    high: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.low is None and self.high is None
+
+
+def read_documents(
+    settings: Settings, layout: Layout, key_range: KeyRange, *, where: Document | None = None
+) -> Iterator[pl.DataFrame]:
+    """Frames of the document side; raises StoreUnavailableError where it does not answer."""
+    decoder = DocumentDecoder(layout)
+    for raw in read_raw_documents(settings, layout, key_range, where=where):
+        yield decoder.decode(raw)
+
+
+def read_raw_documents(
+    settings: Settings, layout: Layout, key_range: KeyRange, *, where: Document | None = None
+) -> Iterator[bytes]:
+    """The same documents as the bytes that the store sends."""
+    with failures_of("customer database"), open_customer_client(settings) as client:
+        collection = collection_of(client, settings, layout)
+        cursor = collection.find_raw_batches(
+            where or {}, projection_of(collection, layout), batch_size=DOCUMENTS_PER_BATCH
+        )
+        with closing(bounded(cursor, layout, key_range)) as batches:
+            yield from batches
+
+
+def open_customer_client(settings: Settings) -> MongoClient[Document]:
+    """A client for one scan. Its time limit is for one answer, not for a whole cursor."""
+    milliseconds = int(settings.store_timeout_seconds * 1000)
+    return MongoClient(
+        settings.url("customer_database_url"),
+        socketTimeoutMS=milliseconds,
+        connectTimeoutMS=milliseconds,
+        serverSelectionTimeoutMS=min(milliseconds, 5000),
+        appname="astrobookings-core-scan",
+    )
+
+
+def collection_of(client: MongoClient[Document], settings: Settings, layout: Layout) -> Collection[Document]:
+    database = client[database_name(settings.url("customer_database_url"))]
+    return database.get_collection(layout.collection, codec_options=CODEC)
+
+
+def bounded(cursor: Any, layout: Layout, key_range: KeyRange) -> Any:
+    """The cursor, limited to the range by index bounds.
+
+    Unlike a filter, index bounds do not leave out keys of another BSON type: those lie before the first or behind the
+    last range, so that every document is in exactly one.
+    """
+    if key_range.is_open:
+        return cursor
+    if key_range.low is not None:
+        cursor = cursor.min([(layout.key.path, parse_key(layout.key.kind, key_range.low))])
+    if key_range.high is not None:
+        cursor = cursor.max([(layout.key.path, parse_key(layout.key.kind, key_range.high))])
+    return cursor.hint([(layout.key.path, 1)])
+
+
+def projection_of(collection: Collection[Document], layout: Layout) -> Document | None:
+    """The top-level fields that the layout reads, or None where leaving out the others would save little.
+
+    Subdocuments come whole: where a path leads through something else, a projection of the path would hide that.
+    """
+    wanted = {spot.path.split(".")[0] for spot in (layout.key, *layout.columns)}
+    size = used = 0
+    for document in collection.find().limit(50):
+        for name, value in document.items():
+            length = len(name) + len(str(value))
+            size += length
+            used += length if name in wanted else 0
+    if used * 3 >= size * 2:
+        return None
+    return {"_id": 0} | dict.fromkeys(sorted(wanted), 1)
+
+
+def read_relational(settings: Settings, layout: Layout, key_range: KeyRange) -> Iterator[pl.DataFrame]:
+    """Frames of the relational side, all of one moment; raises StoreUnavailableError where it does not answer."""
+    with open_relational(settings) as cursor:
+        readers = readers_of(cursor, layout, from_clause(layout))
+        cursor.execute(select(layout, readers, key_range))
+        for batch in cursor.fetch_record_batch():
+            key, *cells = (reader.read(batch.column(at)) for at, reader in enumerate(readers))
+            yield canonical.assemble(layout, key, cells)
+
+
+@contextmanager
+def open_relational(settings: Settings) -> Iterator[Any]:
+    """A cursor in a read-only transaction of the admin DB that sees one moment."""
+    seconds = max(1, int(settings.store_timeout_seconds))
+    url = settings.url("admin_database_url")
+    url += ("&" if "?" in url else "?") + f"connect_timeout={seconds}&application_name=astrobookings-core-scan"
+    hint = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(BYTES_PER_BATCH)}
+    with failures_of("admin database"), dbapi.connect(url) as connection:
+        with connection.cursor(adbc_stmt_kwargs=hint) as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            # Literals in what follows are quoted by doubling the quote.
+            cursor.execute("SET LOCAL standard_conforming_strings = on")
+            yield cursor
+
+
+def from_clause(layout: Layout) -> str:
+    """The table and its joins. A row whose joined rows are missing is still a row."""
+    joins = "".join(f" LEFT JOIN {join.table} ON {join.on}" for join in layout.joins)
+    return layout.table + joins
+
+
+def select(layout: Layout, readers: list[ColumnReader], key_range: KeyRange) -> str:
+    """The query of a range. Its bounds are literals, because what has parameters is not sent as COPY."""
+    columns = ", ".join(reader.expression for reader in readers)
+    return f"SELECT {columns} FROM {from_clause(layout)}{_where(layout, key_range)}"
+
+
+def _where(layout: Layout, key_range: KeyRange) -> str:
+    column = f"{layout.table}.{layout.key.expression}"
+    # Documents order text by its bytes.
+    column += ' COLLATE "C"' if layout.key.kind is Kind.TEXT else ""
+    bounds = [
+        f"{column} {sign} {_literal(layout.key.kind, text)}"
+        for sign, text in ((">=", key_range.low), ("<", key_range.high))
+        if text is not None
+    ]
+    return f" WHERE {' AND '.join(bounds)}" if bounds else ""
+
+
+def _literal(kind: Kind, text: str) -> str:
+    spelled = str(parse_key(kind, text)).replace("'", "''")
+    return spelled if kind is Kind.INTEGER else f"'{spelled}'"
+
+
+@contextmanager
+def failures_of(store: str) -> Iterator[None]:
+    """Raises StoreUnavailableError for what drivers raise when a store is away, stops or breaks off."""
+    try:
+        yield
+    except (ConnectionFailure, CursorNotFound, ExecutionTimeout, dbapi.OperationalError, OSError) as error:
+        raise StoreUnavailableError(f"the {store} does not answer") from error

@@ -1,0 +1,88 @@
+"""The web process: ``granian --interface asgi web.app:app``."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Router, get
+from litestar.datastructures import State
+from litestar.di import Provide
+
+from app.reconciliation.mapping import load_mappings
+from app.stores.connections import Stores, open_stores
+from config.processes import die_with_parent
+from config.settings import settings
+from web import health, reconciliation
+from web.guards import needs_operator_key
+from web.problems import MAX_BODY_BYTES, respond
+from web.requests import with_request_id
+from web.schema import KEY_SCHEME, VERSION, describe
+from web.validation import refuse_invalid
+
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def running(app: Litestar) -> AsyncIterator[None]:
+    """Hold the stores open while the process serves; raises StoreUnavailableError where one does not answer."""
+    die_with_parent()
+    chosen = settings()
+    load_mappings(chosen.mappings)
+    key = chosen.operator_key
+    app.state.operator_key = key.get_secret_value().encode() if key else None
+    async with open_stores(chosen) as stores:
+        app.state.stores = stores
+        yield
+
+
+def opened_stores(state: State) -> Stores:
+    """The stores of this process, for a handler's `stores`."""
+    stores: Stores = state.stores
+    return stores
+
+
+@get("/", summary="What this is, and where to go on", include_in_schema=False, sync_to_thread=False)
+def index() -> dict[str, str]:
+    return {
+        "name": "AstroBookings Core",
+        "version": VERSION,
+        "api": "/v1",
+        "schema": "/schema",
+        "health": "/health/ready",
+    }
+
+
+def guarded() -> Router:
+    """Everything below /v1: the guard and the checks stand here, once, so that no call can go without them."""
+    return Router(
+        "/v1",
+        route_handlers=[
+            reconciliation.Jobs,
+            reconciliation.Runs,
+            reconciliation.Diffs,
+            reconciliation.Records,
+        ],
+        guards=[needs_operator_key],
+        before_request=refuse_invalid,
+        security=[{KEY_SCHEME: []}],
+    )
+
+
+def create_app(lifespan: Lifespan = running) -> Litestar:
+    """The application, around stores that `lifespan` opens."""
+    handlers: list[Any] = [index, health.live, health.ready, guarded()]
+    app = Litestar(
+        route_handlers=handlers,
+        lifespan=[lifespan],
+        dependencies={"stores": Provide(opened_stores, sync_to_thread=False)},
+        exception_handlers={Exception: respond},
+        openapi_config=describe(),
+        request_max_body_size=MAX_BODY_BYTES,
+        logging_config=None,
+        debug=False,
+    )
+    app.asgi_handler = with_request_id(app.asgi_handler)
+    return app
+
+
+app = create_app()

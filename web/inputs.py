@@ -1,0 +1,86 @@
+"""What callers send: bodies and query parameters, with their limits."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from litestar.params import Parameter
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from app.pages import LIMIT_MAX
+from app.reconciliation.events import Event
+from web.validation import FAULT
+
+Mode = Literal["full", "incremental"]
+Side = Literal["document", "relational"]
+RunStatus = Literal["queued", "comparing", "held", "repairing", "done", "cancelled", "failed", "skipped"]
+DiffStatus = Literal[
+    "pending", "open", "in_review", "approved", "unsettled", "repaired", "rejected", "vanished"
+]
+Kind = Literal["fields", "missing_document", "missing_relational"]
+
+Limit = Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="how many to list at most")]
+Cursor = Annotated[str | None, Parameter(description="`next_cursor` of the page before")]
+Reason = Annotated[
+    str,
+    Meta(
+        pattern=r"\S",
+        max_length=1000,
+        description="why, for whoever reads the history later",
+        extra={FAULT: "must say why, in 1 to 1,000 characters"},
+    ),
+]
+
+
+class JobChange(Struct, forbid_unknown_fields=True):
+    """What to change about a job; what is left out stays."""
+
+    reason: Reason
+    repairs: bool | UnsetType = UNSET
+    paused: bool | UnsetType = UNSET
+
+
+class Decision(Struct, forbid_unknown_fields=True):
+    """An operator's decision and the reason for it."""
+
+    reason: Reason
+
+
+class Cancellation(Struct, forbid_unknown_fields=True, frozen=True):
+    """Why a run is cancelled, where there is something to say."""
+
+    reason: Reason = "no reason given"
+
+
+class Approval(Struct, forbid_unknown_fields=True):
+    """The side whose values win, and why."""
+
+    side: Side
+    reason: Reason
+
+
+class RunOrder(Struct, forbid_unknown_fields=True):
+    """The run to start. A dry run finds and proposes, and changes nothing."""
+
+    entity: str
+    mode: Mode = "full"
+    dry_run: bool = False
+
+
+class ChangeEvent(Event, forbid_unknown_fields=True):
+    """Something changed about one record, on either side."""
+
+    entity: str
+    id: Annotated[str, Meta(min_length=1, max_length=500)]
+    occurred_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class Events(Struct, forbid_unknown_fields=True):
+    """One to a thousand events: all are accepted, or none."""
+
+    events: Annotated[list[ChangeEvent], Meta(min_length=1, max_length=1000)]
+
+
+class Accepted(Struct):
+    """How many events were taken in; events of one record become one look at it."""
+
+    accepted: int

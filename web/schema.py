@@ -1,0 +1,84 @@
+"""The description of the API: OpenAPI 3.1 as plain JSON, nothing fetched from elsewhere."""
+
+from importlib.metadata import version
+from typing import Any
+
+from litestar import Request, Router
+from litestar.enums import MediaType
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ControllerRouterHandler
+
+from web.problems import PROBLEM_JSON
+
+KEY_SCHEME = "operatorKey"
+VERSION = version("astrobookings-core")
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 9457. `errors` lists every fault of the input; `instance` is what stands in the way.",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["where", "message"],
+                "properties": {"where": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+}
+ANY_PROBLEM = {
+    "description": "What went wrong",
+    "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+
+
+class _SchemaRouter(Router):
+    """Has no HTML page for unknown paths below /schema: every error is a problem document."""
+
+    def register(self, value: ControllerRouterHandler) -> Any:
+        if isinstance(value, HTTPRouteHandler) and value.media_type is MediaType.HTML:
+            return []
+        return super().register(value)
+
+
+class _Json(JsonRenderPlugin):
+    """Says of every call that it may answer a problem document."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return self.render_json(request, with_problems(openapi_schema))
+
+
+def with_problems(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with one default answer for every error, in place of the framework's guesses."""
+    schema["components"].setdefault("schemas", {})["Problem"] = PROBLEM_SCHEMA
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            if isinstance(operation, dict) and "responses" in operation:
+                operation["responses"].pop("400", None)
+                operation["responses"]["default"] = ANY_PROBLEM
+    return schema
+
+
+def describe() -> OpenAPIConfig:
+    """What /schema serves."""
+    key = SecurityScheme(type="http", scheme="bearer", description="the operator key")
+    return OpenAPIConfig(
+        title="AstroBookings Core",
+        version=VERSION,
+        description="Credentials, logs, mail, and two databases kept true to each other.",
+        components=Components(security_schemes={KEY_SCHEME: key}),
+        use_handler_docstrings=True,
+        operation_id_creator=lambda handler, *_: str(handler.handler_name),
+        render_plugins=[_Json(path=["/", "/openapi.json"])],
+        openapi_router=_SchemaRouter("/schema", route_handlers=[], include_in_schema=False),
+    )

@@ -1,0 +1,130 @@
+"""What a call says is checked as a whole before it is acted on: every fault is told, not the first alone."""
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+from litestar import Request
+from litestar.exceptions import ClientException, HTTPException
+from msgspec import Meta, Struct
+from msgspec.structs import FieldInfo, fields
+
+from app.errors import Fault, InvalidInputError, NotFoundError
+
+_INJECTED = frozenset({"data", "request", "stores"})
+FAULT = "fault"  # in a Meta's `extra`: what to say instead of msgspec's own words
+
+
+async def refuse_invalid(request: Request[Any, Any, Any]) -> None:
+    """Check path, query and body against what the handler declares.
+
+    Raises InvalidInputError with every fault; a body that is no JSON raises 400, one of another type 415, one that
+    is too long 413. A path that no store could hold raises NotFoundError.
+    """
+    if not all(_storable(value) for value in request.path_params.values()):
+        raise NotFoundError("nothing lies at this path")
+    declared = {each.name: each for each in fields(request.route_handler.signature_model)}
+    faults = list(_query_faults(request, declared))
+    if "data" in declared:
+        faults += await _body_faults(request, declared["data"])
+    if faults:
+        raise InvalidInputError(
+            "the request breaks a rule" if len(faults) == 1 else "the request breaks rules", faults
+        )
+
+
+def faults_in(kind: Any, value: Any, where: str = "") -> Iterator[Fault]:
+    """Every fault of decoded JSON, judged as `kind`: a Struct's fields and a list's items each for themselves."""
+    bare, meta = _unwrap(kind)
+    if isinstance(value, dict) and isinstance(bare, type) and issubclass(bare, Struct):
+        yield from _struct_faults(bare, value, where)
+    elif isinstance(value, list) and get_origin(bare) is list:
+        # A list of the wrong length is one fault, however many its items would have.
+        shape = list(_whole_faults(Annotated[list[Any], *meta], value, where))
+        yield from shape or _item_faults(get_args(bare)[0], value, where)
+    else:
+        yield from _whole_faults(kind, value, where)
+
+
+def _unwrap(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    if get_origin(kind) is Annotated:
+        bare, *meta = get_args(kind)
+        return bare, tuple(meta)
+    return kind, (Meta(),)
+
+
+def _struct_faults(kind: type[Struct], value: dict[str, Any], where: str) -> Iterator[Fault]:
+    known = {each.encode_name: each for each in fields(kind)}
+    if kind.__struct_config__.forbid_unknown_fields:
+        for name in value.keys() - known.keys():
+            yield Fault(_join(where, name), f"is unknown; known are {', '.join(known)}")
+    for name, each in known.items():
+        if name in value:
+            yield from faults_in(each.type, value[name], _join(where, name))
+        elif each.required:
+            yield Fault(_join(where, name), "is required")
+
+
+def _item_faults(kind: Any, values: list[Any], where: str) -> Iterator[Fault]:
+    for number, value in enumerate(values):
+        yield from faults_in(kind, value, _join(where, str(number)))
+
+
+def _whole_faults(kind: Any, value: Any, where: str, *, strict: bool = True) -> Iterator[Fault]:
+    try:
+        msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        yield Fault(where or "body", _own_words(kind) or str(error).split(" - at ")[0])
+    else:
+        if not _storable(value):
+            yield Fault(where or "body", "holds a character that cannot be stored")
+
+
+def _own_words(kind: Any) -> str | None:
+    for meta in _unwrap(kind)[1]:
+        if isinstance(meta, Meta) and meta.extra and FAULT in meta.extra:
+            return str(meta.extra[FAULT])
+    return None
+
+
+def _storable(value: Any) -> bool:
+    """Whether no store chokes on the text: NUL and halves of surrogate pairs are no characters to them."""
+    return not isinstance(value, str) or not any(
+        each == "\0" or "\ud800" <= each <= "\udfff" for each in value
+    )
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}/{name}" if where else name
+
+
+def _query_faults(request: Request[Any, Any, Any], declared: dict[str, FieldInfo]) -> Iterable[Fault]:
+    known = [name for name in declared if name not in _INJECTED and name not in request.path_params]
+    for name in request.query_params:
+        values = request.query_params.getall(name)
+        if name not in known:
+            message = f"known are {', '.join(known)}" if known else "this call takes none"
+            yield Fault(name, f"is an unknown query parameter; {message}")
+        elif len(values) > 1:
+            yield Fault(name, "is given more than once")
+        elif values[0] == "null":
+            # Unquoted text is coerced to the parameter's type, and would pass for "not given".
+            yield Fault(name, "is null; leave the parameter out instead")
+        else:
+            yield from _whole_faults(declared[name].type, values[0], name, strict=False)
+
+
+async def _body_faults(request: Request[Any, Any, Any], field: FieldInfo) -> list[Fault]:
+    body = await request.body()
+    if not body:
+        if field.required:
+            raise ClientException("the body is empty; it must be a JSON object")
+        return []
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise HTTPException(status_code=415, detail=f"the body must be application/json, not {kind[:80]!r}")
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ClientException(f"the body is no JSON: {error}") from error
+    return list(faults_in(field.type, value))
