@@ -140,7 +140,7 @@ async def serve(chosen: Settings, broker: dramatiq.Broker, pace: Pace | None = N
 
 def main() -> None:
     """Start the process; the actors are imported first, so that each one's declaration is known."""
-    from actors.broker import broker
+    from actors.worker import broker
 
     asyncio.run(serve(settings(), broker))
 

@@ -10,6 +10,7 @@ from litestar.di import Provide
 
 from app.reconciliation.mapping import load_mappings
 from app.stores.connections import Stores, open_stores
+from config.logging import set_up_logging
 from config.processes import die_with_parent
 from config.settings import settings
 from web import health, reconciliation
@@ -26,6 +27,7 @@ Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 async def running(app: Litestar) -> AsyncIterator[None]:
     """Hold the stores open while the process serves; raises StoreUnavailableError where one does not answer."""
     die_with_parent()
+    set_up_logging("web")
     chosen = settings()
     load_mappings(chosen.mappings)
     key = chosen.operator_key

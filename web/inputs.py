@@ -12,7 +12,9 @@ from web.validation import FAULT
 
 Mode = Literal["full", "incremental"]
 Side = Literal["document", "relational"]
-RunStatus = Literal["queued", "comparing", "held", "repairing", "done", "cancelled", "failed", "skipped"]
+RunStatus = Literal[
+    "active", "queued", "comparing", "held", "repairing", "done", "cancelled", "failed", "skipped"
+]
 DiffStatus = Literal[
     "pending", "open", "in_review", "approved", "unsettled", "repaired", "rejected", "vanished"
 ]
@@ -66,7 +68,7 @@ class RunOrder(Struct, forbid_unknown_fields=True):
     dry_run: bool = False
 
 
-class ChangeEvent(Event, forbid_unknown_fields=True):
+class ChangeEvent(Event, forbid_unknown_fields=True, frozen=True):
     """Something changed about one record, on either side."""
 
     entity: str

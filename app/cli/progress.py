@@ -25,11 +25,11 @@ Show = Callable[[RunView], None]
 
 
 def follow(api: Api, run: RunView, show: Show) -> RunView:
-    """Wait until the run has ended, or is held for an operator; raises UnreachableError after a minute of silence."""
+    """Wait until the run has ended, or waits for an operator; raises UnreachableError after a minute of silence."""
     started = heard = time.monotonic()
     while True:
         show(run)
-        if run.status in ENDED or run.status == "held":
+        if run.status in ENDED or waits_for_operator(run):
             return run
         now = time.monotonic()
         time.sleep(POLL_SECONDS if now - started < SLOW_AFTER_SECONDS else SLOW_POLL_SECONDS)
@@ -39,6 +39,11 @@ def follow(api: Api, run: RunView, show: Show) -> RunView:
         except UnreachableError:
             if time.monotonic() - heard > PATIENCE_SECONDS:
                 raise
+
+
+def waits_for_operator(run: RunView) -> bool:
+    """Whether the circuit breaker keeps the run from going on: before its repairs, or among them."""
+    return run.status == "held" or (run.status == "repairing" and run.reason is not None)
 
 
 @contextmanager
@@ -88,11 +93,14 @@ class Lines:
 
 def extent(run: RunView) -> tuple[int, int | None]:
     """How much of the present step is done, and how much there is; None while nobody knows."""
+    records = max(run.document_records, run.relational_records)
     if run.status == "repairing":
         return max(run.findings - run.pending, 0), run.findings
     if run.status in ENDED:
         return 1, 1
-    return run.document_records + run.relational_records, run.expected_records or None
+    if records and run.expected_records:
+        return min(records, run.expected_records), run.expected_records
+    return run.partitions_done, run.partitions or None
 
 
 def describe(run: RunView, now: datetime) -> str:
@@ -101,22 +109,25 @@ def describe(run: RunView, now: datetime) -> str:
         case "queued":
             return "waiting for a worker"
         case "comparing":
-            return "comparing: " + _pace(run, run.started_at, now, "records") + _found(run)
-        case "repairing" if run.findings:
-            return "repairing: " + _pace(run, run.compared_at, now, "findings") + _found(run)
+            records = max(run.document_records, run.relational_records)
+            return f"comparing: {_pace(run, records, 'records', run.started_at, now)}{_found(run)}"
+        case "repairing" if not waits_for_operator(run):
+            since = run.compared_at or run.started_at
+            return f"repairing: {_pace(run, extent(run)[0], 'settled', since, now)}{_found(run)}"
         case _:
             reason = f": {run.reason}" if run.reason else ""
             return f"{output.words(run.status)}{reason}{_found(run)}"
 
 
-def _pace(run: RunView, since: datetime | None, now: datetime, what: str) -> str:
+def _pace(run: RunView, count: int, what: str, since: datetime | None, now: datetime) -> str:
     done, total = extent(run)
-    text = f"{done:,} of {total:,} {what}" if total else f"{done:,} {what}"
+    text = f"{count:,} {what}"
+    if total and done == count:
+        text = f"{count:,} of {total:,} {what}"
     seconds = (now - since).total_seconds() if since else 0.0
-    if done == 0 or seconds <= 0:
-        return text
-    text += f", {done / seconds:,.0f}/s"
-    if total and total > done:
+    if count and seconds > 0:
+        text += f", {count / seconds:,.0f}/s"
+    if total and 0 < done < total and seconds > 0:
         text += f", {duration((total - done) * seconds / done)} left"
     return text
 

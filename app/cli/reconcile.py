@@ -97,7 +97,9 @@ def _stopped(run: RunView, rest: list[str]) -> CommandError:
     if rest:
         what += f" ({', '.join(rest)}: not started)"
     hint = f"`astrocore runs show {run.id}` says more"
-    if run.status == "held":
+    if run.status == "repairing":
+        hint = f"look at `astrocore jobs`, then `astrocore jobs allow {run.entity} --reason …`"
+    elif run.status == "held":
         hint = f"look at `astrocore runs show {run.id}`, then `astrocore runs approve {run.id} --reason …` or `cancel`"
     return CommandError(what, hint)
 

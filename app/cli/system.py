@@ -38,7 +38,7 @@ def migrate(as_json: AsJson = False) -> None:
 
 def doctor(as_json: AsJson = False) -> None:
     """Look at everything that the system needs, and say what to do about what is wrong. Exits 1 if anything is."""
-    from app.stores.health import doctor as examine
+    from app.doctor import doctor as examine
 
     checks = asyncio.run(examine(settings()))
     if as_json:

@@ -44,18 +44,19 @@ def value_at(document: Document, kind: Kind, path: str) -> Value:
     return from_document(kind, held)
 
 
+_ARROW_TYPES: dict[Kind, Any] = {
+    Kind.UUID: BinaryType(4),
+    Kind.TEXT: pa.string(),
+    Kind.INTEGER: pa.int64(),
+    Kind.BOOLEAN: pa.bool_(),
+    Kind.DECIMAL: Decimal128Type(),
+    Kind.TIMESTAMP: pa.timestamp("ms"),
+    Kind.DATE: pa.timestamp("ms"),
+}
+
+
 class DocumentDecoder:
     """Turns raw BSON, one document after the other, into a frame of `layout`. Equal in effect to `value_at`."""
-
-    _TYPES: dict[Kind, Any] = {
-        Kind.UUID: BinaryType(4),
-        Kind.TEXT: pa.string(),
-        Kind.INTEGER: pa.int64(),
-        Kind.BOOLEAN: pa.bool_(),
-        Kind.DECIMAL: Decimal128Type(),
-        Kind.TIMESTAMP: pa.timestamp("ms"),
-        Kind.DATE: pa.timestamp("ms"),
-    }
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -66,7 +67,7 @@ class DocumentDecoder:
             branch = tree
             for name in parents:
                 branch = branch.setdefault(name, {})
-            branch[leaf] = self._TYPES[spot.kind]
+            branch[leaf] = _ARROW_TYPES[spot.kind]
         self._schema = Schema({name: _arrow_type(branch) for name, branch in tree.items()})
         self._silent = _silent_patterns(self._spots)
         self._refused = _refused_pattern(self._spots)
@@ -109,7 +110,9 @@ class DocumentDecoder:
         except InvalidBSON:
             broken = Unreadable("broken text")
             document = decode(raw, CODEC.with_options(unicode_decode_error_handler="replace"))
-            return value_at(document, self.layout.key.kind, self.layout.key.path), [broken] * len(self.layout.columns)
+            return value_at(document, self.layout.key.kind, self.layout.key.path), [broken] * len(
+                self.layout.columns
+            )
         key, *values = (value_at(document, spot.kind, spot.path) for spot in self._spots)
         return key, values
 
@@ -226,5 +229,3 @@ def _holding(documents: list[bytes], marks: list[int]) -> set[int]:
             waiting.pop()
             found.add(index)
     return found
-
-

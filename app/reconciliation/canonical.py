@@ -38,6 +38,8 @@ MILLISECONDS_PER_DAY = 86_400_000
 _FIRST_MILLISECOND = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _LAST_MILLISECOND = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _FIRST_DAY, _LAST_DAY = (day.toordinal() - date(1970, 1, 1).toordinal() for day in (date.min, date.max))
+# Both bits below the sign are set for infinities, NaN and a form that always means zero.
+_SPECIAL = 3 << 61
 _POWERS = np.array([10**n for n in range(19)], dtype=np.int64)
 _LIMITS = np.array([_INT64_MAX // 10**n for n in range(19)], dtype=np.int64)
 
@@ -114,7 +116,7 @@ def assemble(layout: Layout, key: Cells, cells: Sequence[Cells]) -> pl.DataFrame
         if each.odd is not None and each.odd.any():
             odd.append(each.odd.alias(str(index)))
     frame = pl.DataFrame(series)
-    return frame.with_columns(_list_odd(odd).alias(ODD)).cast(layout.schema)
+    return frame.with_columns(_list_odd(odd).alias(ODD)).cast(pl.Schema(layout.schema))
 
 
 def _list_odd(odd: list[pl.Series]) -> pl.Expr:
@@ -145,26 +147,31 @@ def _row(layout: Layout, key: Value, values: Sequence[Value]) -> list[Any]:
 
 def canonical(kind: Kind, value: Value) -> tuple[Any, str | None, bool]:
     """(cell, spill, odd) of one value as `values.py` reads it."""
+    if value is None:
+        return None, None, False
+    if isinstance(value, Decimal):
+        return *canonical_decimal(value), False
+    cell = _cell(kind, value)
+    return cell, None, cell is None
+
+
+def _cell(kind: Kind, value: Value) -> Any:
+    """What a column holds of a value; None where it is not of the kind or the column cannot hold it."""
     match value:
-        case None:
-            return None, None, False
-        case Decimal() if kind is Kind.DECIMAL:
-            return *canonical_decimal(value), False
         case UUID():
-            return _signed(value.int), None, False
+            return _signed(value.int)
         case bool():
-            return value, None, False
-        case int() if -_INT64_MAX - 1 <= value <= _INT64_MAX:
-            return value, None, False
+            return value
+        case int():
+            return value if -_INT64_MAX - 1 <= value <= _INT64_MAX else None
         case datetime() if kind is Kind.TIMESTAMP:
-            return (value - _EPOCH) // _MILLISECOND, None, False
-        case date() if kind is Kind.DATE and type(value) is date:
-            return value, None, False
-        # A subclass, such as stored code, never equals plain text.
-        case str() if type(value) is str:
-            return value, None, False
-        case _:
-            return None, None, True
+            return (value - _EPOCH) // _MILLISECOND
+        case date():
+            return value if type(value) is date else None
+        case str():
+            # A subclass, such as stored code, never equals plain text.
+            return value if type(value) is str else None
+    return None
 
 
 def canonical_decimal(value: Decimal) -> tuple[int | None, str | None]:
@@ -251,8 +258,12 @@ def decimals_of_bid(stored: pa.Array) -> Cells:
     words = np.frombuffer(stored.buffers()[1], "<u8")[2 * stored.offset :][: 2 * len(stored)].reshape(-1, 2)
     low, high = words[:, 0], words[:, 1]
     shift = ((high >> 49) & 0x3FFF).astype(np.int64) - 6176 + SCALE
-    # Both bits below the sign are set for infinities, NaN and a form that always means zero.
-    easy = ((high >> 61) & 3 != 3) & (high & 0x1_FFFF_FFFF_FFFF == 0) & (shift >= 0) & (shift < len(_POWERS))
+    easy = (
+        (high & _SPECIAL != _SPECIAL)
+        & (high & 0x1_FFFF_FFFF_FFFF == 0)
+        & (shift >= 0)
+        & (shift < len(_POWERS))
+    )
     shift = np.where(easy, shift, 0)
     easy &= low <= _LIMITS[shift].astype(np.uint64)
     found = np.where(easy, low, 0).astype(np.int64) * _POWERS[shift] * np.where(high >> 63, -1, 1)

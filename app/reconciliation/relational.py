@@ -10,7 +10,7 @@ import asyncpg
 
 from app.audit.entries import Outcome
 from app.errors import StoreUnavailableError
-from app.reconciliation.mapping import COLUMN, Field, Mapping
+from app.reconciliation.mapping import COLUMN, Authority, Derived, Field, Mapping, Missing, Side
 from app.reconciliation.resolve import Action, Plan
 from app.reconciliation.sides import Reading, WriteUnknownError, Written
 from app.reconciliation.values import Record, Value, from_relational, parse_key, to_relational
@@ -39,6 +39,31 @@ def from_clause(mapping: Mapping) -> str:
     )
 
 
+def select_clause(mapping: Mapping) -> str:
+    """SELECT of a record: "key", "f0" and so on for the fields that the side keeps, "updated_at", "clock"."""
+    kept = (each for each in mapping.fields if each.expression)
+    columns = ", ".join(f'{column(mapping, each)} AS "f{at}"' for at, each in enumerate(kept))
+    return (
+        f'SELECT {mapping.table}."{mapping.key_relational}" AS "key", {columns}, '
+        f'{mapping.table}."{mapping.updated_at}" AS "updated_at", clock_timestamp() AS "clock" {from_clause(mapping)}'
+    )
+
+
+def rights_needed(mapping: Mapping) -> list[str]:
+    """The privileges on the mapped table that repairs may need, beside SELECT."""
+    rights: list[str] = []
+    if mapping.missing_relational is Missing.CREATE:
+        rights.append("INSERT")
+    if any(
+        not isinstance(each.rule, Derived) and each.rule != Authority(Side.RELATIONAL)
+        for each in mapping.fields
+    ):
+        rights.append("UPDATE")
+    if Missing.REMOVE is mapping.missing_document or Missing.REVIEW is mapping.missing_document:
+        rights.append("DELETE")
+    return rights
+
+
 class RelationalSide:
     """Implements `SidePort` on PostgreSQL. Only plain columns of the mapped table are written and conditions."""
 
@@ -48,11 +73,7 @@ class RelationalSide:
         self._key_column = f'{mapping.table}."{mapping.key_relational}"'
         self._kept = [each for each in mapping.fields if each.expression]
         self._plain = {each.name: each.expression or "" for each in self._kept if is_plain(each)}
-        columns = ", ".join(f'{column(mapping, each)} AS "f{at}"' for at, each in enumerate(self._kept))
-        self._select = (
-            f'SELECT {self._key_column} AS "key", {columns}, {mapping.table}."{mapping.updated_at}" AS "updated_at", '
-            f'clock_timestamp() AS "clock" {from_clause(mapping)}'
-        )
+        self._select = select_clause(mapping)
 
     async def read(self, keys: Sequence[str]) -> dict[str, Reading]:
         query = f"{self._select} WHERE {self._key_column} = ANY($1)"

@@ -3,7 +3,7 @@
 Everything here is synchronous and holds one batch at a time; each reader has a connection of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +41,7 @@ class KeyRange:
 
 def read_documents(
     settings: Settings, layout: Layout, key_range: KeyRange, *, where: Document | None = None
-) -> Iterator[pl.DataFrame]:
+) -> Generator[pl.DataFrame]:
     """Frames of the document side; raises StoreUnavailableError where it does not answer."""
     decoder = DocumentDecoder(layout)
     for raw in read_raw_documents(settings, layout, key_range, where=where):
@@ -50,7 +50,7 @@ def read_documents(
 
 def read_raw_documents(
     settings: Settings, layout: Layout, key_range: KeyRange, *, where: Document | None = None
-) -> Iterator[bytes]:
+) -> Generator[bytes]:
     """The same documents as the bytes that the store sends."""
     with failures_of("customer database"), open_customer_client(settings) as client:
         collection = collection_of(client, settings, layout)
@@ -110,7 +110,7 @@ def projection_of(collection: Collection[Document], layout: Layout) -> Document 
     return {"_id": 0} | dict.fromkeys(sorted(wanted), 1)
 
 
-def read_relational(settings: Settings, layout: Layout, key_range: KeyRange) -> Iterator[pl.DataFrame]:
+def read_relational(settings: Settings, layout: Layout, key_range: KeyRange) -> Generator[pl.DataFrame]:
     """Frames of the relational side, all of one moment; raises StoreUnavailableError where it does not answer."""
     with open_relational(settings) as cursor:
         readers = readers_of(cursor, layout, from_clause(layout))
@@ -125,14 +125,18 @@ def open_relational(settings: Settings) -> Iterator[Any]:
     """A cursor in a read-only transaction of the admin DB that sees one moment."""
     seconds = max(1, int(settings.store_timeout_seconds))
     url = settings.url("admin_database_url")
-    url += ("&" if "?" in url else "?") + f"connect_timeout={seconds}&application_name=astrobookings-core-scan"
+    separator = "&" if "?" in url else "?"
+    url += f"{separator}connect_timeout={seconds}&application_name=astrobookings-core-scan"
     hint = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(BYTES_PER_BATCH)}
-    with failures_of("admin database"), dbapi.connect(url) as connection:
-        with connection.cursor(adbc_stmt_kwargs=hint) as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            # Literals in what follows are quoted by doubling the quote.
-            cursor.execute("SET LOCAL standard_conforming_strings = on")
-            yield cursor
+    with (
+        failures_of("admin database"),
+        dbapi.connect(url) as connection,
+        connection.cursor(adbc_stmt_kwargs=hint) as cursor,
+    ):
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        # Literals in what follows are quoted by doubling the quote.
+        cursor.execute("SET LOCAL standard_conforming_strings = on")
+        yield cursor
 
 
 def from_clause(layout: Layout) -> str:
@@ -144,10 +148,11 @@ def from_clause(layout: Layout) -> str:
 def select(layout: Layout, readers: list[ColumnReader], key_range: KeyRange) -> str:
     """The query of a range. Its bounds are literals, because what has parameters is not sent as COPY."""
     columns = ", ".join(reader.expression for reader in readers)
-    return f"SELECT {columns} FROM {from_clause(layout)}{_where(layout, key_range)}"
+    return f"SELECT {columns} FROM {from_clause(layout)}{where_clause(layout, key_range)}"
 
 
-def _where(layout: Layout, key_range: KeyRange) -> str:
+def where_clause(layout: Layout, key_range: KeyRange) -> str:
+    """The condition of a range, with a leading space; empty for the open one."""
     column = f"{layout.table}.{layout.key.expression}"
     # Documents order text by its bytes.
     column += ' COLLATE "C"' if layout.key.kind is Kind.TEXT else ""

@@ -82,12 +82,14 @@ class _Scheduler:
     holder: str
     pace: Pace
     connection: asyncpg.Connection | None = None
+    ending: bool = False
     leads: bool = False
     broker_away: bool = False
     database_away: bool = False
 
     async def end(self, lead: asyncio.Task[None]) -> None:
         """Wait for the cancelled loop and give up the lead; raises what ended the loop by itself."""
+        self.ending = True
         watchdog = asyncio.get_running_loop().call_later(STOP_SECONDS, self.hang_up)
         try:
             with suppress(asyncio.CancelledError):
@@ -111,9 +113,11 @@ class _Scheduler:
         self.connection = None
 
     async def run(self) -> None:
-        while True:
-            pause = await self._step()
+        pause = 0.0
+        # A connection that breaks while a cancelled transaction rolls back hides the cancellation: look at `ending`.
+        while not self.ending:
             await asyncio.sleep(pause)
+            pause = await self._step()
 
     async def _step(self) -> float:
         """Claim and, where the lead is held, pass; returns the seconds to sleep."""

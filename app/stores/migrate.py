@@ -29,7 +29,7 @@ async def migrate(settings: Settings) -> list[str]:
     engine = PostgresEngine(config={"dsn": settings.url("core_database_url")}, extensions=())
     _publish_configuration(engine)
     Migration._meta.db = engine  # noqa: SLF001  (Piccolo's own way to bind a table)
-    applied: list[str] = []
+    applied: list[str] = []  # mypy cannot know that a transaction lets every exception pass
     async with engine.transaction():
         await Migration.raw("SELECT pg_advisory_xact_lock({})", MIGRATION_LOCK)
         before = await _applied()
@@ -38,7 +38,7 @@ async def migrate(settings: Settings) -> list[str]:
             outcome = await run_forwards(app_name="core")
         if not outcome.success:
             raise RuntimeError(f"migration failed: {outcome.message}; {chatter.getvalue()}")
-        applied = [name for name in await _applied() if name not in before]
+        applied += [name for name in await _applied() if name not in before]
     return applied
 
 
@@ -63,7 +63,10 @@ async def create_foreign_schemas(settings: Settings) -> None:
     engine = PostgresEngine(config={"dsn": settings.url("admin_database_url")}, extensions=())
     for table in ADMIN_TABLES:
         table._meta.db = engine  # noqa: SLF001  (Piccolo's own way to bind a table)
-    await create_db_tables(*ADMIN_TABLES, if_not_exists=True)
+    # One by one: Piccolo adds a table's constraints again even where the table exists.
+    missing = [table for table in ADMIN_TABLES if not await table.table_exists()]
+    if missing:
+        await create_db_tables(*missing)
     client, database = open_customer_client(settings)
     async with client:
         await bind_documents(database, create_indexes=True)

@@ -1,0 +1,143 @@
+"""The actors of reconciliation. A message only wakes: what is to be done lies in the core DB."""
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import UUID
+
+import dramatiq
+from loguru import logger
+from periodiq import cron
+
+from actors.broker import broker, worker_stores
+from actors.queues import Queue
+from app.audit.outbox import relay
+from app.audit.store import AuditStore
+from app.errors import StoreUnavailableError
+from app.reconciliation import execution, runs
+from app.reconciliation.jobs import SCHEDULES
+from app.reconciliation.repair import Repairer
+from app.stores.connections import Stores
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+# A wake-up that finds work later than this leaves it to the sweep.
+_LATEST_SECONDS = 60.0
+
+
+@dramatiq.actor(
+    queue_name=Queue.RUNS, max_retries=5, min_backoff=1000, max_backoff=15_000, time_limit=10 * MINUTE
+)
+async def begin_run(run_id: str) -> None:
+    """Plan a run's partitions and send one message for each."""
+    stores = worker_stores.stores
+    try:
+        numbers = await execution.begin(stores, UUID(run_id))
+    except StoreUnavailableError:
+        raise  # tried again, and after that found by the sweep
+    except Exception as error:
+        await execution.fail(stores, UUID(run_id), error)
+        raise
+    for number in numbers:
+        compare_partition.send(run_id, number)
+    await _wake_repairs()
+
+
+@dramatiq.actor(
+    queue_name=Queue.SCANS, max_retries=5, min_backoff=3000, max_backoff=15_000, time_limit=24 * HOUR
+)
+async def compare_partition(run_id: str, number: int) -> None:
+    """Compare one partition; the message of the last one hands the findings on."""
+    stores = worker_stores.stores
+    try:
+        await execution.compare(stores, UUID(run_id), number)
+    except StoreUnavailableError:
+        raise  # as above
+    except Exception as error:
+        await execution.fail(stores, UUID(run_id), error)
+        raise
+    await _wake_repairs()
+
+
+@dramatiq.actor(queue_name=Queue.REPAIRS, max_retries=0, time_limit=HOUR)
+async def repair_suspects() -> None:
+    """Work off the suspects that are due, and come again when the next ones are."""
+    stores = worker_stores.stores
+    try:
+        seconds = await Repairer(stores).run_due()
+    except StoreUnavailableError as error:
+        logger.bind(reason=str(error)).warning("repairs.stopped")
+        seconds = 2.0
+    await _relay(stores)
+    if seconds is not None and seconds < _LATEST_SECONDS:
+        await asyncio.to_thread(_wake_later, max(seconds, 0.05))
+
+
+@dramatiq.actor(
+    queue_name=Queue.RUNS,
+    max_retries=0,
+    time_limit=5 * MINUTE,
+    periodic=cron(SCHEDULES["full"]),
+    catch_up="fire_once",
+)
+async def run_full() -> None:
+    """Start tonight's full runs."""
+    await _start_due("full")
+
+
+@dramatiq.actor(
+    queue_name=Queue.RUNS,
+    max_retries=0,
+    time_limit=5 * MINUTE,
+    periodic=cron(SCHEDULES["incremental"]),
+    catch_up="fire_once",
+)
+async def run_incremental() -> None:
+    """Start this minute's incremental runs."""
+    await _start_due("incremental")
+
+
+@dramatiq.actor(
+    queue_name=Queue.RUNS, max_retries=0, time_limit=5 * MINUTE, periodic=cron("* * * * *"), catch_up="skip"
+)
+async def sweep() -> None:
+    """Find what was left behind: runs without a worker, suspects that are due, facts that wait for the audit."""
+    stores = worker_stores.stores
+    for run_id in await execution.left_behind(stores):
+        logger.bind(run_id=str(run_id)).info("run.resumed")
+        begin_run.send(str(run_id))
+    await _relay(stores)
+    await _wake_repairs()
+
+
+def wake_run(run_id: UUID) -> None:
+    """Move a run on. May raise what a broker that is away raises; the sweep does it within a minute then."""
+    begin_run.send(str(run_id))
+
+
+def wake_repairs() -> None:
+    """Have the suspects looked at; as `wake_run`."""
+    repair_suspects.send()
+
+
+async def _start_due(mode: str) -> None:
+    for run_id in await runs.start_due(worker_stores.stores, mode, by="scheduler"):
+        begin_run.send(str(run_id))
+
+
+async def _wake_repairs() -> None:
+    await asyncio.to_thread(repair_suspects.send)
+
+
+async def _relay(stores: Stores) -> None:
+    try:
+        await relay(stores.core, AuditStore(stores.audit, stores.settings.namespace))
+    except StoreUnavailableError as error:
+        logger.bind(reason=str(error)).warning("facts.waiting")
+
+
+def _wake_later(seconds: float) -> None:
+    """Wake once, at about that time, however many ask for it: the first to ask for a moment sends the message."""
+    due = datetime.now(UTC).timestamp() + seconds
+    claim = f"{broker.namespace}:wake:{round(due * 4)}"
+    if broker.client.set(claim, 1, nx=True, ex=120):
+        repair_suspects.send_with_options(delay=int(seconds * 1000))

@@ -1,0 +1,214 @@
+"""Looks at everything that the system needs and says what to do about each fault."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import asyncpg
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from app.clock import now
+from app.reconciliation.mapping import Mapping, load_mappings, mappings
+from app.reconciliation.relational import rights_needed, select_clause
+from app.stores.connections import open_customer_client, open_redis
+from app.stores.core import CORE_TABLES
+from app.stores.health import FAULTS
+from config.settings import Settings, SettingsError
+
+# Clocks further apart than this make "changed lately" unreliable.
+SKEW_SECONDS = 1.0
+_POSTGRES_LEAST = 180_000
+_MONGO_LEAST = (8, 0)
+_REDIS_STORES = {"broker_url": "broker", "audit_url": "audit", "logs_url": "logs"}
+
+
+class Check(Struct, frozen=True):
+    """One thing that was looked at; `advice` says what to do where it is not as it should be."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str | None = None
+
+
+async def doctor(settings: Settings) -> list[Check]:
+    """Look at every store and say what to do about each fault."""
+    looks = [
+        ("core database", lambda: _look_at_core(settings)),
+        ("admin database", lambda: _look_at_admin(settings)),
+        ("customer database", lambda: _look_at_customer(settings)),
+        *((f"{label} store", _redis_look(settings, name, label)) for name, label in _REDIS_STORES.items()),
+    ]
+    checks: list[Check] = []
+    for name, look in looks:
+        try:
+            async with asyncio.timeout(settings.store_timeout_seconds):
+                checks += await look()
+        except SettingsError as error:
+            checks.append(Check(name, ok=False, found="not configured", advice=str(error)))
+        except FAULTS as error:
+            advice = "start it, or correct its URL (astrocore config shows where it comes from)"
+            checks.append(
+                Check(name, ok=False, found=f"does not answer ({type(error).__name__})", advice=advice)
+            )
+    return checks
+
+
+async def _look_at_core(settings: Settings) -> list[Check]:
+    async with _connection(settings, "core_database_url") as connection:
+        rows = await connection.fetch(
+            "SELECT table_name || '.' || column_name AS place FROM information_schema.columns "
+            "WHERE table_schema = current_schema()"
+        )
+        held = {row["place"] for row in rows}
+        wanted = {
+            f"{table._meta.tablename}.{column._meta.db_column_name}"  # noqa: SLF001  (Piccolo's public data)
+            for table in CORE_TABLES
+            for column in table._meta.columns  # noqa: SLF001
+        }
+        return [
+            *await _look_at_postgres(connection, "core database"),
+            _expect("core schema", sorted(wanted - held), "run `astrocore migrate`"),
+        ]
+
+
+async def _look_at_admin(settings: Settings) -> list[Check]:
+    load_mappings(settings.mappings)
+    async with _connection(settings, "admin_database_url") as connection:
+        checks = await _look_at_postgres(connection, "admin database")
+        for mapping in mappings().values():
+            checks += await _look_at_table(connection, mapping)
+        return checks
+
+
+async def _look_at_table(connection: asyncpg.Connection, mapping: Mapping) -> list[Check]:
+    name = f"admin table {mapping.table}"
+    try:
+        await connection.fetch(f"EXPLAIN {select_clause(mapping)} WHERE false")
+    except asyncpg.InsufficientPrivilegeError:
+        return [Check(name, ok=False, found="no right to read it", advice=f"GRANT SELECT ON {mapping.table}")]
+    except asyncpg.PostgresError as error:
+        advice = f"the mapping {mapping.entity} does not fit it"
+        return [Check(name, ok=False, found=str(error).splitlines()[0], advice=advice)]
+    missing = [
+        right
+        for right in rights_needed(mapping)
+        if not await connection.fetchval("SELECT has_table_privilege($1, $2)", mapping.table, right)
+    ]
+    return [_expect(name, missing, f"GRANT {', '.join(missing)} ON {mapping.table}")]
+
+
+async def _look_at_postgres(connection: asyncpg.Connection, name: str) -> list[Check]:
+    number = int(await connection.fetchval("SHOW server_version_num"))
+    read_only = await connection.fetchval("SHOW transaction_read_only") == "on"
+    clock: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    return [
+        Check(
+            f"{name} version",
+            ok=number >= _POSTGRES_LEAST,
+            found=str(await connection.fetchval("SHOW server_version")),
+            advice=None if number >= _POSTGRES_LEAST else "PostgreSQL 18 or newer is needed (uuidv7)",
+        ),
+        Check(
+            f"{name} writable",
+            ok=not read_only,
+            found="read-only" if read_only else "yes",
+            advice="connect to the primary" if read_only else None,
+        ),
+        _clock(name, clock),
+    ]
+
+
+async def _look_at_customer(settings: Settings) -> list[Check]:
+    client, _database = open_customer_client(settings)
+    async with client:
+        hello = await client.admin.command("hello")
+        version = str((await client.server_info())["version"])
+    replicated = bool(hello.get("setName"))
+    recent = tuple(map(int, version.split(".")[:2])) >= _MONGO_LEAST
+    return [
+        Check(
+            "customer database version",
+            ok=recent,
+            found=version,
+            advice=None if recent else "MongoDB 8.0 or newer is needed (client-level bulkWrite)",
+        ),
+        Check(
+            "customer database replica set",
+            ok=replicated,
+            found=str(hello.get("setName") or "none"),
+            advice=None if replicated else "run it as a replica set, of one node at least",
+        ),
+        Check(
+            "customer database writable",
+            ok=bool(hello.get("isWritablePrimary")),
+            found="yes" if hello.get("isWritablePrimary") else "not the primary",
+            advice=None if hello.get("isWritablePrimary") else "connect to the primary",
+        ),
+        _clock("customer database", hello["localTime"].replace(tzinfo=hello["localTime"].tzinfo or UTC)),
+    ]
+
+
+def _redis_look(settings: Settings, name: str, label: str) -> Callable[[], Awaitable[list[Check]]]:
+    async def look() -> list[Check]:
+        async with open_redis(settings.url(name)) as redis:
+            return await _look_at_redis(redis, label)
+
+    return look
+
+
+async def _look_at_redis(redis: Redis, label: str) -> list[Check]:
+    server = await redis.info()
+    policy = (await redis.config_get("maxmemory-policy"))["maxmemory-policy"]
+    appending = server["aof_enabled"] == 1
+    fsync = (await redis.config_get("appendfsync"))["appendfsync"]
+    wanted = "always" if label == "audit" else "everysec"
+    durable = appending and fsync in {"always", wanted}
+    seconds, micros = await redis.time()
+    version = server.get("valkey_version") or server["redis_version"]
+    return [
+        Check(f"{label} store version", ok=True, found=str(version)),
+        Check(
+            f"{label} store eviction",
+            ok=policy == "noeviction",
+            found=policy,
+            advice=None
+            if policy == "noeviction"
+            else "set maxmemory-policy noeviction: nothing may be dropped",
+        ),
+        Check(
+            f"{label} store durability",
+            ok=durable,
+            found=f"append-only file, fsync {fsync}" if appending else "no append-only file",
+            advice=None if durable else f"set appendonly yes and appendfsync {wanted}",
+        ),
+        _clock(f"{label} store", datetime.fromtimestamp(seconds + micros / 1e6, UTC)),
+    ]
+
+
+def _clock(name: str, clock: datetime) -> Check:
+    skew = (clock - now()).total_seconds()
+    good = abs(skew) <= SKEW_SECONDS
+    return Check(
+        f"{name} clock",
+        ok=good,
+        found=f"{skew:+.2f} s from here",
+        advice=None if good else "synchronise the clocks (NTP)",
+    )
+
+
+def _expect(name: str, missing: list[str], advice: str) -> Check:
+    if not missing:
+        return Check(name, ok=True, found="as needed")
+    return Check(name, ok=False, found=f"missing: {', '.join(missing[:5])}", advice=advice)
+
+
+@asynccontextmanager
+async def _connection(settings: Settings, name: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(settings.url(name), timeout=settings.store_timeout_seconds)
+    try:
+        yield connection
+    finally:
+        await connection.close()

@@ -1,0 +1,156 @@
+"""Cutting an entity into ranges of keys, where both stores can serve such a range from an index."""
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+from adbc_driver_postgresql import StatementOptions
+from pymongo.errors import OperationFailure
+
+from app.reconciliation.bson_columns import Document
+from app.reconciliation.canonical import Layout, layout_of
+from app.reconciliation.mapping import Mapping
+from app.reconciliation.snapshots import (
+    KeyRange,
+    bounded,
+    collection_of,
+    failures_of,
+    from_clause,
+    open_customer_client,
+    open_relational,
+    where_clause,
+)
+from app.reconciliation.values import Kind, parse_key
+from config.settings import Settings
+
+ROWS_PER_RANGE = 200_000
+_SAMPLES_PER_RANGE = 50
+_INDEX_SCANS = {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
+_INDEX_STAGES = ("IXSCAN", "CLUSTERED_IXSCAN", "EXPRESS", "IDHACK")
+
+
+def plan_ranges(
+    settings: Settings, mapping: Mapping, *, rows_per_range: int = ROWS_PER_RANGE
+) -> list[KeyRange]:
+    """Ranges that together hold every key once; the single open range where ranges would not pay.
+
+    They do not where the entity is small, where a store would read everything for each of them, and where a total
+    over another collection would have to be read for each.
+    """
+    layout = layout_of(mapping, mapping.compared_fields)
+    rows = estimate_rows(settings, mapping)
+    if rows <= rows_per_range or mapping.derived_fields:
+        return [KeyRange()]
+    with open_relational(settings) as cursor:
+        borders = _borders(cursor, layout, -(-rows // rows_per_range))
+        ranges = _between(borders)
+        if not borders or not _relational_serves(cursor, layout, ranges[len(ranges) // 2]):
+            return [KeyRange()]
+    return ranges if _documents_serve(settings, layout, ranges[len(ranges) // 2]) else [KeyRange()]
+
+
+def estimate_rows(settings: Settings, mapping: Mapping) -> int:
+    """About how many records the larger side has, from what the stores keep in mind; nothing is counted."""
+    layout = layout_of(mapping, ())
+    with open_relational(settings) as cursor:
+        cursor.execute(
+            f"SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = '{_quoted(layout.table)}'::regclass"
+        )
+        rows = int(cursor.fetchall()[0][0])
+    with failures_of("customer database"), open_customer_client(settings) as client:
+        return max(rows, collection_of(client, settings, layout).estimated_document_count())
+
+
+def _quoted(name: str) -> str:
+    return name.replace("'", "''")
+
+
+def _between(borders: Sequence[str]) -> list[KeyRange]:
+    ends = [None, *borders, None]
+    return [KeyRange(low, high) for low, high in pairwise(ends)]
+
+
+def _borders(cursor: Any, layout: Layout, parts: int) -> list[str]:
+    """Keys that cut the entity into about equal parts: from a sample of rows, else evenly for UUIDs."""
+    sample = _sample(cursor, layout, parts)
+    if len(sample) >= _SAMPLES_PER_RANGE // 2 * parts:
+        borders = [sample[len(sample) * part // parts] for part in range(1, parts)]
+        return list(dict.fromkeys(borders))
+    if layout.key.kind is Kind.UUID:
+        return [str(UUID(int=2**128 * part // parts)) for part in range(1, parts)]
+    return []
+
+
+def _sample(cursor: Any, layout: Layout, parts: int) -> list[str]:
+    """Keys of some blocks of the table, in order."""
+    cursor.execute(
+        "SELECT relkind::text, greatest(reltuples, 1)::bigint FROM pg_class "
+        f"WHERE oid = '{_quoted(layout.table)}'::regclass"
+    )
+    kind, rows = cursor.fetchall()[0]
+    if kind not in {"r", "m", "p"}:
+        return []
+    percent = min(100.0, 100.0 * _SAMPLES_PER_RANGE * parts * 2 / rows)
+    column = f"{layout.table}.{layout.key.expression}"
+    collation = ' COLLATE "C"' if layout.key.kind is Kind.TEXT else ""
+    cursor.execute(
+        f"SELECT {column}::text FROM {layout.table} TABLESAMPLE SYSTEM ({percent:.6f}) "
+        f"WHERE {column} IS NOT NULL ORDER BY {column}{collation}"
+    )
+    return [row[0] for row in cursor.fetchall()]
+
+
+def _relational_serves(cursor: Any, layout: Layout, key_range: KeyRange) -> bool:
+    table, column = _quoted(layout.table), _quoted(layout.key.expression)
+    cursor.execute(
+        f"SELECT count(*) FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attname = '{column}' AND attnotnull"
+    )
+    if cursor.fetchall()[0][0] != 1:
+        # A row without a key is in no range.
+        return False
+    cursor.adbc_statement.set_options(**{StatementOptions.USE_COPY.value: "false"})
+    cursor.execute(
+        f"EXPLAIN (FORMAT JSON) SELECT * FROM {from_clause(layout)}{where_clause(layout, key_range)}"
+    )
+    plan = json.loads(cursor.fetchall()[0][0])
+    name = layout.table.rpartition(".")[2].strip('"')
+    scans = [node["Node Type"] for node in _nodes(plan) if node.get("Relation Name") == name]
+    return bool(scans) and all(scan in _INDEX_SCANS for scan in scans)
+
+
+def _documents_serve(settings: Settings, layout: Layout, key_range: KeyRange) -> bool:
+    with failures_of("customer database"), open_customer_client(settings) as client:
+        collection = collection_of(client, settings, layout)
+        if layout.key.kind is Kind.TEXT and collection.options().get("collation"):
+            # Its index is not in the order of bytes.
+            return False
+        low, high = (
+            parse_key(layout.key.kind, text) for text in (key_range.low, key_range.high) if text is not None
+        )
+        by_filter = collection.find({layout.key.path: {"$gte": low, "$lt": high}})
+        try:
+            return _from_index(by_filter.explain()) and _from_index(
+                bounded(collection.find(), layout, key_range).explain()
+            )
+        except OperationFailure:
+            return False
+
+
+def _from_index(explained: Document) -> bool:
+    """Whether an explained find reads an index and nothing but what the index leads to."""
+    stages = [
+        str(node["stage"])
+        for node in _nodes(explained.get("queryPlanner", {}).get("winningPlan"))
+        if "stage" in node
+    ]
+    return any(stage.startswith(_INDEX_STAGES) for stage in stages) and "COLLSCAN" not in stages
+
+
+def _nodes(plan: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a plan, at whatever depth."""
+    if isinstance(plan, dict):
+        yield plan
+    for each in plan.values() if isinstance(plan, dict) else plan if isinstance(plan, list) else ():
+        yield from _nodes(each)

@@ -1,0 +1,137 @@
+"""A place for the frames of two sides until their keys can be compared: memory first, then files."""
+
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import polars as pl
+
+from app.reconciliation.canonical import KEY
+from app.reconciliation.mapping import Side
+
+MEMORY_BYTES = 64 << 20
+BUCKET_BYTES = 32 << 20
+_MOST_BUCKETS = 512
+# A bucket this many times larger than wanted is split once more, up to so deep.
+_TOO_LARGE = 2
+_DEEPEST = 3
+
+Pair = tuple[pl.DataFrame, pl.DataFrame]
+
+
+class Shelf:
+    """Takes frames of both sides in any order and gives them back in pairs, each pair holding the same keys.
+
+    At most `memory_bytes` are held; then everything goes to files below `folder`, split by a hash of the key into
+    buckets of about `bucket_bytes` for both sides together. `expected_rows` of the greater side decides how many;
+    where it was far too low, buckets are split once more. The files vanish when the shelf is closed.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        expected_rows: int,
+        *,
+        memory_bytes: int = MEMORY_BYTES,
+        bucket_bytes: int = BUCKET_BYTES,
+        depth: int = 0,
+    ) -> None:
+        self._parent = folder
+        self._expected_rows = expected_rows
+        self._memory_bytes = memory_bytes
+        self._bucket_bytes = bucket_bytes
+        self._depth = depth
+        self._held: dict[Side, list[pl.DataFrame]] = {side: [] for side in Side}
+        self._held_bytes = 0
+        self._buckets = 0
+        self._spills = 0
+        self._folder: Path | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def add(self, side: Side, frame: pl.DataFrame) -> None:
+        self._held[side].append(frame)
+        self._held_bytes += int(frame.estimated_size())
+        if self._held_bytes > self._memory_bytes:
+            self._spill()
+
+    def pairs(self, empty: dict[Side, pl.DataFrame]) -> Iterator[Pair]:
+        """(document frame, relational frame) of each bucket, once; `empty` is what a side without rows gives."""
+        if not self._folder:
+            held = [_concat([empty[side], *self._held.pop(side)]) for side in Side]
+            yield held[0], held[1]
+            return
+        self._spill()
+        for bucket in range(self._buckets):
+            yield from self._pairs_of(self._folder, bucket, empty)
+
+    def _pairs_of(self, folder: Path, bucket: int, empty: dict[Side, pl.DataFrame]) -> Iterator[Pair]:
+        paths = {side: sorted(folder.glob(f"{side}-{bucket}-*.arrow")) for side in Side}
+        size = sum(path.stat().st_size for side in Side for path in paths[side])
+        if size > _TOO_LARGE * self._bucket_bytes and self._depth < _DEEPEST:
+            yield from self._split_again(folder, paths, size, empty)
+            return
+        taken = [_concat([empty[side], *(_take(path) for path in paths[side])]) for side in Side]
+        yield taken[0], taken[1]
+
+    def _split_again(
+        self, folder: Path, paths: dict[Side, list[Path]], size: int, empty: dict[Side, pl.DataFrame]
+    ) -> Iterator[Pair]:
+        frame = pl.read_ipc(next(path for side in Side for path in paths[side]))
+        width = max(1, frame.estimated_size() // max(1, len(frame)))
+        with Shelf(
+            folder,
+            size // int(width),
+            memory_bytes=self._memory_bytes,
+            bucket_bytes=self._bucket_bytes,
+            depth=self._depth + 1,
+        ) as inner:
+            for side in Side:
+                for path in paths[side]:
+                    inner.add(side, _take(path))
+            yield from inner.pairs(empty)
+
+    def _spill(self) -> None:
+        if not self._folder:
+            self._folder = Path(tempfile.mkdtemp(prefix="scan-", dir=self._parent))
+            self._buckets = self._count_buckets()
+        for side in Side:
+            frames, self._held[side] = self._held[side], []
+            for number, frame in self._split(frames):
+                frame.write_ipc(self._folder / f"{side}-{number}-{self._spills}.arrow")
+        self._held_bytes = 0
+        self._spills += 1
+
+    def _count_buckets(self) -> int:
+        widths = (
+            sum(frame.estimated_size() for frame in frames) / max(1, sum(map(len, frames)))
+            for frames in self._held.values()
+        )
+        rows = max(self._expected_rows, *(sum(map(len, frames)) for frames in self._held.values()))
+        return min(_MOST_BUCKETS, max(2, math.ceil(rows * sum(widths) / self._bucket_bytes)))
+
+    def _split(self, frames: list[pl.DataFrame]) -> Iterator[tuple[int, pl.DataFrame]]:
+        if not frames:
+            return
+        bucket = (pl.col(KEY).hash(seed=self._depth) % self._buckets).alias("bucket")
+        parts = _concat(frames).with_columns(bucket).partition_by("bucket", as_dict=True, include_key=False)
+        for (number,), part in parts.items():
+            yield int(number), part
+
+
+def _take(path: Path) -> pl.DataFrame:
+    frame = pl.read_ipc(path)
+    path.unlink()
+    return frame
+
+
+def _concat(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(frames, rechunk=True)
