@@ -29,6 +29,11 @@ class Bars:
     def starting(self, stage: str, total: int) -> None:
         self._stages[stage] = self._bars.add_task(stage, total=total)
 
+    def complete(self) -> None:
+        """Every stage is over: its total was an estimate."""
+        for task in self._bars.tasks:
+            self._bars.update(task.id, total=task.completed)
+
     def done(self, stage: str, count: int) -> None:
         if stage in self._stages:
             self._bars.update(self._stages[stage], advance=count)
@@ -64,7 +69,9 @@ def progress_bars(*, quiet: bool, unit: str = "records") -> Iterator[Bars]:
     )
     shown = sys.stderr.isatty() and not quiet
     with Progress(*columns, console=stderr(), disable=not shown) as bars:
-        yield Bars(bars)
+        stages = Bars(bars)
+        yield stages
+        stages.complete()
 
 
 def seed(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from rich.table import Table
@@ -15,7 +16,7 @@ from app.reconciliation.views import DiffView, FieldView
 
 app = group("Look at discrepancies, and decide those that no rule decides.")
 
-DiffId = Annotated[str, typer.Argument(metavar="ID", help="The diff's id.", show_default=False)]
+DiffId = Annotated[UUID, typer.Argument(metavar="ID", help="The diff's id.", show_default=False)]
 
 
 @app.command("list")
@@ -25,7 +26,7 @@ def list_diffs(
     status: Annotated[
         str | None, typer.Option(help="Only in this status; pending: all that are open.", show_default=False)
     ] = None,
-    run: Annotated[str | None, typer.Option(help="Only of this run.", show_default=False)] = None,
+    run: Annotated[UUID | None, typer.Option(help="Only of this run.", show_default=False)] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
     as_json: AsJson = False,
@@ -39,7 +40,7 @@ def list_diffs(
         output.print_json(page)
         return
     console = output.stdout()
-    console.print(output.listing(("id", "entity", "status", "what", "since (UTC)"), map(_row, page.items)))
+    console.print(output.listing(("id", "entity", "status", "what", "since"), map(_row, page.items)))
     output.print_more(page.next_cursor, len(page.items))
 
 
@@ -47,14 +48,14 @@ def _row(diff: DiffView) -> tuple[str | Text, ...]:
     what = output.words(diff.kind)
     if diff.kind == "fields":
         what = ", ".join(output.printable(field.name) for field in diff.fields)
-    return str(diff.id), diff.entity, output.state(diff.status), what, output.moment(diff.first_seen_at)
+    return str(diff.id), diff.entity, output.state(diff.status), what, output.brief(diff.first_seen_at)
 
 
 @app.command("show")
 def show_diff(diff_id: DiffId, as_json: AsJson = False) -> None:
     """Show one diff, field by field."""
     with connect() as api:
-        show(api.get(("diffs", diff_id), DiffView), as_json=as_json)
+        show(api.get(("diffs", str(diff_id)), DiffView), as_json=as_json)
 
 
 @app.command("approve")
@@ -67,14 +68,14 @@ def approve_diff(
     """Settle a diff with the values of one side; the record is repaired in a moment."""
     with connect() as api:
         body = {"side": side, "reason": reason}
-        show(api.post(("diffs", diff_id, "approve"), DiffView, body), as_json=as_json)
+        show(api.post(("diffs", str(diff_id), "approve"), DiffView, body), as_json=as_json)
 
 
 @app.command("reject")
 def reject_diff(diff_id: DiffId, reason: Reason, as_json: AsJson = False) -> None:
     """Leave the record as it is, for as long as its values stay what they are."""
     with connect() as api:
-        show(api.post(("diffs", diff_id, "reject"), DiffView, {"reason": reason}), as_json=as_json)
+        show(api.post(("diffs", str(diff_id), "reject"), DiffView, {"reason": reason}), as_json=as_json)
 
 
 def show(diff: DiffView, *, as_json: bool) -> None:

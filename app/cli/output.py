@@ -15,6 +15,7 @@ from app.cli.errors import CommandError
 
 WIDTH = 100  # of what is not written to a terminal
 NOTHING = "-"
+UNBROKEN = frozenset({"id", "records", "created", "since"})  # columns that are copied, or that wrap badly
 LINE_END = "\n"
 
 STYLES = {
@@ -89,6 +90,11 @@ def moment(value: datetime | None) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if value else NOTHING
 
 
+def brief(value: datetime) -> str:
+    """A time in UTC, to the minute, for lists."""
+    return value.astimezone(UTC).strftime("%d %b %H:%M")
+
+
 def words(value: str) -> str:
     """A status or kind as people write it."""
     return printable(value.replace("_", " "))
@@ -104,12 +110,16 @@ def seconds_between(start: datetime | None, end: datetime | None) -> float | Non
 
 
 def listing(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Sequence[str] = ()) -> Table:
-    """A table without frames; the columns named in `right` are numbers."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    """A table without frames; the columns named in `right` are numbers. An empty one says so."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(
+            column, justify="right" if column in right else "left", no_wrap=column in UNBROKEN, overflow="fold"
+        )
     for row in rows:
         table.add_row(*row)
+    if not table.row_count:
+        table.add_row("none")
     return table
 
 

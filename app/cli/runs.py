@@ -1,6 +1,7 @@
 """`astrocore runs`: what reconciliation has done and is doing."""
 
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from rich.text import Text
@@ -13,7 +14,7 @@ from app.reconciliation.views import RunView
 
 app = group("Look at runs, cancel one, or let one go on that the circuit breaker holds.")
 
-RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id.", show_default=False)]
+RunId = Annotated[UUID, typer.Argument(metavar="ID", help="The run's id.", show_default=False)]
 
 
 @app.command("list")
@@ -34,7 +35,7 @@ def list_runs(
     if as_json:
         output.print_json(page)
         return
-    columns = ("id", "entity", "mode", "status", "created (UTC)", "found", "review")
+    columns = ("id", "entity", "mode", "status", "created", "found", "review")
     output.stdout().print(output.listing(columns, map(_row, page.items), right=("found", "review")))
     output.print_more(page.next_cursor, len(page.items))
 
@@ -42,7 +43,7 @@ def list_runs(
 def _row(run: RunView) -> tuple[str | Text, ...]:
     mode = f"{run.mode}, dry" if run.dry_run else run.mode
     review = str(run.outcomes.get("in_review", 0))
-    created = output.moment(run.created_at)
+    created = output.brief(run.created_at)
     return (
         str(run.id),
         run.entity,
@@ -58,7 +59,7 @@ def _row(run: RunView) -> tuple[str | Text, ...]:
 def show_run(run_id: RunId, as_json: AsJson = False) -> None:
     """Show one run."""
     with connect() as api:
-        show(api.get(("runs", run_id), RunView), as_json=as_json)
+        show(api.get(("runs", str(run_id)), RunView), as_json=as_json)
 
 
 @app.command("cancel")
@@ -69,14 +70,14 @@ def cancel_run(
 ) -> None:
     """Cancel a run. What it has repaired stays repaired."""
     with connect() as api:
-        show(api.post(("runs", run_id, "cancel"), RunView, {"reason": reason}), as_json=as_json)
+        show(api.post(("runs", str(run_id), "cancel"), RunView, {"reason": reason}), as_json=as_json)
 
 
 @app.command("approve")
 def approve_run(run_id: RunId, reason: Reason, as_json: AsJson = False) -> None:
     """Let a run go on that the circuit breaker holds."""
     with connect() as api:
-        show(api.post(("runs", run_id, "approve"), RunView, {"reason": reason}), as_json=as_json)
+        show(api.post(("runs", str(run_id), "approve"), RunView, {"reason": reason}), as_json=as_json)
 
 
 def show(run: RunView, *, as_json: bool) -> None:

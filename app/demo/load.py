@@ -10,9 +10,9 @@ import pymongo
 from pymongo.errors import PyMongoError
 
 from app.demo.drift import Drift
+from app.demo.errors import DemoError
 from app.demo.shapes import ENTITIES, Document, document_of, row_of
 from app.demo.world import Row, World
-from app.errors import StoreUnavailableError
 from app.stores.admin import ADMIN_TABLES
 from app.stores.connections import Stores
 
@@ -23,23 +23,24 @@ BULK_TIMEOUT_SECONDS = 600.0  # for one statement on everything; the machine may
 # Called with what is being done and how many records of it are done since the last call.
 Progress = Callable[[str, int], None]
 
-DOCUMENTS, ROWS = "documents", "rows"
+EMPTYING, DOCUMENTS, ROWS = "emptying", "documents", "rows"
+DOCTOR = "`astrocore doctor` shows which part is away"
 Each = TypeVar("Each")
 
 
 @contextmanager
 def store_faults() -> Iterator[None]:
-    """Within it, what the drivers raise becomes StoreUnavailableError, naming the store."""
+    """Within it, what the drivers raise becomes DemoError, naming the store."""
     try:
         yield
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise StoreUnavailableError(
-            "the admin database refused the work; is it the one that `astrocore up` prepares?"
+        raise DemoError(
+            "the admin database refused the work", "its tables are those that `astrocore up` prepares"
         ) from error
     except PyMongoError as error:
-        raise StoreUnavailableError("the customer database does not answer, or refused the work") from error
+        raise DemoError("the customer database does not answer, or refused the work", DOCTOR) from error
     except (OSError, TimeoutError) as error:
-        raise StoreUnavailableError("a database does not answer; `astrocore doctor` shows which") from error
+        raise DemoError("a database does not answer", DOCTOR) from error
 
 
 async def count_records(stores: Stores) -> dict[str, int]:
@@ -53,13 +54,16 @@ async def count_records(stores: Stores) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-async def empty(stores: Stores) -> None:
+async def empty(stores: Stores, starting: Progress, progress: Progress) -> None:
     """Remove every record of the admin DB and of the three collections; tables and indexes stay."""
+    found = await count_records(stores)
+    starting(EMPTYING, sum(found.get(f"customer.{entity}", 0) for entity in ENTITIES))
     names = ", ".join(table._meta.tablename for table in ADMIN_TABLES)  # noqa: SLF001  (see above)
     await stores.admin.execute(f"TRUNCATE {names}", timeout=BULK_TIMEOUT_SECONDS)
     for entity in ENTITIES:
         with pymongo.timeout(BULK_TIMEOUT_SECONDS):
-            await stores.customer[entity].delete_many({})
+            removed = await stores.customer[entity].delete_many({})
+        progress(EMPTYING, removed.deleted_count)
 
 
 async def load(stores: Stores, world: World, drift: Drift, progress: Progress) -> None:

@@ -11,13 +11,14 @@ from uuid import UUID
 import polars as pl
 
 from app.demo.cases import Expected, Side
+from app.demo.errors import DemoError
 from app.demo.fingerprints import KEY, fingerprints
 from app.demo.load import Progress
 from app.demo.shapes import DOCUMENT_ONLY, ENTITIES, Canonical, canonical_document, canonical_row
-from app.errors import NotFoundError
 from app.stores.connections import Stores
 
 FAULTS_SHOWN = 50
+SEED_FIRST = "`astrocore seed` writes it; ASTROCORE_DATA_DIR says where"
 UNTOUCHED = "untouched"  # what the truth file does not name
 
 Key = tuple[str, str]
@@ -73,7 +74,7 @@ def _silent(_stage: str, _count: int) -> None:
 async def score(stores: Stores, truth: Path, seeded: Path, progress: Progress = _silent) -> Score:
     """Whether every repair has the right value on both sides, and every other record the bytes it was seeded with.
 
-    Raises NotFoundError where nothing was seeded. Reads only; about as long as a scan of both databases.
+    Raises DemoError where nothing was seeded. Reads only; about as long as a scan of both databases.
     """
     lines = read_truth(truth)
     before = _read_seeded(seeded)
@@ -87,16 +88,16 @@ async def score(stores: Stores, truth: Path, seeded: Path, progress: Progress = 
 
 
 def read_truth(path: Path) -> dict[Key, dict[str, Any]]:
-    """The lines of the truth file, by entity and id; raises NotFoundError where there is none."""
+    """The lines of the truth file, by entity and id; raises DemoError where there is none."""
     if not path.is_file():
-        raise NotFoundError(f"there is no truth file {path}; run `astrocore seed` first")
+        raise DemoError(f"there is no truth file {path}", SEED_FIRST)
     with path.open(encoding="utf-8") as lines:
         return {(line["entity"], line["id"]): line for line in map(json.loads, lines)}
 
 
 def _read_seeded(path: Path) -> pl.DataFrame:
     if not path.is_file():
-        raise NotFoundError(f"there are no fingerprints {path}; run `astrocore seed` first")
+        raise DemoError(f"there are no fingerprints {path}", SEED_FIRST)
     return pl.read_parquet(path)
 
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 
 from app.demo.drift import MOST_DRIFT, Drift, Truth, make_drift
+from app.demo.errors import DemoError
 from app.demo.fingerprints import FINGERPRINTS, fingerprints
 from app.demo.load import DOCUMENTS, Progress, count_records, count_to_load, empty, load
 from app.demo.shapes import ENTITIES
 from app.demo.world import Sizes, World, make_world, midnight
-from app.errors import ConflictError
 from app.stores.connections import Stores
 
 TRUTH_FILE = "truth.jsonl"
@@ -46,7 +46,7 @@ class Seeded:
 
 
 def refuse_production(stores: Stores) -> None:
-    """Demo data and demo traffic have no place in production. Raises ConflictError there."""
+    """Demo data and demo traffic have no place in production. Raises DemoError there."""
     if stores.settings.environment == "production":
         raise ConflictError(
             "demo data is refused in production; ASTROCORE_ENVIRONMENT must be embedded or development"
@@ -54,9 +54,9 @@ def refuse_production(stores: Stores) -> None:
 
 
 async def refuse_filled(stores: Stores) -> None:
-    """Raises ConflictError, naming what is there, where the databases are not empty."""
+    """Raises DemoError, naming what is there, where the databases are not empty."""
     if found := await count_records(stores):
-        raise ConflictError(f"the databases are not empty: {spell(found)}; use --force to empty them first")
+        raise DemoError(f"the databases are not empty: {spell(found)}", "--force empties them first")
 
 
 async def seed(
@@ -65,8 +65,8 @@ async def seed(
     """Load the plan's world with its drift, and write the truth and the fingerprints into the data directory.
 
     `starting` is told how many records a stage has, `progress` how many more are done. With `force` both databases
-    are emptied first; without it, ConflictError is raised where they hold anything. Nothing is changed on an error
-    of the plan; a store that fails half-way leaves documents but no rows.
+    are emptied first; without it, DemoError is raised where they hold anything. ValueError means that the plan cannot be
+    carried out, and that nothing was changed; a store that fails half-way leaves documents but no rows.
     """
     refuse_production(stores)
     started = time.monotonic()
@@ -75,10 +75,10 @@ async def seed(
     world = make_world(plan.sizes, random_seed=plan.random_seed, base=midnight(now))
     drift = make_drift(world, share=plan.drift, random_seed=plan.random_seed)
     truth, seeded = files(stores.settings.data_dir)
+    if force:
+        await empty(stores, starting, progress)
     for stage, total in count_to_load(world).items():
         starting(stage, total)
-    if force:
-        await empty(stores)
     await load(stores, world, drift, progress)
     starting(FINGERPRINTS, count_to_load(world)[DOCUMENTS])
     frame, _ = await fingerprints(stores, progress)

@@ -1,0 +1,189 @@
+"""Pairs of records for tests: what a document store and a relational one may hold for the same field.
+
+A stored BSON element is (type byte, payload), so that types which no encoder writes can be had too; None is absent.
+"""
+
+import uuid
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import bson
+import pyarrow as pa
+from bson.binary import Binary, UuidRepresentation
+from bson.codec_options import CodecOptions
+from bson.decimal128 import Decimal128
+from hypothesis import strategies as st
+
+from app.reconciliation.mapping import Authority, Field, Mapping, Missing, Side
+from app.reconciliation.values import Kind
+
+DOCUMENT = Authority(Side.DOCUMENT)
+PAIRED = Mapping(
+    entity="pairs",
+    collection="pairs",
+    table="pairs",
+    missing_document=Missing.REVIEW,
+    missing_relational=Missing.REVIEW,
+    fields=(
+        Field("owner", Kind.UUID, DOCUMENT),
+        Field("title", Kind.TEXT, DOCUMENT),
+        Field("seats", Kind.INTEGER, DOCUMENT),
+        Field("open", Kind.BOOLEAN, DOCUMENT),
+        Field("price", Kind.DECIMAL, DOCUMENT),
+        Field("at", Kind.TIMESTAMP, DOCUMENT),
+        Field("on", Kind.DATE, DOCUMENT),
+        Field("place.title", Kind.TEXT, DOCUMENT, relational="place_title"),
+        Field("place.inner.seats", Kind.INTEGER, DOCUMENT, relational="place_seats"),
+    ),
+)
+SQL_TYPES = {
+    Kind.UUID: "uuid",
+    Kind.TEXT: "text",
+    Kind.INTEGER: "int8",
+    Kind.BOOLEAN: "bool",
+    Kind.DECIMAL: "numeric",
+    Kind.TIMESTAMP: "timestamptz",
+    Kind.DATE: "date",
+}
+_OPTIONS = CodecOptions(uuid_representation=UuidRepresentation.STANDARD, tz_aware=True)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Element = tuple[int, bytes]
+
+
+def element(value: Any) -> Element:
+    """The type byte and payload that an encoder writes for a value."""
+    raw = bson.encode({"": value}, codec_options=_OPTIONS)
+    return raw[4], raw[6:-1]
+
+
+def milliseconds(number: int) -> Element:
+    return 0x09, number.to_bytes(8, "little", signed=True)
+
+
+UNDEFINED: Element = (0x06, b"")
+SYMBOL: Element = (0x0E, b"\x02\x00\x00\x00x\x00")
+POINTER: Element = (0x0C, b"\x02\x00\x00\x00x\x00" + b"1" * 12)
+ODD_ELEMENTS: list[Element] = [
+    UNDEFINED,
+    SYMBOL,
+    POINTER,
+    *(
+        element(value)
+        for value in (
+            None, 5.0, 5.5, -0.0, float("nan"), float("inf"), 1e300, "", "x", "5", "é", "e\u0301", "a\x00b", True, False,
+            0, 1, 5, bson.Int64(5), bson.Int64(2**63 - 1), {}, {"title": "x"}, {"inner": 5}, [], ["x"], [{"title": "x"}],
+            Binary(b"x" * 16, 4), Binary(b"x" * 16, 3), Binary(b"x" * 3, 4), Binary(b"x" * 16, 0), bson.ObjectId(b"1" * 12),
+            Decimal128("5"), Decimal128("-0"), Decimal128("0E+3"), Decimal128("1E-40"), Decimal128("NaN"),
+            Decimal128("Infinity"), Decimal128("-Infinity"), Decimal128("9" * 34), Decimal128("1E+6000"),
+            bson.Regex("x"), bson.Code("x"), bson.Code("x", {}), bson.Timestamp(1, 1), bson.MinKey(), bson.MaxKey(),
+            bson.DBRef("x", 1), datetime(2020, 1, 1, tzinfo=UTC), datetime(1969, 12, 31, 23, 59, 59, 999000, tzinfo=UTC),
+        )
+    ),
+    milliseconds(2**62),
+    milliseconds(-(2**62)),
+    milliseconds(-86_400_000),
+]  # fmt: skip
+
+_texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=4) | st.sampled_from(["", "é", "e\u0301", "x"])
+_decimals = (
+    st.decimals(allow_nan=True, allow_infinity=True)
+    | st.decimals(min_value=-(10**10), max_value=10**10, places=2)
+    | st.sampled_from([Decimal(text) for text in ("0", "-0", "0E+3", "1E-40", "9" * 34, "9" * 40, "1E+30", "9223372036854.775807", "9223372036854.775808", "12.50", "12.5")])
+)
+_times = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(lambda found: found.replace(tzinfo=UTC)) | st.sampled_from(  # noqa: DTZ001
+    [_EPOCH - timedelta(microseconds=1), _EPOCH, _EPOCH + timedelta(microseconds=999)]
+)  # fmt: skip
+SQL_VALUES: dict[Kind, st.SearchStrategy[Any]] = {
+    Kind.UUID: st.uuids() | st.just(uuid.UUID(bytes=b"x" * 16)),
+    Kind.TEXT: _texts,
+    Kind.INTEGER: st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 6),
+    Kind.BOOLEAN: st.booleans(),
+    Kind.DECIMAL: _decimals,
+    Kind.TIMESTAMP: _times,
+    Kind.DATE: st.dates(),
+}
+
+
+def as_stored(kind: Kind, value: Any) -> Element | None:
+    """The element that agrees with an SQL value, None where BSON has none for it."""
+    if value is None:
+        return None
+    if kind is Kind.DECIMAL:
+        try:
+            return element(Decimal128(value))
+        except ArithmeticError:
+            return element(Decimal128("5"))
+    if kind is Kind.DATE:
+        return milliseconds((value - date(1970, 1, 1)).days * 86_400_000)
+    if kind is Kind.TIMESTAMP:
+        return milliseconds((value - _EPOCH) // timedelta(milliseconds=1))
+    return element(bson.Int64(value) if kind is Kind.INTEGER and abs(value) > 2**31 else value)
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[dict[str, Element], dict[str, Any]]:
+    """(elements by path, SQL values by name), often equal, of one record on both sides."""
+    elements: dict[str, Element] = {}
+    row: dict[str, Any] = {}
+    for each in PAIRED.fields:
+        row[each.name] = draw(st.none() | SQL_VALUES[each.kind])
+        agrees = as_stored(each.kind, row[each.name])
+        stored = draw(st.one_of(st.just(agrees), st.just(agrees), st.none(), st.sampled_from(ODD_ELEMENTS)))
+        if stored is not None:
+            elements[each.path] = stored
+    for parent in ("place", "place.inner"):
+        if draw(st.integers(0, 5)) == 0:
+            elements[parent] = draw(st.sampled_from(ODD_ELEMENTS))
+    return elements, row
+
+
+def raw_document(elements: dict[str, Element], key: Element) -> bytes:
+    """BSON of elements by path; an element at a parent's path stands in its place."""
+    tree: dict[str, Any] = {"_id": key}
+    for path, stored in sorted(elements.items()):
+        *parents, leaf = path.split(".")
+        branch: Any = tree
+        for name in parents:
+            branch = branch.setdefault(name, {}) if isinstance(branch, dict) else branch
+        if isinstance(branch, dict):
+            branch[leaf] = stored
+    return _encode(tree)
+
+
+def _encode(tree: dict[str, Any]) -> bytes:
+    body = b""
+    for name, stored in tree.items():
+        kind, payload = (0x03, _encode(stored)) if isinstance(stored, dict) else stored
+        body += bytes([kind]) + name.encode() + b"\x00" + payload
+    return (len(body) + 5).to_bytes(4, "little") + body + b"\x00"
+
+
+def sql_array(kind: Kind, values: list[Any]) -> pa.Array:
+    """A column as the driver delivers it."""
+    match kind:
+        case Kind.UUID:
+            raw = pa.array([value and value.bytes for value in values], pa.binary(16))
+            return pa.ExtensionArray.from_storage(pa.uuid(), raw)
+        case Kind.TEXT:
+            return pa.array(values, pa.string())
+        case Kind.INTEGER:
+            return pa.array(values, pa.int64())
+        case Kind.BOOLEAN:
+            return pa.array(values, pa.bool_())
+        case Kind.DECIMAL:
+            return pa.array([None if value is None else spell(value) for value in values], pa.string())
+        case Kind.TIMESTAMP:
+            return pa.array(
+                [value and (value - _EPOCH) // timedelta(microseconds=1) for value in values], pa.timestamp("us", "UTC")
+            )
+        case Kind.DATE:
+            return pa.array(values, pa.date32())
+
+
+def spell(value: Decimal) -> str:
+    """A number as PostgreSQL spells it, which knows neither exponents nor a negative zero."""
+    if not value.is_finite():
+        return "NaN" if value.is_nan() else "Infinity" if value > 0 else "-Infinity"
+    return f"{value:f}" if value else f"{abs(value):f}"

@@ -1,0 +1,148 @@
+"""Comparing columns gives the verdict that comparing records gives, whatever the two sides hold."""
+
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import polars as pl
+import pytest
+from bson import decode
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.reconciliation import canonical
+from app.reconciliation.bson_columns import CODEC, DocumentDecoder, value_at
+from app.reconciliation.canonical import canonical_decimal, frame_of_records
+from app.reconciliation.compare import Comparison, Finding, FindingKind
+from app.reconciliation.resolve import differ
+from app.reconciliation.sql_columns import _reader
+from app.reconciliation.values import Unreadable, from_relational
+from tests.app.reconciliation.pairs import (
+    PAIRED,
+    SQL_TYPES,
+    Element,
+    element,
+    pairs,
+    raw_document,
+    spell,
+    sql_array,
+)
+
+COMPARISON = Comparison(PAIRED)
+DECODER = DocumentDecoder(COMPARISON.documents)
+Pair = tuple[dict[str, Element], dict[str, Any]]
+
+
+def relational_frame(keys: list[UUID], rows: list[dict[str, Any]]) -> pl.DataFrame:
+    key = canonical.uuids(sql_array(PAIRED.key_kind, keys).storage)
+    cells = [
+        _reader(each.kind, SQL_TYPES[each.kind], "", set()).read(
+            sql_array(each.kind, [row[each.name] for row in rows])
+        )
+        for each in PAIRED.fields
+    ]
+    return canonical.assemble(COMPARISON.relational, key, cells)
+
+
+def single_verdict(raw: bytes, row: dict[str, Any]) -> tuple[str, ...]:
+    document = decode(raw, CODEC)
+    return tuple(
+        each.name
+        for each in PAIRED.fields
+        if differ(value_at(document, each.kind, each.path), from_relational(each.kind, row[each.name]))
+    )
+
+
+def compared(documents: pl.DataFrame, relational: pl.DataFrame) -> dict[str, Finding]:
+    found = [each for some in COMPARISON.compare(documents, relational) for each in some]
+    assert len(found) == len({each.key for each in found})
+    return {each.key: each for each in found}
+
+
+@given(st.lists(pairs(), min_size=1, max_size=6))
+def test_the_verdict_is_that_of_the_single_record(drawn: list[Pair]) -> None:
+    keys = [UUID(int=at * 2**126 + at) for at in range(len(drawn))][:3] + [UUID(int=at) for at in range(3, len(drawn))]
+    raws = [raw_document(stored, element(key)) for key, (stored, _row) in zip(keys, drawn, strict=True)]
+    expected = {
+        str(key): fields
+        for key, raw, (_stored, row) in zip(keys, raws, drawn, strict=True)
+        if (fields := single_verdict(raw, row))
+    }
+    found = compared(DECODER.decode(b"".join(raws)), relational_frame(keys, [row for _stored, row in drawn]))
+    assert {key: each.fields for key, each in found.items()} == expected
+    assert all(each.kind is FindingKind.FIELDS for each in found.values())
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False), st.decimals(allow_nan=False, allow_infinity=False))
+def test_decimals_are_equal_exactly_when_their_cells_are(left: Decimal, right: Decimal) -> None:
+    assert (canonical_decimal(left) == canonical_decimal(right)) == (left == right)
+    assert canonical_decimal(left) == canonical_decimal(left * Decimal("1.000")) or len(left.as_tuple().digits) > 24
+    from_text = canonical.decimals_of_text(pl.Series([spell(left)]))
+    assert from_text.spill is not None
+    assert (from_text.values[0], from_text.spill[0]) == canonical_decimal(left)
+
+
+@pytest.mark.parametrize("text", ["9223372036854.775807", "-9223372036854.775807", "0.000001", "0", "12.5"])
+def test_a_decimal_of_up_to_six_places_is_a_number(text: str) -> None:
+    assert canonical_decimal(Decimal(text)) == (int(Decimal(text) * 10**6), None)
+
+
+@pytest.mark.parametrize("text", ["9223372036854.775808", "0.0000001", "1E+6000", "1E-6176", "9" * 5000])
+def test_other_decimals_are_text(text: str) -> None:
+    number, spelled = canonical_decimal(Decimal(text))
+    assert number is None
+    assert spelled is not None
+    assert Decimal(spelled) == Decimal(text)
+
+
+def record(at: int, **values: Any) -> tuple[Any, list[Any]]:
+    return UUID(int=at), [values.get(each.name) for each in PAIRED.fields]
+
+
+def frames(documents: list[Any], relational: list[Any]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    return (
+        frame_of_records(COMPARISON.documents, documents),
+        frame_of_records(COMPARISON.relational, relational),
+    )
+
+
+def test_a_record_of_one_side_is_missing_on_the_other() -> None:
+    found = compared(*frames([record(1), record(2)], [record(2), record(3)]))
+    assert found == {
+        str(UUID(int=1)): Finding(str(UUID(int=1)), FindingKind.MISSING_RELATIONAL),
+        str(UUID(int=3)): Finding(str(UUID(int=3)), FindingKind.MISSING_DOCUMENT),
+    }
+
+
+def test_every_record_may_differ_and_findings_come_in_parts() -> None:
+    documents = [record(at, seats=at) for at in range(2_500)]
+    relational = [record(at, seats=at + 1) for at in range(2_500)]
+    parts = list(COMPARISON.compare(*frames(documents, relational)))
+    assert [len(part) for part in parts] == [1_000, 1_000, 500]
+    assert {each.fields for part in parts for each in part} == {("seats",)}
+
+
+def test_rows_that_a_join_multiplied_are_a_finding() -> None:
+    found = compared(*frames([record(1)], [record(1), record(1)]))
+    assert found[str(UUID(int=1))].fields == tuple(each.name for each in PAIRED.fields)
+    assert found[str(UUID(int=1))].kind is FindingKind.FIELDS
+
+
+def test_multiplied_rows_without_a_document_are_one_finding() -> None:
+    found = compared(*frames([], [record(1), record(1)]))
+    assert [each.kind for each in found.values()] == [FindingKind.MISSING_DOCUMENT]
+
+
+def test_unreadable_values_differ_even_from_each_other() -> None:
+    broken = Unreadable("str 'x'")
+    found = compared(*frames([record(1, seats=broken)], [record(1, seats=broken)]))
+    assert found[str(UUID(int=1))].fields == ("seats",)
+
+
+def test_a_number_past_64_bits_is_never_wrapped() -> None:
+    found = compared(*frames([record(1, seats=2**64 + 5)], [record(1, seats=5)]))
+    assert found[str(UUID(int=1))].fields == ("seats",)
+
+
+def test_two_empty_sides_agree() -> None:
+    assert compared(*frames([], [])) == {}
