@@ -28,6 +28,7 @@ from redis.exceptions import RedisError
 from app.scheduling.loop import Pace, run
 from app.scheduling.outlet import Order, OutletAwayError, UnknownActorError
 from app.scheduling.schedules import Declaration
+from config.logging import set_up_logging
 from config.settings import Settings, settings
 
 MARK_SECONDS = 7 * 86_400  # a tick's mark in the broker outlives every attempt to send it again
@@ -139,9 +140,10 @@ async def serve(chosen: Settings, broker: dramatiq.Broker, pace: Pace | None = N
 
 
 def main() -> None:
-    """Start the process; the actors are imported first, so that each one's declaration is known."""
+    """Start the process. Every actor is imported first: a schedule whose declaration is not seen is retired."""
     from actors.worker import broker
 
+    set_up_logging("scheduler")
     asyncio.run(serve(settings(), broker))
 
 

@@ -112,6 +112,9 @@ def refusal(response: httpx.Response, url: str) -> CommandError:
     hint = _HINTS.get(HTTPStatus(response.status_code))
     if problem.instance:
         hint = f"see {url}{problem.instance}"
+        collection, _, identity = problem.instance.removeprefix(BASE + "/").partition("/")
+        if collection == "runs":
+            hint = f"`astrocore runs show {identity}`, or {url}{problem.instance}"
     kind = UnreachableError if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE else CommandError
     return kind("\n".join(what), hint)
 

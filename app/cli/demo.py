@@ -6,17 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from app.cli.errors import CommandError
 from app.cli.options import AsJson
 from app.cli.output import facts, listing, print_json, stderr, stdout
-from config.settings import settings
+from config.settings import PREFIX, settings
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from app.demo.score import Score
     from app.demo.seeding import Plan, Seeded
+    from app.demo.traffic import Order, Summary
+
+Result = TypeVar("Result")
 
 
 class Bars:
@@ -111,32 +117,37 @@ def seed(
         plan = Plan(Sizes.of(bookings, customers, launches), drift=drift, random_seed=random_seed)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    seeded = asyncio.run(_seed(plan, force=force, ask=not yes and sys.stdin.isatty(), quiet=as_json))
+    seeded = _run(_seed(plan, force=force, ask=not yes and sys.stdin.isatty(), quiet=as_json))
     if as_json:
         print_json(asdict(seeded) | {"truth": str(seeded.truth), "seeded": str(seeded.seeded)})
     else:
         _show_seeded(seeded)
 
 
+def _run(work: "Coroutine[Any, Any, Result]") -> Result:
+    from app.demo.errors import DemoError
+    from app.demo.load import store_faults
+
+    try:
+        with store_faults():
+            return asyncio.run(work)
+    except DemoError as error:
+        raise CommandError(str(error), error.hint) from error
+
+
 async def _seed(plan: "Plan", *, force: bool, ask: bool, quiet: bool) -> "Seeded":
     from app.demo import seeding
-    from app.demo.load import count_records, store_faults
+    from app.demo.load import count_records
     from app.stores.connections import open_stores
 
-    with store_faults():
-        async with open_stores(settings()) as stores:
-            seeding.refuse_production(stores)
-            if force and ask and (found := await count_records(stores)):
-                typer.confirm(f"Remove {seeding.spell(found)}?", abort=True, err=True)
-            with progress_bars(quiet=quiet) as bars:
-                return await seeding.seed(
-                    stores,
-                    plan,
-                    now=datetime.now(UTC),
-                    force=force,
-                    starting=bars.starting,
-                    progress=bars.done,
-                )
+    seeding.refuse_production(settings())
+    async with open_stores(settings()) as stores:
+        if force and ask and (found := await count_records(stores)):
+            typer.confirm(f"Remove {seeding.spell(found)}?", abort=True, err=True)
+        with progress_bars(quiet=quiet) as bars:
+            return await seeding.seed(
+                stores, plan, now=datetime.now(UTC), force=force, starting=bars.starting, progress=bars.done
+            )
 
 
 def _show_seeded(seeded: "Seeded") -> None:
@@ -155,7 +166,7 @@ def _show_seeded(seeded: "Seeded") -> None:
 
 def _check(*, as_json: bool) -> None:
     """Print the score; exit code 1 where anything is wrong."""
-    found = asyncio.run(_score(quiet=as_json))
+    found = _run(_score(quiet=as_json))
     if as_json:
         print_json(found.as_dict())
     else:
@@ -166,19 +177,18 @@ def _check(*, as_json: bool) -> None:
 
 async def _score(*, quiet: bool) -> "Score":
     from app.demo.fingerprints import FINGERPRINTS
-    from app.demo.load import count_records, store_faults
+    from app.demo.load import count_records
     from app.demo.score import score
     from app.demo.seeding import SEEDED_FILE, TRUTH_FILE
     from app.stores.connections import open_stores
 
     folder = settings().data_dir
-    with store_faults():
-        async with open_stores(settings()) as stores:
-            with progress_bars(quiet=quiet) as bars:
-                counts = await count_records(stores)
-                documents = sum(count for name, count in counts.items() if name.startswith("customer."))
-                bars.starting(FINGERPRINTS, documents)
-                return await score(stores, folder / TRUTH_FILE, folder / SEEDED_FILE, bars.done)
+    async with open_stores(settings()) as stores:
+        with progress_bars(quiet=quiet) as bars:
+            counts = await count_records(stores)
+            documents = sum(count for name, count in counts.items() if name.startswith("customer."))
+            bars.starting(FINGERPRINTS, documents)
+            return await score(stores, folder / TRUTH_FILE, folder / SEEDED_FILE, bars.done)
 
 
 def _show_score(found: "Score") -> None:
@@ -187,3 +197,80 @@ def _show_score(found: "Score") -> None:
     for fault in found.faults:
         injection = f" ({fault.injection})" if fault.injection else ""
         stdout().print(f"{fault.entity} {fault.id}{injection}, {fault.side} side: {fault.what}")
+
+
+def simulate(
+    *,
+    rate: Annotated[float, typer.Option("--rate", help="Operations a second.")] = 10.0,
+    duration: Annotated[float, typer.Option("--duration", help="Seconds.")] = 60.0,
+    miss_rate: Annotated[
+        float,
+        typer.Option("--miss-rate", help="Share of the operations that the Core API is not told of, 0 to 1."),
+    ] = 0.1,
+    random_seed: Annotated[
+        int, typer.Option("--random-seed", help="The same one makes about the same choices.")
+    ] = 1,
+    past_breaker: Annotated[
+        bool,
+        typer.Option("--past-breaker", help="Change more than the circuit breaker lets through in an hour."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Act as the two other services: book, cancel, delay, edit, delete, each on its own side.
+
+    The Core API is told of it through REST, but for the share that is forgotten. Once two fifths of what the circuit
+    breaker lets through in an hour have changed, records are saved unchanged instead.
+    """
+    from app.demo.traffic import Order
+
+    try:
+        order = Order(rate, duration, miss_rate, random_seed, past_breaker=past_breaker)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    summary = _run(_simulate(order, quiet=as_json))
+    if as_json:
+        print_json(asdict(summary) | {"done": summary.done})
+    else:
+        _show_summary(summary)
+
+
+async def _simulate(order: "Order", *, quiet: bool) -> "Summary":
+    from app.demo.seeding import refuse_production
+    from app.demo.traffic import simulate as trade
+    from app.embedded.banner import web_url
+    from app.stores.connections import open_stores
+
+    chosen = settings()
+    refuse_production(chosen)
+    if chosen.operator_key is None and order.miss_rate < 1:
+        raise CommandError(
+            "no operator key is known", f"set {PREFIX}OPERATOR_KEY, or start a system: `astrocore up`"
+        )
+    key = chosen.operator_key.get_secret_value() if chosen.operator_key else ""
+    url = web_url({f"{PREFIX}WEB_HOST": chosen.web_host, f"{PREFIX}WEB_PORT": str(chosen.web_port)})
+    async with open_stores(chosen) as stores:
+        with progress_bars(quiet=quiet, unit="operations") as bars:
+            bars.starting("traffic", round(order.rate * order.duration))
+            return await trade(
+                stores, order, url=url, key=key, progress=lambda count: bars.done("traffic", count)
+            )
+
+
+def _show_summary(summary: "Summary") -> None:
+    rows = [(name, f"{count:,}") for name, count in summary.operations.most_common()]
+    stdout().print(listing(("operation", "done"), rows, right=("done",)))
+    stdout().print(
+        facts(
+            [
+                (
+                    "done",
+                    f"{summary.done:,} in {summary.seconds:.1f} s, {summary.done / summary.seconds:.1f}/s",
+                ),
+                ("changes told", f"{summary.told:,}"),
+                ("forgotten", f"{summary.forgotten:,}"),
+                ("reports failed", f"{summary.failed_reports:,}, as good as forgotten"),
+                ("refused by a store", f"{summary.refused:,}"),
+                ("found nothing to do", f"{summary.idle:,}"),
+            ]
+        )
+    )

@@ -114,8 +114,7 @@ def fields_table(fields: Iterable[FieldView]) -> Table:
     rows = (
         (
             output.printable(field.name),
-            output.shown(field.document),
-            output.shown(field.relational),
+            *output.side_by_side(field.document, field.relational),
             output.printable(field.rule),
             field.winner or Text("an operator decides", style="yellow"),
             output.shown(field.value) if field.winner else "",

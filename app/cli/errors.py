@@ -2,12 +2,20 @@
 
 
 class CommandError(Exception):
-    """The command cannot go on: what is wrong, and what to do about it."""
+    """The command cannot go on: what is wrong, what to do about it, and the exit code."""
+
+    code = 1
 
     def __init__(self, what: str, hint: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.hint = hint
+
+
+class InterruptedCommandError(CommandError):
+    """Whoever typed the command has stopped it."""
+
+    code = 130
 
 
 class UnreachableError(CommandError):

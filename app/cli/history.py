@@ -73,16 +73,19 @@ def sides_table(record: RecordView) -> Table:
 def _sides_row(
     name: str, record: RecordView, document: dict[str, Any], relational: dict[str, Any]
 ) -> tuple[str | Text, ...]:
-    differs = name in record.differing
-    style = "red" if differs else ""
-    return (
-        Text("≠" if differs else " ", style=style),
-        output.printable(name),
-        *(
-            Text(output.shown(side[name]) if name in side else "", style=style)
-            for side in (document, relational)
-        ),
-    )
+    style = "red" if name in record.differing else ""
+    marks = ("≠" if style else " ", output.printable(name))
+    values = _pair(document, relational, name)
+    return marks[0], marks[1], Text(values[0], style=style), Text(values[1], style=style)
+
+
+def _pair(left: dict[str, Any], right: dict[str, Any], name: str) -> tuple[str, str]:
+    """A field of both, empty where one does not have it."""
+    if name in left and name in right:
+        return output.side_by_side(left[name], right[name])
+    return output.shown(left[name]) if name in left else "", output.shown(
+        right[name]
+    ) if name in right else ""
 
 
 def change_facts(change: ChangeView) -> list[tuple[str, str | Text]]:
@@ -106,8 +109,7 @@ def change_table(change: ChangeView) -> Table:
     rows = (
         (
             output.printable(name),
-            output.shown(before[name]) if name in before else "",
-            output.shown(after[name]) if name in after else "",
+            *_pair(before, after, name),
             output.printable(change.policy.get(name, "")),
         )
         for name in {**before, **after}

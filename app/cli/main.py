@@ -8,12 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import demo, diffs, history, jobs, output, reconcile, runs, system, up
-from app.cli.errors import CommandError
+from app.cli.errors import CommandError, InterruptedCommandError
 from app.errors import CoreError, InvalidInputError
 from config.settings import PREFIX, SettingsError
 
-USAGE_ERROR = 2
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="astrocore",
@@ -67,12 +65,13 @@ def run(arguments: list[str]) -> int:
         output.complain(CommandError(error.format_message(), _help(error)))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
+        return InterruptedCommandError.code
     except Exception as error:  # nobody who types a command is shown a traceback
         if os.environ.get(f"{PREFIX}LOG_LEVEL") == "DEBUG":
             raise
-        output.complain(explain(error))
-        return 1
+        told = explain(error)
+        output.complain(told)
+        return told.code
     return code if isinstance(code, int) else 0
 
 
@@ -87,7 +86,7 @@ def explain(error: Exception) -> CommandError:
         case CommandError():
             return error
         case SettingsError():
-            return CommandError(str(error), "`astrocore config` lists every setting")
+            return CommandError(str(error), "correct it or unset it, in the environment or in .env")
         case InvalidInputError(faults=faults) if faults:
             return CommandError(
                 "\n".join([str(error), *(f"  {each.where}: {each.message}" for each in faults)])

@@ -78,11 +78,26 @@ def shown(value: Any) -> str:
         case bool():
             return "yes" if value else "no"
         case str():
-            return printable(value) if value.strip() and value != NOTHING else repr(value)
+            plain = value == " ".join(value.split()) and value not in {"", NOTHING}
+            return printable(value) if plain else repr(value)
         case int():
             return str(value)
         case _:
             return printable(msgspec.json.encode(value).decode())
+
+
+def side_by_side(left: Any, right: Any) -> tuple[str, str]:
+    """Two values as text. Where texts part at letters that may look alike, their code points are told."""
+    shown_left, shown_right = shown(left), shown(right)
+    if isinstance(left, str) and isinstance(right, str):
+        parting = next((pair for pair in zip(left, right, strict=False) if pair[0] != pair[1]), ("", ""))
+        if not "".join(parting).isascii():
+            return shown_left + _code_point(parting[0]), shown_right + _code_point(parting[1])
+    return shown_left, shown_right
+
+
+def _code_point(letter: str) -> str:
+    return f" ({printable(letter)} is U+{ord(letter):04X})"
 
 
 def moment(value: datetime | None) -> str:
@@ -111,10 +126,15 @@ def seconds_between(start: datetime | None, end: datetime | None) -> float | Non
 
 def listing(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Sequence[str] = ()) -> Table:
     """A table without frames; the columns named in `right` are numbers. An empty one says so."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
+    )
     for column in columns:
         table.add_column(
-            column, justify="right" if column in right else "left", no_wrap=column in UNBROKEN, overflow="fold"
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=column in UNBROKEN,
+            overflow="fold",
         )
     for row in rows:
         table.add_row(*row)

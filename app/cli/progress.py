@@ -88,7 +88,8 @@ class Lines:
         if saying == self._said and time.monotonic() - self._at < LINE_SECONDS:
             return
         self._said, self._at = saying, time.monotonic()
-        self._console.print(output.printable(f"{run.entity}: {describe(run, datetime.now(UTC))}"))
+        line = output.printable(f"{run.entity}: {describe(run, datetime.now(UTC))}")
+        self._console.print(line, soft_wrap=True)
 
 
 def extent(run: RunView) -> tuple[int, int | None]:
@@ -110,7 +111,8 @@ def describe(run: RunView, now: datetime) -> str:
             return "waiting for a worker"
         case "comparing":
             records = max(run.document_records, run.relational_records)
-            return f"comparing: {_pace(run, records, 'records', run.started_at, now)}{_found(run)}"
+            pace = _pace(run, records, "records", run.started_at, now) if records else "just begun"
+            return f"comparing: {pace}{_found(run)}"
         case "repairing" if not waits_for_operator(run):
             since = run.compared_at or run.started_at
             return f"repairing: {_pace(run, extent(run)[0], 'settled', since, now)}{_found(run)}"
@@ -121,9 +123,7 @@ def describe(run: RunView, now: datetime) -> str:
 
 def _pace(run: RunView, count: int, what: str, since: datetime | None, now: datetime) -> str:
     done, total = extent(run)
-    text = f"{count:,} {what}"
-    if total and done == count:
-        text = f"{count:,} of {total:,} {what}"
+    text = f"{count:,} of {total:,} {what}" if done == count and total else f"{count:,} {what}"
     seconds = (now - since).total_seconds() if since else 0.0
     if count and seconds > 0:
         text += f", {count / seconds:,.0f}/s"

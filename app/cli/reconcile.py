@@ -9,7 +9,7 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.client import Api, connect
-from app.cli.errors import CommandError
+from app.cli.errors import CommandError, InterruptedCommandError
 from app.cli.options import AsJson
 from app.cli.progress import follow, progress
 from app.reconciliation.views import RunView
@@ -81,11 +81,11 @@ def _one_by_one(api: Api, entities: list[str], order: dict[str, object]) -> list
     return ended
 
 
-def _unwatched(run: RunView, rest: list[str]) -> CommandError:
+def _unwatched(run: RunView, rest: list[str]) -> InterruptedCommandError:
     what = f"no longer watching; run {run.id} of {run.entity} goes on"
     if rest:
         what += f" ({', '.join(rest)}: not started)"
-    return CommandError(
+    return InterruptedCommandError(
         what, f"`astrocore runs show {run.id}` shows it, `astrocore runs cancel {run.id}` ends it"
     )
 

@@ -13,6 +13,7 @@ from app.demo.load import DOCUMENTS, Progress, count_records, count_to_load, emp
 from app.demo.shapes import ENTITIES
 from app.demo.world import Sizes, World, make_world, midnight
 from app.stores.connections import Stores
+from config.settings import Settings
 
 TRUTH_FILE = "truth.jsonl"
 SEEDED_FILE = "seeded.parquet"
@@ -45,11 +46,12 @@ class Seeded:
     seconds: float
 
 
-def refuse_production(stores: Stores) -> None:
+def refuse_production(settings: Settings) -> None:
     """Demo data and demo traffic have no place in production. Raises DemoError there."""
-    if stores.settings.environment == "production":
-        raise ConflictError(
-            "demo data is refused in production; ASTROCORE_ENVIRONMENT must be embedded or development"
+    if settings.environment == "production":
+        raise DemoError(
+            "demo data and traffic are refused in production",
+            "ASTROCORE_ENVIRONMENT must be embedded or development",
         )
 
 
@@ -65,16 +67,15 @@ async def seed(
     """Load the plan's world with its drift, and write the truth and the fingerprints into the data directory.
 
     `starting` is told how many records a stage has, `progress` how many more are done. With `force` both databases
-    are emptied first; without it, DemoError is raised where they hold anything. ValueError means that the plan cannot be
-    carried out, and that nothing was changed; a store that fails half-way leaves documents but no rows.
+    are emptied first; without it, DemoError is raised where they hold anything. A store that fails half-way leaves
+    documents but no rows.
     """
-    refuse_production(stores)
+    refuse_production(stores.settings)
     started = time.monotonic()
     if not force:
         await refuse_filled(stores)
-    world = make_world(plan.sizes, random_seed=plan.random_seed, base=midnight(now))
-    drift = make_drift(world, share=plan.drift, random_seed=plan.random_seed)
-    truth, seeded = files(stores.settings.data_dir)
+    world, drift = _make(plan, now)
+    truth, seeded = _write_truth(stores.settings.data_dir, drift)
     if force:
         await empty(stores, starting, progress)
     for stage, total in count_to_load(world).items():
@@ -83,14 +84,29 @@ async def seed(
     starting(FINGERPRINTS, count_to_load(world)[DOCUMENTS])
     frame, _ = await fingerprints(stores, progress)
     frame.write_parquet(seeded)
-    truth.write_text("".join(truth_line(line) for line in drift.truth), encoding="utf-8")
     return _summary(world, drift, truth, seeded, time.monotonic() - started)
 
 
-def files(data_dir: Path) -> tuple[Path, Path]:
-    """Where the truth and the fingerprints are; the folder is made."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    return data_dir / TRUTH_FILE, data_dir / SEEDED_FILE
+def _make(plan: Plan, now: datetime) -> tuple[World, Drift]:
+    world = make_world(plan.sizes, random_seed=plan.random_seed, base=midnight(now))
+    try:
+        return world, make_drift(world, share=plan.drift, random_seed=plan.random_seed)
+    except ValueError as error:
+        raise DemoError(str(error), "nothing was changed; another --random-seed may do as well") from error
+
+
+def _write_truth(data_dir: Path, drift: Drift) -> tuple[Path, Path]:
+    """Write the truth file, before anything else is written; answers where it and the fingerprints are."""
+    truth, seeded = data_dir / TRUTH_FILE, data_dir / SEEDED_FILE
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        seeded.unlink(missing_ok=True)
+        truth.write_text("".join(truth_line(line) for line in drift.truth), encoding="utf-8")
+    except OSError as error:
+        raise DemoError(
+            f"{data_dir} cannot be written to", "ASTROCORE_DATA_DIR says where to write"
+        ) from error
+    return truth, seeded
 
 
 def truth_line(line: Truth) -> str:

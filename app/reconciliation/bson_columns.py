@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 from bson import decode
-from bson.binary import UuidRepresentation
+from bson.binary import UUID_SUBTYPE, Binary, UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import InvalidBSON
 from pymongoarrow.api import Schema
@@ -30,6 +30,12 @@ CODEC = CodecOptions[Document](
     tz_aware=True,
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
+
+
+_LENIENT = CODEC.with_options(
+    uuid_representation=UuidRepresentation.UNSPECIFIED, unicode_decode_error_handler="replace"
+)
+_UUID_BYTES = 16
 
 
 def value_at(document: Document, kind: Kind, path: str) -> Value:
@@ -108,13 +114,17 @@ class DocumentDecoder:
         try:
             document = decode(raw, CODEC)
         except InvalidBSON:
-            broken = Unreadable("broken text")
-            document = decode(raw, CODEC.with_options(unicode_decode_error_handler="replace"))
-            return value_at(document, self.layout.key.kind, self.layout.key.path), [broken] * len(
-                self.layout.columns
-            )
+            return self._read_broken(raw)
         key, *values = (value_at(document, spot.kind, spot.path) for spot in self._spots)
         return key, values
+
+    def _read_broken(self, raw: bytes) -> tuple[Value, list[Value]]:
+        """Only the key of a document that holds what no client decodes: text that is no UTF-8, UUIDs cut short."""
+        document = decode(raw, _LENIENT)
+        key = document.get(self.layout.key.path)
+        if isinstance(key, Binary) and key.subtype == UUID_SUBTYPE and len(key) == _UUID_BYTES:
+            key = key.as_uuid()
+        return from_document(self.layout.key.kind, key), [Unreadable("broken")] * len(self.layout.columns)
 
 
 def _arrow_type(branch: Any) -> Any:

@@ -120,6 +120,7 @@ class Schedule(Table, tablename="schedules"):
     catch_up = Text()
     fixed = Boolean()
     enabled = Boolean()
+    retired_at = Timestamptz(null=True)
     evaluated_until = Timestamptz()
     created_at = Timestamptz()
     updated_at = Timestamptz()
@@ -129,13 +130,16 @@ class Tick(Table, tablename="ticks"):
     schedule = Text(primary_key=True)
     tick = Timestamptz()
     status = Text()
+    reason = Text(null=True)
     recorded_at = Timestamptz()
+    attempted_at = Timestamptz(null=True)
     sent_at = Timestamptz(null=True)
 
 
 class Lease(Table, tablename="leases"):
     name = Text(primary_key=True)
     holder = Text()
+    acquired_at = Timestamptz()
     expires_at = Timestamptz()
 
 

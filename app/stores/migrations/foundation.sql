@@ -137,6 +137,7 @@ CREATE TABLE schedules (
     catch_up text NOT NULL CHECK (catch_up IN ('fire_once', 'fire_all', 'skip')),
     fixed boolean NOT NULL DEFAULT true,
     enabled boolean NOT NULL DEFAULT true,
+    retired_at timestamptz,
     evaluated_until timestamptz NOT NULL DEFAULT now(),
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()
@@ -146,7 +147,9 @@ CREATE TABLE ticks (
     schedule text NOT NULL REFERENCES schedules (name) ON DELETE CASCADE,
     tick timestamptz NOT NULL,
     status text NOT NULL CHECK (status IN ('pending', 'fired', 'caught_up', 'missed')),
+    reason text,
     recorded_at timestamptz NOT NULL DEFAULT now(),
+    attempted_at timestamptz,
     sent_at timestamptz,
     PRIMARY KEY (schedule, tick)
 );
@@ -155,6 +158,7 @@ CREATE INDEX ticks_pending ON ticks (tick) WHERE status = 'pending';
 CREATE TABLE leases (
     name text PRIMARY KEY,
     holder text NOT NULL,
+    acquired_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL
 );
 

@@ -1,0 +1,288 @@
+"""The repair path, against real stores."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from app.audit.entries import Outcome
+from app.audit.store import AuditStore
+from app.reconciliation import diffs, jobs, suspects
+from app.reconciliation.mapping import mappings
+from app.reconciliation.repair import Repairer
+from app.stores.connections import Stores
+from tests.app.reconciliation.worlds import (
+    LONG_AGO,
+    booking,
+    customer,
+    document_of,
+    launch,
+    put_both,
+    put_document,
+    put_row,
+    row_of,
+)
+
+
+@pytest.fixture
+async def repairing(stores: Stores) -> Stores:
+    """The stores, with every job allowed to repair."""
+    await jobs.ensure_jobs(stores.core)
+    for entity in mappings():
+        await jobs.change_job(stores, f"{entity}-incremental", repairs=True, by="test", reason="test")
+    return stores
+
+
+async def look_at(stores: Stores, entity: str, *records: dict) -> None:
+    """Nominate records and work off every suspect, without waiting for those that are postponed."""
+    await suspects.nominate(stores.core, entity, [str(each["id"]) for each in records], cause="test")
+    await Repairer(stores).run_due()
+
+
+async def look_again(stores: Stores) -> None:
+    await stores.core.execute("UPDATE suspects SET due_at = now()")
+    await Repairer(stores).run_due()
+
+
+async def only_diff(stores: Stores, entity: str, record: dict):
+    page = await diffs.list_diffs(stores, entity=entity, key=str(record["id"]))
+    assert len(page.items) == 1
+    return page.items[0]
+
+
+async def outcomes(stores: Stores) -> list[str | None]:
+    audit = AuditStore(stores.audit, stores.settings.namespace)
+    return [each.outcome and each.outcome.outcome for each in await audit.changes(limit=1000)]
+
+
+async def test_a_profile_field_is_written_towards_the_relational_side(repairing: Stores) -> None:
+    ada = customer()
+    await put_document(repairing, "customers", ada | {"last_name": "King", "updated_at": LONG_AGO + timedelta(days=1)})
+    await put_row(repairing, "customers", ada)
+
+    await look_at(repairing, "customers", ada)
+
+    row = await row_of(repairing, "customers", ada)
+    assert row["last_name"] == "King"
+    assert row["updated_at"] == LONG_AGO + timedelta(days=1), "the greater of the two, never now"
+    diff = await only_diff(repairing, "customers", ada)
+    assert diff.status == "repaired"
+    assert [(each.name, each.winner) for each in diff.fields] == [("last_name", "document")]
+    assert await outcomes(repairing) == [Outcome.APPLIED]
+
+
+async def test_each_side_gets_what_the_other_is_right_about(repairing: Stores) -> None:
+    ada = customer()
+    await put_document(repairing, "customers", ada | {"first_name": "Augusta"})
+    await put_row(repairing, "customers", ada | {"is_vip": True})
+
+    await look_at(repairing, "customers", ada)
+
+    assert (await row_of(repairing, "customers", ada))["first_name"] == "Augusta"
+    assert (await document_of(repairing, "customers", ada))["is_vip"] is True
+    assert await outcomes(repairing) == [Outcome.APPLIED, Outcome.APPLIED]
+
+
+async def test_a_record_that_only_the_document_side_has_is_created_on_the_other(repairing: Stores) -> None:
+    ada = customer(contact_number=None)
+    await put_document(repairing, "customers", ada)
+
+    await look_at(repairing, "customers", ada)
+
+    assert await row_of(repairing, "customers", ada) == ada
+
+
+async def test_a_record_gone_from_the_side_that_is_right_goes_to_review_unwritten(repairing: Stores) -> None:
+    ada = customer()
+    await put_row(repairing, "customers", ada)
+
+    await look_at(repairing, "customers", ada)
+
+    assert (await only_diff(repairing, "customers", ada)).status == "in_review"
+    assert await document_of(repairing, "customers", ada) is None
+    assert await outcomes(repairing) == []
+
+
+@pytest.mark.parametrize(("side", "kept"), [("document", False), ("relational", True)])
+async def test_an_approved_review_is_repaired_the_way_the_operator_chose(
+    repairing: Stores, side: str, kept: bool
+) -> None:
+    ada = customer()
+    await put_row(repairing, "customers", ada)
+    await look_at(repairing, "customers", ada)
+
+    diff = await only_diff(repairing, "customers", ada)
+    await diffs.approve(repairing, diff.id, side=side, by="test", reason="seen")
+    await look_again(repairing)
+
+    assert (await document_of(repairing, "customers", ada) is not None) is kept
+    assert (await row_of(repairing, "customers", ada) is not None) is kept
+    assert (await only_diff(repairing, "customers", ada)).status == "repaired"
+
+
+async def test_a_rejected_diff_is_left_alone_until_its_values_move(repairing: Stores) -> None:
+    ada = customer()
+    await put_row(repairing, "customers", ada)
+    await look_at(repairing, "customers", ada)
+    diff = await only_diff(repairing, "customers", ada)
+    await diffs.reject(repairing, diff.id, by="test", reason="seen")
+
+    await look_at(repairing, "customers", ada)
+    assert (await only_diff(repairing, "customers", ada)).status == "rejected"
+
+    await put_document(repairing, "customers", ada | {"city": "Paris"})
+    await look_at(repairing, "customers", ada)
+    assert (await row_of(repairing, "customers", ada))["city"] == "Paris"
+
+
+async def test_a_job_that_only_observes_writes_nothing_until_it_may(stores: Stores) -> None:
+    await jobs.ensure_jobs(stores.core)
+    ada = customer()
+    await put_document(stores, "customers", ada | {"city": "Paris"})
+    await put_row(stores, "customers", ada)
+
+    await look_at(stores, "customers", ada)
+    assert (await only_diff(stores, "customers", ada)).status == "open"
+    assert (await row_of(stores, "customers", ada))["city"] == "London"
+
+    await jobs.change_job(stores, "customers-incremental", repairs=True, by="test", reason="sure")
+    await look_again(stores)
+    assert (await row_of(stores, "customers", ada))["city"] == "Paris"
+
+
+async def test_an_id_on_neither_side_ends_vanished(repairing: Stores) -> None:
+    nobody = customer()
+    await look_at(repairing, "customers", nobody)
+    assert (await only_diff(repairing, "customers", nobody)).status == "vanished"
+
+
+async def test_what_a_constraint_refuses_goes_to_review_and_names_it(repairing: Stores) -> None:
+    taken = customer()
+    newcomer = customer(email=taken["email"])
+    await put_row(repairing, "customers", taken)
+    await put_document(repairing, "customers", newcomer)
+
+    await look_at(repairing, "customers", newcomer)
+
+    diff = await only_diff(repairing, "customers", newcomer)
+    assert diff.status == "in_review"
+    assert "customers_email" in diff.reason
+    assert await outcomes(repairing) == [Outcome.REJECTED]
+
+
+async def test_a_value_that_a_column_would_round_is_refused(repairing: Stores) -> None:
+    trip, ada = launch(), customer()
+    await put_both(repairing, "customers", ada)
+    await put_both(repairing, "launches", trip)
+    seat = booking(trip, ada)
+    await put_document(repairing, "bookings", seat | {"total_price": Decimal("240.005")})
+    await put_row(repairing, "bookings", seat)
+
+    await look_at(repairing, "bookings", seat)
+
+    assert (await only_diff(repairing, "bookings", seat)).status == "in_review"
+    assert (await row_of(repairing, "bookings", seat))["total_price"] == Decimal("240.00")
+
+
+async def test_a_record_changed_within_the_settle_window_waits(repairing: Stores) -> None:
+    ada = customer(updated_at=datetime.now(UTC) + timedelta(seconds=20))
+    await put_document(repairing, "customers", ada | {"city": "Paris"})
+    await put_row(repairing, "customers", ada)
+
+    await look_at(repairing, "customers", ada)
+
+    assert (await row_of(repairing, "customers", ada))["city"] == "London"
+    waiting = await repairing.core.fetchval("SELECT waiting_for FROM suspects")
+    assert waiting == "the record to settle"
+
+
+async def test_a_booking_waits_for_its_customer_and_then_follows_at_once(repairing: Stores) -> None:
+    trip, ada = launch(total_seats=20, available_seats=18), customer()
+    await put_both(repairing, "launches", trip)
+    await put_document(repairing, "customers", ada)
+    seat = booking(trip, ada)
+    await put_document(repairing, "bookings", seat)
+
+    await look_at(repairing, "bookings", seat)  # nominates the customer and waits
+    assert await row_of(repairing, "bookings", seat) is None
+    await Repairer(repairing).run_due()  # creates the customer, which hastens the booking
+
+    assert await row_of(repairing, "customers", ada) is not None
+    assert await row_of(repairing, "bookings", seat) == seat
+
+
+async def test_a_booking_whose_customer_is_nowhere_goes_to_review(repairing: Stores) -> None:
+    trip = launch(available_seats=18)
+    await put_both(repairing, "launches", trip)
+    seat = booking(trip, customer())
+    await put_document(repairing, "bookings", seat)
+
+    await look_at(repairing, "bookings", seat)
+
+    diff = await only_diff(repairing, "bookings", seat)
+    assert diff.status == "in_review"
+    assert "on neither side" in diff.reason
+
+
+async def test_available_seats_follow_the_bookings_of_the_document_side(repairing: Stores) -> None:
+    trip, ada = launch(total_seats=20, available_seats=7), customer()
+    await put_both(repairing, "customers", ada)
+    await put_both(repairing, "launches", trip)
+    for status in ("Confirmed", "Completed", "Cancelled"):
+        await put_both(repairing, "bookings", booking(trip, ada, status=status, number_of_seats=3))
+
+    await look_at(repairing, "launches", trip)
+
+    assert (await document_of(repairing, "launches", trip))["available_seats"] == 14
+
+
+async def test_available_seats_wait_until_the_bookings_are_reconciled(repairing: Stores) -> None:
+    """The document still has a booking Confirmed that the relational side has cancelled; the seats are right."""
+    trip, ada = launch(total_seats=20, available_seats=20), customer()
+    await put_both(repairing, "customers", ada)
+    await put_both(repairing, "launches", trip)
+    seat = booking(trip, ada)
+    await put_document(repairing, "bookings", seat)
+    await put_row(repairing, "bookings", seat | {"status": "Cancelled"})
+
+    await look_at(repairing, "launches", trip)
+    assert (await document_of(repairing, "launches", trip))["available_seats"] == 20, "not the doubtful 18"
+    await look_again(repairing)
+
+    assert (await document_of(repairing, "bookings", seat))["status"] == "Cancelled"
+    assert (await document_of(repairing, "launches", trip))["available_seats"] == 20
+    assert await repairing.core.fetchval("SELECT count(*) FROM suspects") == 0
+    assert len(await outcomes(repairing)) == 1, "the launch itself was never written"
+
+
+async def test_a_launch_gone_from_the_relational_side_leaves_the_read_model(repairing: Stores) -> None:
+    trip = launch()
+    await put_document(repairing, "launches", trip)
+    await look_at(repairing, "launches", trip)
+    assert await document_of(repairing, "launches", trip) is None
+
+
+async def test_the_breaker_stops_repairs_of_an_entity_until_an_operator_allows_them(repairing: Stores) -> None:
+    everyone = [customer() for _ in range(130)]
+    for each in everyone:
+        await put_document(repairing, "customers", each)
+
+    await look_at(repairing, "customers", *everyone)
+
+    created = await repairing.admin.fetchval("SELECT count(*) FROM customers")
+    assert created == 96, "three batches of 32 stay below the floor of 100 changes"
+    (job,) = [each for each in await jobs.list_jobs(repairing) if each.name == "customers-full"]
+    assert "more than 100" in str(job.stopped)
+
+    await jobs.allow_repairs(repairing, "customers", by="test", reason="a new service")
+    await Repairer(repairing).run_due()
+    assert await repairing.admin.fetchval("SELECT count(*) FROM customers") == 130
+
+
+async def test_an_unreadable_value_on_the_right_side_is_for_an_operator(repairing: Stores) -> None:
+    ada = customer()
+    await put_document(repairing, "customers", ada | {"first_name": 5})
+    await put_row(repairing, "customers", ada)
+    await look_at(repairing, "customers", ada)
+    assert (await only_diff(repairing, "customers", ada)).status == "in_review"
+    assert (await row_of(repairing, "customers", ada))["first_name"] == "Ada"
