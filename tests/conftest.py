@@ -36,11 +36,13 @@ class Templates:
 
     core: str
     admin: str
+    core_url: str
 
 
 @pytest.fixture(scope="session")
 def templates(stores_environment: dict[str, str]) -> Templates:
-    made = Templates("template_core", "template_admin")
+    core_url = urlunsplit(urlsplit(stores_environment[CORE])._replace(path="/template_core"))
+    made = Templates("template_core", "template_admin", core_url)
 
     async def make() -> None:
         for name in (made.core, made.admin):

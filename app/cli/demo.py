@@ -268,7 +268,7 @@ def _show_summary(summary: "Summary") -> None:
                 ),
                 ("changes told", f"{summary.told:,}"),
                 ("forgotten", f"{summary.forgotten:,}"),
-                ("reports failed", f"{summary.failed_reports:,}, as good as forgotten"),
+                ("not told in spite of trying", f"{summary.failed_reports:,}"),
                 ("refused by a store", f"{summary.refused:,}"),
                 ("found nothing to do", f"{summary.idle:,}"),
             ]

@@ -12,11 +12,9 @@ from app.cli.errors import CommandError, InterruptedCommandError
 from app.errors import CoreError, InvalidInputError
 from config.settings import PREFIX, SettingsError
 
-
 app = typer.Typer(
     name="astrocore",
     help="Run AstroBookings Core, and look after its two databases.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -60,7 +58,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and answer its exit code: 0 done, 1 could not, 2 asked wrongly, 130 interrupted."""
     try:
-        code: Any = app(args=arguments, prog_name="astrocore", standalone_mode=False)
+        code: Any = app(args=arguments or ["--help"], prog_name="astrocore", standalone_mode=False)
     except typer.TyperException as error:
         output.complain(CommandError(error.format_message(), _help(error)))
         return error.exit_code

@@ -52,7 +52,11 @@ def progress(console: Console) -> Iterator[Show]:
     if not console.is_terminal:
         yield Lines(console).show
         return
-    columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[detail]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(20, complete_style="cyan", finished_style="green"),
+        TextColumn("{task.fields[detail]}"),
+    )
     with Progress(*columns, console=console) as bars:
         yield Bars(bars).show
 
@@ -68,7 +72,7 @@ class Bars:
         """Move the run's bar."""
         task = self._tasks.get(str(run.id))
         if task is None:
-            task = self._tasks[str(run.id)] = self._bars.add_task(f"{run.entity:<10}", detail="")
+            task = self._tasks[str(run.id)] = self._bars.add_task(f"{run.entity:<10}", total=None, detail="")
         done, total = extent(run)
         detail = output.printable(describe(run, datetime.now(UTC)))
         self._bars.update(task, completed=done, total=total, detail=detail)

@@ -3,6 +3,7 @@
 import math
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -12,8 +13,8 @@ import polars as pl
 from app.reconciliation.canonical import KEY
 from app.reconciliation.mapping import Side
 
-MEMORY_BYTES = 64 << 20
-BUCKET_BYTES = 32 << 20
+MEMORY_BYTES = 48 << 20
+BUCKET_BYTES = 16 << 20
 _MOST_BUCKETS = 512
 # A bucket this many times larger than wanted is split once more, up to so deep.
 _TOO_LARGE = 2
@@ -104,9 +105,8 @@ class Shelf:
             self._folder = Path(tempfile.mkdtemp(prefix="scan-", dir=self._parent))
             self._buckets = self._count_buckets()
         for side in Side:
-            frames, self._held[side] = self._held[side], []
-            for number, frame in self._split(frames):
-                frame.write_ipc(self._folder / f"{side}-{number}-{self._spills}.arrow")
+            for number, parts in self._split(side).items():
+                _concat(parts).write_ipc(self._folder / f"{side}-{number}-{self._spills}.arrow")
         self._held_bytes = 0
         self._spills += 1
 
@@ -118,13 +118,16 @@ class Shelf:
         rows = max(self._expected_rows, *(sum(map(len, frames)) for frames in self._held.values()))
         return min(_MOST_BUCKETS, max(2, math.ceil(rows * sum(widths) / self._bucket_bytes)))
 
-    def _split(self, frames: list[pl.DataFrame]) -> Iterator[tuple[int, pl.DataFrame]]:
-        if not frames:
-            return
+    def _split(self, side: Side) -> dict[int, list[pl.DataFrame]]:
+        """What a side holds, by bucket; frame after frame, so that hardly more is held meanwhile."""
+        found: dict[int, list[pl.DataFrame]] = defaultdict(list)
         bucket = (pl.col(KEY).hash(seed=self._depth) % self._buckets).alias("bucket")
-        parts = _concat(frames).with_columns(bucket).partition_by("bucket", as_dict=True, include_key=False)
-        for (number,), part in parts.items():
-            yield int(number), part
+        held = self._held[side]
+        while held:
+            parts = held.pop().with_columns(bucket).partition_by("bucket", as_dict=True, include_key=False)
+            for (number,), part in parts.items():
+                found[int(number)].append(part)
+        return found
 
 
 def _take(path: Path) -> pl.DataFrame:

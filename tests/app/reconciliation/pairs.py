@@ -86,11 +86,30 @@ ODD_ELEMENTS: list[Element] = [
     milliseconds(-86_400_000),
 ]  # fmt: skip
 
-_texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=4) | st.sampled_from(["", "é", "e\u0301", "x"])
+_texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=4) | st.sampled_from(
+    ["", "é", "e\u0301", "x"]
+)
 _decimals = (
     st.decimals(allow_nan=True, allow_infinity=True)
     | st.decimals(min_value=-(10**10), max_value=10**10, places=2)
-    | st.sampled_from([Decimal(text) for text in ("0", "-0", "0E+3", "1E-40", "9" * 34, "9" * 40, "1E+30", "9223372036854.775807", "9223372036854.775808", "12.50", "12.5")])
+    | st.sampled_from(
+        [
+            Decimal(text)
+            for text in (
+                "0",
+                "-0",
+                "0E+3",
+                "1E-40",
+                "9" * 34,
+                "9" * 40,
+                "1E+30",
+                "9223372036854.775807",
+                "9223372036854.775808",
+                "12.50",
+                "12.5",
+            )
+        ]
+    )
 )
 _times = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(lambda found: found.replace(tzinfo=UTC)) | st.sampled_from(  # noqa: DTZ001
     [_EPOCH - timedelta(microseconds=1), _EPOCH, _EPOCH + timedelta(microseconds=999)]
@@ -176,7 +195,8 @@ def sql_array(kind: Kind, values: list[Any]) -> pa.Array:
             return pa.array([None if value is None else spell(value) for value in values], pa.string())
         case Kind.TIMESTAMP:
             return pa.array(
-                [value and (value - _EPOCH) // timedelta(microseconds=1) for value in values], pa.timestamp("us", "UTC")
+                [value and (value - _EPOCH) // timedelta(microseconds=1) for value in values],
+                pa.timestamp("us", "UTC"),
             )
         case Kind.DATE:
             return pa.array(values, pa.date32())

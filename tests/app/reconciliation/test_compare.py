@@ -83,7 +83,10 @@ def test_the_verdict_is_that_of_the_single_record(drawn: list[Pair]) -> None:
 @given(st.decimals(allow_nan=False, allow_infinity=False), st.decimals(allow_nan=False, allow_infinity=False))
 def test_decimals_are_equal_exactly_when_their_cells_are(left: Decimal, right: Decimal) -> None:
     assert (canonical_decimal(left) == canonical_decimal(right)) == (left == right)
-    assert canonical_decimal(left) == canonical_decimal(left * Decimal("1.000")) or len(left.as_tuple().digits) > 24
+    assert (
+        canonical_decimal(left) == canonical_decimal(left * Decimal("1.000"))
+        or len(left.as_tuple().digits) > 24
+    )
     from_text = canonical.decimals_of_text(pl.Series([spell(left)]))
     assert from_text.spill is not None
     assert (from_text.values[0], from_text.spill[0]) == canonical_decimal(left)
@@ -161,7 +164,10 @@ CANDIDATES: dict[Kind, list[Any]] = {
     Kind.INTEGER: [0, 1, 5, -(2**63), 2**63 - 1],
     Kind.BOOLEAN: [False, True],
     Kind.DECIMAL: [Decimal(text) for text in ("0", "5", "1E-40", "9" * 34, "1E+6000", "NaN", "Infinity")],
-    Kind.TIMESTAMP: [datetime(2020, 1, 1, tzinfo=UTC), datetime(1969, 12, 31, 23, 59, 59, 999500, tzinfo=UTC)],
+    Kind.TIMESTAMP: [
+        datetime(2020, 1, 1, tzinfo=UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 999500, tzinfo=UTC),
+    ],
     Kind.DATE: [date(2020, 1, 1), date(1969, 12, 31)],
 }
 
@@ -180,6 +186,8 @@ def test_every_stored_type_against_every_kind(field: Field, batched: bool) -> No
     decoded = [DECODER.decode(raw) for raw in ([b"".join(raws)] if batched else raws)]
     found = compared(pl.concat(decoded), relational_frame(keys, [row for _stored, row in drawn]))
     expected = {
-        str(key) for key, raw, (_stored, row) in zip(keys, raws, drawn, strict=True) if single_verdict(raw, row)
+        str(key)
+        for key, raw, (_stored, row) in zip(keys, raws, drawn, strict=True)
+        if single_verdict(raw, row)
     }
     assert found.keys() == expected

@@ -57,7 +57,9 @@ async def outcomes(stores: Stores) -> list[str | None]:
 
 async def test_a_profile_field_is_written_towards_the_relational_side(repairing: Stores) -> None:
     ada = customer()
-    await put_document(repairing, "customers", ada | {"last_name": "King", "updated_at": LONG_AGO + timedelta(days=1)})
+    await put_document(
+        repairing, "customers", ada | {"last_name": "King", "updated_at": LONG_AGO + timedelta(days=1)}
+    )
     await put_row(repairing, "customers", ada)
 
     await look_at(repairing, "customers", ada)
@@ -262,7 +264,9 @@ async def test_a_launch_gone_from_the_relational_side_leaves_the_read_model(repa
     assert await document_of(repairing, "launches", trip) is None
 
 
-async def test_the_breaker_stops_repairs_of_an_entity_until_an_operator_allows_them(repairing: Stores) -> None:
+async def test_the_breaker_stops_repairs_of_an_entity_until_an_operator_allows_them(
+    repairing: Stores,
+) -> None:
     everyone = [customer() for _ in range(130)]
     for each in everyone:
         await put_document(repairing, "customers", each)

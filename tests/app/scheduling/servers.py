@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -14,41 +15,16 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from app.stores import migrations
 from config.processes import die_with_parent
 
-SCHEMA = """
-CREATE TABLE schedules (
-    name text PRIMARY KEY,
-    cron text NOT NULL,
-    zone text NOT NULL DEFAULT 'UTC',
-    actor text NOT NULL,
-    args jsonb NOT NULL DEFAULT '{}',
-    catch_up text NOT NULL CHECK (catch_up IN ('fire_once', 'fire_all', 'skip')),
-    fixed boolean NOT NULL DEFAULT true,
-    enabled boolean NOT NULL DEFAULT true,
-    retired_at timestamptz,
-    evaluated_until timestamptz NOT NULL DEFAULT now(),
-    created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now()
-);
-CREATE TABLE ticks (
-    schedule text NOT NULL REFERENCES schedules (name) ON DELETE CASCADE,
-    tick timestamptz NOT NULL,
-    status text NOT NULL CHECK (status IN ('pending', 'fired', 'caught_up', 'missed')),
-    reason text,
-    recorded_at timestamptz NOT NULL DEFAULT now(),
-    attempted_at timestamptz,
-    sent_at timestamptz,
-    PRIMARY KEY (schedule, tick)
-);
-CREATE INDEX ticks_pending ON ticks (tick) WHERE status = 'pending';
-CREATE TABLE leases (
-    name text PRIMARY KEY,
-    holder text NOT NULL,
-    acquired_at timestamptz NOT NULL,
-    expires_at timestamptz NOT NULL
-);
-"""
+SCRIPT = Path(migrations.__file__).with_name("foundation.sql").read_text()
+# The scheduler's part of the core DB, as the migration creates it.
+SCHEMA = ";\n".join(
+    statement
+    for statement in SCRIPT.split(";\n")
+    if re.search(r"^CREATE \w+ (schedules|ticks|leases)", statement, re.MULTILINE)
+)
 
 
 @dataclass(frozen=True)

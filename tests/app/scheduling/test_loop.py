@@ -8,7 +8,6 @@ import pytest
 from app.scheduling import leases
 from app.scheduling.loop import Connect, Pace, run
 from app.scheduling.schedules import Declaration
-from tests.app.scheduling.servers import Server
 from tests.app.scheduling.test_ticks import Shelf
 
 QUICK = Pace(lease=0.6, renew=0.2, speed=240)  # a cron minute takes a quarter of a second
@@ -35,8 +34,8 @@ def test_a_silent_leader_is_replaced_within_ten_seconds() -> None:
 
 
 @pytest.fixture
-def connect(database: Server) -> Connect:
-    return partial(asyncpg.connect, database.url, timeout=2)
+def connect(core_url: str) -> Connect:
+    return partial(asyncpg.connect, core_url, timeout=2)
 
 
 async def test_two_schedulers_fire_each_tick_once_and_hand_over(pool: asyncpg.Pool, connect: Connect) -> None:
