@@ -1,0 +1,79 @@
+import os
+from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+import pytest
+from litestar import Litestar
+from loguru import logger
+
+from app.stores.connections import Stores
+from config.settings import settings
+
+# Actors bind their broker when they are imported. Nothing listens there: a test that sends has forgotten to fake it.
+with patch.dict(os.environ, {"ASTROCORE_BROKER_URL": "redis://127.0.0.1:1/0?forgot=to_fake_the_wake"}):
+    settings.cache_clear()
+    from web import reconciliation
+    from web.app import create_app
+
+    settings.cache_clear()
+
+KEY = "key-of-the-operator"
+
+
+@pytest.fixture
+def app() -> Litestar:
+    """The application without its lifespan: its stores are whatever the test puts there."""
+    made = create_app()
+    made.state.operator_key = KEY.encode()
+    made.state.stores = SimpleNamespace()
+    return made
+
+
+@pytest.fixture
+async def anyone(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller without a key."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://core") as client:
+        yield client
+
+
+@pytest.fixture
+async def operator(anyone: httpx.AsyncClient) -> httpx.AsyncClient:
+    """A caller with the operator key."""
+    anyone.headers["Authorization"] = f"Bearer {KEY}"
+    return anyone
+
+
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was woken: the ids of runs, and `repairs`."""
+    seen: list[Any] = []
+    monkeypatch.setattr(reconciliation, "wake_run", seen.append)
+    monkeypatch.setattr(reconciliation, "wake_repairs", lambda: seen.append("repairs"))
+    return seen
+
+
+@pytest.fixture
+async def real(
+    operator: httpx.AsyncClient, app: Litestar, stores: Stores, woken: list[Any]
+) -> httpx.AsyncClient:
+    """The operator, on real stores."""
+    app.state.stores = stores
+    return operator
+
+
+@pytest.fixture
+def logged() -> Iterator[list[dict[str, Any]]]:
+    """Every log entry: its fields, and `event` and `level`."""
+    entries: list[dict[str, Any]] = []
+
+    def keep(message: Any) -> None:
+        record = message.record
+        entries.append({**record["extra"], "event": record["message"], "level": record["level"].name})
+
+    sink = logger.add(keep, level="DEBUG")
+    yield entries
+    logger.remove(sink)

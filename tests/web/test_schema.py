@@ -1,0 +1,65 @@
+import httpx
+import msgspec
+from litestar import Litestar
+
+from app.reconciliation import diffs, runs
+from web.inputs import DiffStatus, RunStatus
+from web.problems import Problem
+from web.schema import PROBLEM_SCHEMA
+
+
+async def test_the_schema_describes_every_guarded_route(app: Litestar, anyone: httpx.AsyncClient):
+    schema = (await anyone.get("/schema")).json()
+
+    described = {
+        (method.upper(), path)
+        for path, operations in schema["paths"].items()
+        for method in operations
+        if path[:3] == "/v1"
+    }
+    served = {
+        (method, route.path_format)
+        for route in app.routes
+        for method in route.methods - {"OPTIONS"}
+        if route.path.startswith("/v1")
+    }
+    assert described == served
+    assert schema["openapi"].startswith("3.1")
+
+
+async def test_the_schema_says_of_every_call_what_key_it_needs_and_that_it_may_fail(
+    anyone: httpx.AsyncClient,
+):
+    schema = (await anyone.get("/schema/openapi.json")).json()
+
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            assert operation.get("security") == ([{"operatorKey": []}] if path.startswith("/v1") else None)
+            assert "application/problem+json" in operation["responses"]["default"]["content"]
+            assert operation["summary"]
+
+
+async def test_the_schema_refers_to_nothing_that_it_does_not_hold(anyone: httpx.AsyncClient):
+    text = (await anyone.get("/schema")).text
+    schema = msgspec.json.decode(text)
+
+    for reference in {part.split('"')[0] for part in text.split('"$ref":"')[1:]}:
+        node = schema
+        for name in reference.removeprefix("#/").split("/"):
+            node = node[name]
+    assert "http" not in text.replace('"http"', "")
+
+
+def test_the_schema_of_a_problem_lists_its_fields():
+    assert list(PROBLEM_SCHEMA["properties"]) == list(Problem.__struct_fields__)
+
+
+def test_every_status_can_be_asked_for():
+    assert set(RunStatus.__args__) == {*runs.STATUSES, "active"}
+    assert set(DiffStatus.__args__) == {*diffs.STATUSES, "pending"}
+
+
+async def test_the_root_says_where_to_go_on(anyone: httpx.AsyncClient):
+    index = (await anyone.get("/")).json()
+
+    assert (await anyone.get(index["schema"])).status_code == 200
