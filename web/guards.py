@@ -11,7 +11,7 @@ OPERATOR = "operator"  # who acts, in the history of what was done with the key
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="astrobookings-core"'}
 
 
-def needs_operator_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def needs_operator_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Let the call pass if it bears the operator key.
 
     Raises 401 for a missing or wrong key, and 503 while the system has none: without a key nobody gets in.

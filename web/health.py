@@ -1,10 +1,10 @@
 """Whether the process lives, and whether it can serve."""
 
 from http import HTTPStatus
-from typing import Annotated
 
 from litestar import Response, get
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 from msgspec import Struct
 
 from app.stores import health
@@ -34,7 +34,7 @@ def live() -> Health:
 
 
 @get("/health/ready", summary="Do all stores answer?", tags=["health"])
-async def ready(stores: Annotated[Stores, Dependency(skip_validation=True)]) -> Response[Readiness]:
+async def ready(stores: NamedDependency[SkipValidation[Stores]]) -> Response[Readiness]:
     """503 names the stores that fail: no traffic should come here until they are back."""
     found = await health.readiness(stores)
     failing = {name: state for name, state in found.items() if state != OK}

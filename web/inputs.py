@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.pages import LIMIT_MAX
@@ -20,8 +20,8 @@ DiffStatus = Literal[
 ]
 Kind = Literal["fields", "missing_document", "missing_relational"]
 
-Limit = Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="how many to list at most")]
-Cursor = Annotated[str | None, Parameter(description="`next_cursor` of the page before")]
+Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="how many to list at most")]
+Cursor = Annotated[str | None, QueryParameter(description="`next_cursor` of the page before")]
 Reason = Annotated[
     str,
     Meta(

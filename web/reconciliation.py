@@ -1,10 +1,10 @@
 """Reconciliation over HTTP: each call is checked, made on one function of `app`, announced where work follows."""
 
-from typing import Annotated
 from uuid import UUID
 
 from litestar import Controller, Response, get, patch, post
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 from msgspec import UNSET
 
 from actors.reconciliation import wake_repairs, wake_run
@@ -34,7 +34,7 @@ from web.waking import wake
 RUNS = "/v1/reconciliation/runs"
 WITHOUT_REASON = Cancellation()
 
-Opened = Annotated[Stores, Dependency(skip_validation=True)]
+Opened = NamedDependency[SkipValidation[Stores]]
 
 
 class Jobs(Controller):
@@ -48,7 +48,7 @@ class Jobs(Controller):
         return await jobs.list_jobs(stores)
 
     @patch("/jobs/{name:str}", summary="Let a job repair or only observe; pause or resume it")
-    async def change_job(self, stores: Opened, name: str, data: JobChange) -> JobView:
+    async def change_job(self, stores: Opened, name: FromPath[str], data: JSONBody[JobChange]) -> JobView:
         repairs = None if data.repairs is UNSET else data.repairs
         paused = None if data.paused is UNSET else data.paused
         if repairs is None and paused is None:
@@ -66,7 +66,7 @@ class Jobs(Controller):
         status_code=204,
         summary="Let repairs go on after the circuit breaker stopped them",
     )
-    async def allow_repairs(self, stores: Opened, entity: str, data: Decision) -> None:
+    async def allow_repairs(self, stores: Opened, entity: FromPath[str], data: JSONBody[Decision]) -> None:
         await jobs.allow_repairs(stores, entity, by=OPERATOR, reason=data.reason)
         await wake(wake_repairs)
 
@@ -78,7 +78,7 @@ class Runs(Controller):
     tags = ("runs",)
 
     @post(summary="Start a run")
-    async def start_run(self, stores: Opened, data: RunOrder) -> Response[RunView]:
+    async def start_run(self, stores: Opened, data: JSONBody[RunOrder]) -> Response[RunView]:
         """Answers 409, with the active run's path as `instance`, while one of this entity and mode is active."""
         run = await runs.start_run(stores, data.entity, mode=data.mode, dry_run=data.dry_run, by=OPERATOR)
         await wake(wake_run, run.id)
@@ -89,9 +89,9 @@ class Runs(Controller):
         self,
         *,
         stores: Opened,
-        entity: str | None = None,
-        mode: Mode | None = None,
-        status: RunStatus | None = None,
+        entity: FromQuery[str | None] = None,
+        mode: FromQuery[Mode | None] = None,
+        status: FromQuery[RunStatus | None] = None,
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
     ) -> Page[RunView]:
@@ -100,15 +100,17 @@ class Runs(Controller):
         )
 
     @get("/{run_id:uuid}", summary="Show a run")
-    async def get_run(self, stores: Opened, run_id: UUID) -> RunView:
+    async def get_run(self, stores: Opened, run_id: FromPath[UUID]) -> RunView:
         return await runs.get_run(stores, run_id)
 
     @post("/{run_id:uuid}/cancel", status_code=200, summary="Cancel a run")
-    async def cancel_run(self, stores: Opened, run_id: UUID, data: Cancellation = WITHOUT_REASON) -> RunView:
+    async def cancel_run(
+        self, stores: Opened, run_id: FromPath[UUID], data: JSONBody[Cancellation] = WITHOUT_REASON
+    ) -> RunView:
         return await runs.cancel_run(stores, run_id, by=OPERATOR, reason=data.reason)
 
     @post("/{run_id:uuid}/approve", status_code=200, summary="Let a run go on that the circuit breaker holds")
-    async def approve_run(self, stores: Opened, run_id: UUID, data: Decision) -> RunView:
+    async def approve_run(self, stores: Opened, run_id: FromPath[UUID], data: JSONBody[Decision]) -> RunView:
         run = await runs.approve_run(stores, run_id, by=OPERATOR, reason=data.reason)
         await wake(wake_run, run.id)
         return run
@@ -125,11 +127,11 @@ class Diffs(Controller):
         self,
         *,
         stores: Opened,
-        entity: str | None = None,
-        key: str | None = None,
-        status: DiffStatus | None = None,
-        run_id: UUID | None = None,
-        kind: Kind | None = None,
+        entity: FromQuery[str | None] = None,
+        key: FromQuery[str | None] = None,
+        status: FromQuery[DiffStatus | None] = None,
+        run_id: FromQuery[UUID | None] = None,
+        kind: FromQuery[Kind | None] = None,
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
     ) -> Page[DiffView]:
@@ -145,17 +147,21 @@ class Diffs(Controller):
         )
 
     @get("/{diff_id:uuid}", summary="Show a diff")
-    async def get_diff(self, stores: Opened, diff_id: UUID) -> DiffView:
+    async def get_diff(self, stores: Opened, diff_id: FromPath[UUID]) -> DiffView:
         return await diffs.get_diff(stores, diff_id)
 
     @post("/{diff_id:uuid}/approve", status_code=200, summary="Settle a diff with the values of one side")
-    async def approve_diff(self, stores: Opened, diff_id: UUID, data: Approval) -> DiffView:
+    async def approve_diff(
+        self, stores: Opened, diff_id: FromPath[UUID], data: JSONBody[Approval]
+    ) -> DiffView:
         diff = await diffs.approve(stores, diff_id, side=data.side, by=OPERATOR, reason=data.reason)
         await wake(wake_repairs)
         return diff
 
     @post("/{diff_id:uuid}/reject", status_code=200, summary="Leave a diff as it is")
-    async def reject_diff(self, stores: Opened, diff_id: UUID, data: Decision) -> DiffView:
+    async def reject_diff(
+        self, stores: Opened, diff_id: FromPath[UUID], data: JSONBody[Decision]
+    ) -> DiffView:
         return await diffs.reject(stores, diff_id, by=OPERATOR, reason=data.reason)
 
 
@@ -166,7 +172,7 @@ class Records(Controller):
     tags = ("records",)
 
     @post("/events", status_code=202, summary="Tell that records changed")
-    async def accept_events(self, stores: Opened, data: Events) -> Accepted:
+    async def accept_events(self, stores: Opened, data: JSONBody[Events]) -> Accepted:
         """Takes all of them or, where one is malformed, none."""
         accepted = await events.accept(stores, data.events)
         await wake(wake_repairs)
@@ -177,9 +183,9 @@ class Records(Controller):
         self,
         *,
         stores: Opened,
-        entity: str | None = None,
-        key: str | None = None,
-        run_id: UUID | None = None,
+        entity: FromQuery[str | None] = None,
+        key: FromQuery[str | None] = None,
+        run_id: FromQuery[UUID | None] = None,
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
     ) -> Page[ChangeView]:
@@ -188,5 +194,5 @@ class Records(Controller):
         )
 
     @get("/records/{entity:str}/{key:str}", summary="Show a record on both sides, and its whole past")
-    async def get_record(self, stores: Opened, entity: str, key: str) -> RecordView:
+    async def get_record(self, stores: Opened, entity: FromPath[str], key: FromPath[str]) -> RecordView:
         return await history.record(stores, entity, key)

@@ -34,6 +34,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
                 "properties": {"where": {"type": "string"}, "message": {"type": "string"}},
             },
         },
+        "stores": {"type": "object", "additionalProperties": {"type": "string"}},
     },
 }
 ANY_PROBLEM = {

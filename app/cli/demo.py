@@ -218,8 +218,8 @@ def simulate(
 ) -> None:
     """Act as the two other services: book, cancel, delay, edit, delete, each on its own side.
 
-    The Core API is told of it through REST, but for the share that is forgotten. Once two fifths of what the circuit
-    breaker lets through in an hour have changed, records are saved unchanged instead.
+    The Core API is told of it through REST, but for the share that is forgotten. Once half of what the circuit
+    breaker still lets through has changed, records are saved unchanged instead.
     """
     from app.demo.traffic import Order
 

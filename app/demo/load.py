@@ -35,7 +35,8 @@ def store_faults() -> Iterator[None]:
         yield
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise DemoError(
-            "the admin database refused the work", "its tables are those that `astrocore up` prepares"
+            "a PostgreSQL database refused the work",
+            "`astrocore up` and `astrocore migrate` prepare the tables",
         ) from error
     except PyMongoError as error:
         raise DemoError("the customer database does not answer, or refused the work", DOCTOR) from error

@@ -1,5 +1,6 @@
 """What the simulated services know of the world: records that both sides have, and how much may still change."""
 
+import math
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from app.demo.people import People
 from app.demo.reporter import Changed
 from app.demo.shapes import ENTITIES
 from app.demo.world import Row
+from app.reconciliation.breaker import known_records, limits
 from app.stores.connections import Stores
 from app.stores.vocabulary import BookingStatus, LaunchStatus
 
@@ -19,8 +21,13 @@ KNOWN = 2000  # records of each kind that are worked on; enough for variety, qui
 LOOKUP = 250  # ids asked for at once
 OPEN = (LaunchStatus.SCHEDULED.value, LaunchStatus.DELAYED.value)
 CLOSES = timedelta(days=1)  # before its start a launch is left alone
-BREAKER_SHARE = 0.4  # of what the breaker lets through: other repairs of the hour need the rest
+BREAKER_SHARE = 0.5  # of what the breaker still lets through: a record that is changed may take two repairs
 MOST_DELETIONS = 5
+USED = """
+    SELECT COALESCE(sum(changes), 0) AS changes, COALESCE(sum(deletes), 0) AS deletes
+    FROM repair_counts c LEFT JOIN breakers b ON b.entity = c.entity
+    WHERE c.entity = $1 AND counted_at > GREATEST(now() - interval '1 hour', b.counted_from)
+"""
 
 
 @dataclass(frozen=True)
@@ -86,12 +93,16 @@ async def open_market(stores: Stores, rng: random.Random, people: People, *, pas
 
 
 async def _allowance(stores: Stores, *, past_breaker: bool) -> Allowance:
-    left = {}
+    """A share of what the breaker still lets through, the repairs of the last hour taken off."""
+    if past_breaker:
+        return Allowance(dict.fromkeys(ENTITIES, math.inf))
+    left, deletions = {}, MOST_DELETIONS
     for entity in ENTITIES:
-        records = await stores.admin.fetchval(f"SELECT count(*) FROM {entity}")
-        limit = max(stores.settings.breaker_change_floor, records * stores.settings.breaker_change_ratio)
-        left[entity] = float("inf") if past_breaker else limit * BREAKER_SHARE
-    return Allowance(left)
+        most = limits(stores.settings, await known_records(stores.core, entity))
+        used = await stores.core.fetchrow(USED, entity)
+        left[entity] = max(0.0, BREAKER_SHARE * (most.changes - used["changes"]))
+        deletions = min(deletions, int(BREAKER_SHARE * (most.deletes - used["deletes"])))
+    return Allowance(left, deletions)
 
 
 async def _known_customers(stores: Stores) -> list[UUID]:

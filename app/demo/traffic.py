@@ -85,7 +85,7 @@ TRADES = (
     Trade("reprice launch", admin_side.reprice, 1.5, Counter(launches=1)),
     Trade("rename rocket or supplier", admin_side.rename, 0.2, Counter(launches=1)),
     Trade("cancel for customers", admin_side.cancel_for_customers, 1, Counter(bookings=3, launches=1)),
-    Trade("delete launch", admin_side.delete_launch, 0.5, Counter(launches=1)),
+    Trade("delete launch", admin_side.delete_launch, 2, Counter(launches=1)),
     Trade("save launch unchanged", admin_side.save_launch, 4, Counter()),
 )
 
@@ -96,7 +96,7 @@ async def simulate(
     """Trade for the time ordered, at most at the rate ordered, and answer what was done.
 
     Nothing is left that only a human could resolve. Unless the order goes past it, the changes stay within a share
-    of what the circuit breaker lets through in an hour; beyond it records are saved unchanged. Raises DemoError
+    of what the circuit breaker still lets through; beyond it records are saved unchanged. Raises DemoError
     where there is nothing to work on, or no system answers at `url`.
     """
     refuse_production(stores.settings)

@@ -160,18 +160,15 @@ def _cell(kind: Kind, value: Value) -> Any:
     match value:
         case UUID():
             return _signed(value.int)
-        case bool():
+        case int() if isinstance(value, bool) or -_INT64_MAX - 1 <= value <= _INT64_MAX:
             return value
-        case int():
-            return value if -_INT64_MAX - 1 <= value <= _INT64_MAX else None
         case datetime() if kind is Kind.TIMESTAMP:
             return (value - _EPOCH) // _MILLISECOND
-        case date():
-            return value if type(value) is date else None
-        case str():
-            # A subclass, such as stored code, never equals plain text.
-            return value if type(value) is str else None
-    return None
+        # A subclass, such as stored code or a time where a date should be, never equals the plain thing.
+        case date() | str() if type(value) in {date, str}:
+            return value
+        case _:
+            return None
 
 
 def canonical_decimal(value: Decimal) -> tuple[int | None, str | None]:

@@ -1,36 +1,9 @@
-"""What a repair needs to be there first, and which other records it touches."""
+"""Which other records a change touches."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from app.reconciliation.changes import Change
 from app.reconciliation.mapping import Derived, Mapping, Side, Total, mappings
-from app.reconciliation.resolve import Verdict
-
-
-@dataclass(frozen=True)
-class Need:
-    """A record that must exist on a side before another can refer to it."""
-
-    entity: str
-    key: str
-    side: Side
-
-    def __str__(self) -> str:
-        return f"{self.entity} {self.key}"
-
-
-def needs(mapping: Mapping, verdicts: dict[str, Verdict]) -> dict[str, list[Need]]:
-    """By key, the records that the planned writes refer to."""
-    return {
-        key: [
-            Need(reference.entity, str(plan.values[reference.field]), plan.side)
-            for plan in verdict.plans
-            for reference in mapping.references
-            if plan.values.get(reference.field) is not None
-        ]
-        for key, verdict in verdicts.items()
-    }
 
 
 def dependents(mapping: Mapping, change: Change) -> Iterator[tuple[str, set[str]]]:

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.reconciliation.mapping import Derived, Mapping, Side, mappings
-from app.reconciliation.records import EntitySides, entity_sides
+from app.reconciliation.mapping import Derived, Mapping, Side
+from app.reconciliation.records import EntitySides
 from app.reconciliation.resolve import Verdict, resolve
 from app.reconciliation.sides import Reading
 from app.reconciliation.totals import Expected, expect
-from app.stores.connections import Stores
 
 
 @dataclass(frozen=True)
@@ -32,14 +31,8 @@ class Judged:
         )
 
 
-async def judge(stores: Stores, mapping: Mapping, keys: Sequence[str]) -> dict[str, Judged]:
-    """The verdict on each of these records, as both sides hold them now."""
-    every = {entity: entity_sides(stores, other) for entity, other in mappings().items()}
-    return await judge_sides(every, mapping.entity, keys)
-
-
-async def judge_sides(every: dict[str, EntitySides], entity: str, keys: Sequence[str]) -> dict[str, Judged]:
-    """As `judge`, with the sides of every entity at hand."""
+async def judge(every: dict[str, EntitySides], entity: str, keys: Sequence[str]) -> dict[str, Judged]:
+    """The verdict on each of these records of `entity`, as both sides hold them now."""
     mapping = every[entity].mapping
     if not keys:
         return {}

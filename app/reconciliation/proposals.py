@@ -6,6 +6,8 @@ import msgspec
 
 from app.reconciliation.judging import judge
 from app.reconciliation.mapping import Mapping
+from app.reconciliation.records import EntitySides, every_entity
+from app.reconciliation.references import find_missing, is_nowhere
 from app.reconciliation.resolve import Kind, Verdict
 from app.stores.connections import Stores
 
@@ -14,7 +16,7 @@ _BATCH = 200
 
 async def propose(stores: Stores, run_id: UUID, mapping: Mapping) -> None:
     """Note with every finding of a run what would become of it: repair, in_review, or equal by now."""
-    last = ""
+    every, last = every_entity(stores), ""
     while True:
         rows = await stores.core.fetch(
             "SELECT key FROM findings WHERE run_id = $1 AND key > $2 ORDER BY key LIMIT $3",
@@ -25,20 +27,34 @@ async def propose(stores: Stores, run_id: UUID, mapping: Mapping) -> None:
         if not rows:
             return
         keys = [row["key"] for row in rows]
-        judged = await judge(stores, mapping, keys)
+        judged = await judge(every, mapping.entity, keys)
+        verdicts = {key: judged[key].verdict for key in keys}
+        impossible = await _impossible(every, mapping, verdicts)
         await stores.core.executemany(
             "UPDATE findings SET proposal = $3 WHERE run_id = $1 AND key = $2",
-            [(run_id, key, _proposal(judged[key].verdict)) for key in keys],
+            [(run_id, key, _proposal(verdicts[key], impossible.get(key))) for key in keys],
         )
         last = keys[-1]
 
 
-def _proposal(verdict: Verdict) -> str:
+async def _impossible(
+    every: dict[str, EntitySides], mapping: Mapping, verdicts: dict[str, Verdict]
+) -> dict[str, str]:
+    missing = await find_missing(every, mapping, verdicts)
+    return {
+        key: f"{need} is on neither side" for key, need in missing.items() if await is_nowhere(every, need)
+    }
+
+
+def _proposal(verdict: Verdict, impossible: str | None) -> str:
+    reason = verdict.review or impossible
     if verdict.kind in {Kind.EQUAL, Kind.MISSING_BOTH}:
         word = verdict.kind.value
     else:
-        word = "in_review" if verdict.review else "repair"
+        word = "in_review" if reason else "repair"
     writes = [
-        {"side": plan.side, "action": plan.action, "fields": sorted(plan.values)} for plan in verdict.plans
+        {"side": plan.side, "action": plan.action, "fields": sorted(plan.values)}
+        for plan in verdict.plans
+        if not reason
     ]
-    return msgspec.json.encode({"verdict": word, "reason": verdict.review, "writes": writes}).decode()
+    return msgspec.json.encode({"verdict": word, "reason": reason, "writes": writes}).decode()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.reconciliation.documents import DocumentSide
-from app.reconciliation.mapping import Mapping, Side
+from app.reconciliation.mapping import Mapping, Side, mappings
 from app.reconciliation.relational import RelationalSide
 from app.reconciliation.sides import ABSENT, Reading, SidePort
 from app.stores.connections import Stores
@@ -30,3 +30,8 @@ class EntitySides:
 
 def entity_sides(stores: Stores, mapping: Mapping) -> EntitySides:
     return EntitySides(mapping, DocumentSide(stores.customer, mapping), RelationalSide(stores.admin, mapping))
+
+
+def every_entity(stores: Stores) -> dict[str, EntitySides]:
+    """The sides of every declared entity, referenced entities first."""
+    return {entity: entity_sides(stores, mapping) for entity, mapping in mappings().items()}

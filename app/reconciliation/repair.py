@@ -15,10 +15,11 @@ from app.audit.store import AuditStore
 from app.clock import now
 from app.reconciliation import breaker, diffs, jobs, runs
 from app.reconciliation.changes import Change, carry_out, finish, prepare
-from app.reconciliation.consequences import Need, dependents, needs
-from app.reconciliation.judging import Judged, judge_sides
-from app.reconciliation.mapping import Mapping, Side, mappings
-from app.reconciliation.records import EntitySides, entity_sides
+from app.reconciliation.consequences import dependents
+from app.reconciliation.judging import Judged, judge
+from app.reconciliation.mapping import Mapping, Side
+from app.reconciliation.records import EntitySides, every_entity
+from app.reconciliation.references import Need, find_missing, is_nowhere
 from app.reconciliation.resolve import Action, Kind, Verdict
 from app.reconciliation.sides import Written
 from app.reconciliation.suspects import (
@@ -88,7 +89,7 @@ class Repairer:
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
         self._audit = AuditStore(stores.audit, stores.settings.namespace)
-        self._sides = {entity: entity_sides(stores, mapping) for entity, mapping in mappings().items()}
+        self._sides = every_entity(stores)
         self._settle_window = timedelta(milliseconds=stores.settings.settle_milliseconds)
         self._write_seconds = stores.settings.store_timeout_seconds
         # A lease outlives the slowest batch: reading, intents, writes until their deadline, outcomes.
@@ -146,7 +147,7 @@ class Repairer:
 
     async def _look(self, sides: EntitySides, suspects: Sequence[Suspect]) -> list[Look]:
         entity, keys = sides.mapping.entity, [each.key for each in suspects]
-        judged = await judge_sides(self._sides, entity, keys)
+        judged = await judge(self._sides, entity, keys)
         standing = await diffs.standing(self._stores.core, entity, keys)
         return [
             Look(
@@ -210,7 +211,7 @@ class Repairer:
 
     async def _with_references(self, mapping: Mapping, looks: list[Look], batch: Batch) -> list[Look]:
         """The looks whose writes refer to records that are there; the others wait for them, or go to review."""
-        missing = await self._missing(needs(mapping, {look.suspect.key: look.verdict for look in looks}))
+        missing = await find_missing(self._sides, mapping, {look.suspect.key: look.verdict for look in looks})
         ready = [look for look in looks if look.suspect.key not in missing]
         for look in looks:
             need = missing.get(look.suspect.key)
@@ -225,22 +226,8 @@ class Repairer:
                 batch.wait(look.suspect, str(need))
         return ready
 
-    async def _missing(self, wanted: dict[str, list[Need]]) -> dict[str, Need]:
-        missing: dict[str, Need] = {}
-        for entity, side in {(need.entity, need.side) for every in wanted.values() for need in every}:
-            asked = {
-                (key, need)
-                for key, every in wanted.items()
-                for need in every
-                if (need.entity, need.side) == (entity, side)
-            }
-            found = await self._sides[entity].side(side).existing({need.key for _key, need in asked})
-            missing |= {key: need for key, need in asked if need.key not in found}
-        return missing
-
     async def _is_hopeless(self, need: Need) -> str | None:
-        sides = self._sides[need.entity]
-        if not await sides.side(need.side.other).existing([need.key]):
+        if await is_nowhere(self._sides, need):
             return f"{need} is on neither side"
         standing = await diffs.standing(self._stores.core, need.entity, [need.key])
         diff = standing.get(need.key)

@@ -7,7 +7,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -74,8 +74,11 @@ def scan(
             result.findings += len(findings)
             on_findings(findings)
 
-    with Shelf(_folder(settings), _expected_rows(settings, mapping, key_range)) as shelf:
-        for side, frame in _both_sides(settings, comparison, key_range, stopped):
+    with (
+        Shelf(_folder(settings), _expected_rows(settings, mapping, key_range)) as shelf,
+        closing(_both_sides(settings, comparison, key_range, stopped)) as arrivals,
+    ):
+        for side, frame in arrivals:
             _count(result, side, len(frame))
             on_progress(result.document_records, result.relational_records)
             report(unreadable_keys(frame))
@@ -90,7 +93,7 @@ def scan(
 
 def _both_sides(
     settings: Settings, comparison: Comparison, key_range: KeyRange, stopped: Callable[[], bool]
-) -> Iterator[tuple[Side, pl.DataFrame]]:
+) -> Generator[tuple[Side, pl.DataFrame]]:
     sources: dict[Side, _Source] = {
         Side.DOCUMENT: partial(read_documents, settings, comparison.documents, key_range),
         Side.RELATIONAL: partial(read_relational, settings, comparison.relational, key_range),
@@ -124,7 +127,7 @@ def _check(stopped: Callable[[], bool]) -> None:
 
 def _merged(
     sources: dict[Side, _Source], settings: Settings, stopped: Callable[[], bool]
-) -> Iterator[tuple[Side, pl.DataFrame]]:
+) -> Generator[tuple[Side, pl.DataFrame]]:
     """The frames of all sources as they arrive; each source is read in a thread of its own."""
     arrivals: _Arrivals = queue.Queue(_AHEAD * len(sources))
     over = threading.Event()

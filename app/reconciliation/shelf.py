@@ -13,8 +13,8 @@ import polars as pl
 from app.reconciliation.canonical import KEY
 from app.reconciliation.mapping import Side
 
-MEMORY_BYTES = 48 << 20
-BUCKET_BYTES = 16 << 20
+MEMORY_BYTES = 32 << 20
+BUCKET_BYTES = 8 << 20
 _MOST_BUCKETS = 512
 # A bucket this many times larger than wanted is split once more, up to so deep.
 _TOO_LARGE = 2

@@ -1,5 +1,3 @@
-import asyncio
-
 import asyncpg
 import httpx
 import pymongo.errors
@@ -41,7 +39,6 @@ def failing(monkeypatch: pytest.MonkeyPatch):
         (ConnectionRefusedError(), 503),
         (OSError("Multiple exceptions"), 503),
         (TimeoutError(), 503),
-        (asyncio.TimeoutError(), 503),
         (asyncpg.ConnectionDoesNotExistError(), 503),
         (asyncpg.CannotConnectNowError(), 503),
         (asyncpg.TooManyConnectionsError(), 503),

@@ -1,4 +1,5 @@
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID, uuid4
 
 import dramatiq
@@ -47,16 +48,13 @@ async def test_while_a_run_is_active_a_second_one_is_refused_with_its_path(
     assert (await start(real, mode="incremental")).status_code == 201
 
 
-@pytest.mark.parametrize("body", [None, {"reason": "enough"}])
-async def test_a_run_is_cancelled_with_or_without_a_reason(real: httpx.AsyncClient, body: object):
-    location = (await start(real)).headers["location"]
-
-    answer = await real.post(f"{location}/cancel", **({} if body is None else {"json": body}))
-
-    assert answer.status_code == 200
-    assert answer.json()["status"] == "cancelled"
-    assert answer.json()["reason"] == ("enough" if body else "no reason given")
-    assert (await real.post(f"{location}/cancel")).status_code == 409
+async def test_a_run_is_cancelled_with_or_without_a_reason(real: httpx.AsyncClient):
+    for body, reason in ((None, "no reason given"), ({"reason": "enough"}, "enough")):
+        location = (await start(real)).headers["location"]
+        answer = await real.post(f"{location}/cancel", **({} if body is None else {"json": body}))
+        assert answer.status_code == 200
+        assert (answer.json()["status"], answer.json()["reason"]) == ("cancelled", reason)
+        assert (await real.post(f"{location}/cancel")).status_code == 409
 
 
 async def test_only_a_held_run_is_approved(real: httpx.AsyncClient, woken: list[Any]):
@@ -67,26 +65,24 @@ async def test_only_a_held_run_is_approved(real: httpx.AsyncClient, woken: list[
     assert woken == []
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
+async def test_a_run_is_started_though_the_broker_is_away(
+    real: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, logged
+):
+    errors = [
         redis.exceptions.ConnectionError("away"),
         redis.exceptions.TimeoutError("frozen"),
         dramatiq.errors.ConnectionClosed("gone"),
         ConnectionResetError(),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-async def test_a_run_is_started_though_the_broker_is_away(
-    real: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, logged, error: Exception
-):
-    def fail(_run_id: UUID) -> None:
-        raise error
+    ]
+    for error in errors:
+        monkeypatch.setattr(reconciliation, "wake_run", Mock(side_effect=error))
+        answer = await start(real)
+        assert answer.status_code == 201
+        await real.post(f"{answer.headers['location']}/cancel")
 
-    monkeypatch.setattr(reconciliation, "wake_run", fail)
-
-    assert (await start(real)).status_code == 201
-    assert [entry["level"] for entry in logged if entry["event"] == "wake.failed"] == ["WARNING"]
+    assert [entry["level"] for entry in logged if entry["event"] == "wake.failed"] == ["WARNING"] * len(
+        errors
+    )
 
 
 async def test_a_job_is_changed_field_by_field(real: httpx.AsyncClient, woken: list[Any]):
@@ -122,9 +118,8 @@ async def test_events_are_taken_all_or_none(real: httpx.AsyncClient, woken: list
     assert woken == ["repairs"]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
+async def test_what_does_not_exist_is_not_found(real: httpx.AsyncClient, woken: list[Any]):
+    calls = [
         ("GET", "runs/{id}", None),
         ("POST", "runs/{id}/cancel", {}),
         ("POST", "runs/{id}/approve", {"reason": "why"}),
@@ -136,15 +131,11 @@ async def test_events_are_taken_all_or_none(real: httpx.AsyncClient, woken: list
         ("POST", "runs", {"entity": "nothing"}),
         ("GET", "records/nothing/{id}", None),
         ("GET", "changes?entity=nothing", None),
-    ],
-)
-async def test_what_does_not_exist_is_not_found(
-    real: httpx.AsyncClient, woken: list[Any], method: str, path: str, body: object
-):
-    answer = await real.request(method, f"{BASE}/{path.format(id=uuid4())}", json=body)
-
-    assert answer.status_code == 404, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
+    ]
+    for method, path, body in calls:
+        answer = await real.request(method, f"{BASE}/{path.format(id=uuid4())}", json=body)
+        assert answer.status_code == 404, (path, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
     assert woken == []
 
 

@@ -72,9 +72,13 @@ async def test_facts_are_relayed_once_and_only_if_their_transaction_held(
     async with stores.core.acquire() as connection, connection.transaction():
         await record(connection, Fact.JOB_CHANGED, by="test", target="customers-full", reason="why not")
     with pytest.raises(ZeroDivisionError):
-        async with stores.core.acquire() as connection, connection.transaction():
-            await record(connection, Fact.JOB_CHANGED, by="test", target="bookings-full")
-            _ = 1 / 0
+        await _record_and_fail(stores)
     assert await relay(stores.core, audit) == 1
     assert await relay(stores.core, audit) == 0
     assert await stores.audit.xlen(f"{stores.settings.namespace}:audit:entries") == 1
+
+
+async def _record_and_fail(stores: Stores) -> None:
+    async with stores.core.acquire() as connection, connection.transaction():
+        await record(connection, Fact.JOB_CHANGED, by="test", target="bookings-full")
+        _ = 1 / 0

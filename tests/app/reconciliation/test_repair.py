@@ -1,5 +1,7 @@
 """The repair path, against real stores."""
 
+import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -7,10 +9,11 @@ import pytest
 
 from app.audit.entries import Outcome
 from app.audit.store import AuditStore
+from app.errors import StoreUnavailableError
 from app.reconciliation import diffs, jobs, suspects
 from app.reconciliation.mapping import mappings
 from app.reconciliation.repair import Repairer
-from app.stores.connections import Stores
+from app.stores.connections import Stores, open_redis
 from tests.app.reconciliation.worlds import (
     LONG_AGO,
     booking,
@@ -290,3 +293,132 @@ async def test_an_unreadable_value_on_the_right_side_is_for_an_operator(repairin
     await look_at(repairing, "customers", ada)
     assert (await only_diff(repairing, "customers", ada)).status == "in_review"
     assert (await row_of(repairing, "customers", ada))["first_name"] == "Ada"
+
+
+class Meddler:
+    """A side whose owner edits every record right after it has been read: a real edit, in the real store."""
+
+    def __init__(self, side, edit) -> None:
+        self._side = side
+        self._edit = edit
+        self.edits_left = 1
+
+    def __getattr__(self, name: str):
+        return getattr(self._side, name)
+
+    async def read(self, keys):
+        found = await self._side.read(keys)
+        if self.edits_left:
+            self.edits_left -= 1
+            await self._edit()
+        return found
+
+
+@pytest.mark.parametrize("meddled", ["document", "relational"])
+async def test_an_edit_between_read_and_write_is_never_overwritten(repairing: Stores, meddled: str) -> None:
+    ada = customer()
+    await put_document(repairing, "customers", ada | {"first_name": "Augusta"})
+    await put_row(repairing, "customers", ada | {"is_vip": True})
+
+    async def edit() -> None:
+        if meddled == "document":
+            change = {"$set": {"contact_number": "new"}}
+            await repairing.customer["customers"].update_one({"_id": ada["id"]}, change)
+        else:
+            await repairing.admin.execute(
+                "UPDATE customers SET contact_number = 'new' WHERE id = $1", ada["id"]
+            )
+
+    repairer = Repairer(repairing)
+    sides = repairer._sides["customers"]
+    meddler = Meddler(getattr(sides, meddled), edit)
+    repairer._sides["customers"] = replace(sides, **{meddled: meddler})
+    await suspects.nominate(repairing.core, "customers", [str(ada["id"])], cause="test")
+    await repairer.run_due()
+
+    assert sorted(str(each) for each in await outcomes(repairing)) == ["applied", "superseded"]
+    await look_again(repairing)
+    document = await document_of(repairing, "customers", ada)
+    row = await row_of(repairing, "customers", ada)
+    assert (document["first_name"], row["first_name"]) == ("Augusta", "Augusta")
+    assert (document["is_vip"], row["is_vip"]) == (True, True)
+    right = "new" if meddled == "document" else ada["contact_number"]  # the document side is right about it
+    assert (document["contact_number"], row["contact_number"]) == (right, right)
+    assert None not in await outcomes(repairing)
+
+
+class KilledError(BaseException):
+    """Stands for a worker that dies here: nothing of the repair path may catch it."""
+
+
+class Dying:
+    """A relational side whose writer dies just before or just after its write took effect."""
+
+    def __init__(self, side, *, after: bool) -> None:
+        self._side = side
+        self._after = after
+
+    def __getattr__(self, name: str):
+        return getattr(self._side, name)
+
+    async def write(self, *arguments):
+        if self._after:
+            await self._side.write(*arguments)
+        raise KilledError
+
+
+@pytest.mark.parametrize(
+    ("after", "outcome"), [(True, [Outcome.APPLIED]), (False, [Outcome.APPLIED, Outcome.SUPERSEDED])]
+)
+async def test_the_intent_of_a_writer_that_died_gets_its_one_outcome(
+    repairing: Stores, after: bool, outcome: list[Outcome]
+) -> None:
+    ada = customer()
+    await put_document(repairing, "customers", ada | {"city": "Paris"})
+    await put_row(repairing, "customers", ada)
+    dying = Repairer(
+        replace(repairing, settings=repairing.settings.model_copy(update={"store_timeout_seconds": 0.1}))
+    )
+    sides = dying._sides["customers"]
+    dying._sides["customers"] = replace(sides, relational=Dying(sides.relational, after=after))
+    await suspects.nominate(repairing.core, "customers", [str(ada["id"])], cause="test")
+    with pytest.raises(KilledError):
+        await dying.run_due()
+    assert await outcomes(repairing) == [None]
+
+    await look_again(repairing)  # too early to judge: the write might still be under way
+    assert await outcomes(repairing) == [None]
+    await asyncio.sleep(2.2)
+    await look_again(repairing)
+
+    assert await outcomes(repairing) == outcome
+    assert (await row_of(repairing, "customers", ada))["city"] == "Paris"
+    assert (await only_diff(repairing, "customers", ada)).status == "repaired"
+
+
+async def test_nothing_is_written_while_the_audit_store_is_away(repairing: Stores) -> None:
+    ada = customer()
+    await put_document(repairing, "customers", ada | {"city": "Paris"})
+    await put_row(repairing, "customers", ada)
+    await suspects.nominate(repairing.core, "customers", [str(ada["id"])], cause="test")
+    nowhere = open_redis("redis://127.0.0.1:1/0")
+
+    with pytest.raises(StoreUnavailableError):
+        await Repairer(replace(repairing, audit=nowhere)).run_due()
+
+    assert (await row_of(repairing, "customers", ada))["city"] == "London"
+    await look_again(repairing)
+    assert (await row_of(repairing, "customers", ada))["city"] == "Paris"
+
+
+async def test_an_event_during_a_look_leads_to_another_look(repairing: Stores) -> None:
+    ada = customer()
+    await put_both(repairing, "customers", ada)
+    await suspects.nominate(repairing.core, "customers", [str(ada["id"])], cause="first")
+    claimed = await suspects.claim(repairing.core, "customers", limit=10, lease_seconds=30)
+    await suspects.nominate(repairing.core, "customers", [str(ada["id"])], cause="second")
+    await suspects.dismiss(repairing.core, claimed)
+    again = await suspects.claim(repairing.core, "customers", limit=10, lease_seconds=30)
+    assert [each.cause for each in again] == ["second"]
+    await suspects.dismiss(repairing.core, again)
+    assert await suspects.next_due(repairing.core) is None
