@@ -15,7 +15,6 @@ from dataclasses import replace
 import asyncpg
 import polars as pl
 import pyarrow as pa
-from adbc_driver_postgresql import dbapi
 from bson.decimal128 import Decimal128
 from pymongo import MongoClient
 

@@ -1,6 +1,7 @@
 """Traffic against real stores, with nobody told and nobody repairing: what it leaves can all be repaired by rule."""
 
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 
@@ -8,7 +9,7 @@ from app.demo.errors import DemoError
 from app.demo.seeding import Plan, seed
 from app.demo.traffic import Order, simulate
 from app.demo.world import COUNTED, Sizes
-from tests.app.demo.test_seeding import NOW, silent
+from tests.app.demo.test_seeding import silent
 
 UNTOLD = {"url": "http://127.0.0.1:1", "key": ""}
 
@@ -18,12 +19,12 @@ async def market(stores, tmp_path):
     """A world without drift, seeded now."""
     object.__setattr__(stores, "settings", stores.settings.model_copy(update={"data_dir": tmp_path}))
     plan = Plan(Sizes.of(1000), drift=0)
-    await seed(stores, plan, now=NOW, force=False, starting=silent, progress=silent)
+    await seed(stores, plan, now=datetime.now(UTC), force=False, starting=silent, progress=silent)
     return stores
 
 
 async def trade(stores, **options):
-    order = Order(**{"rate": 100, "duration": 4, "miss_rate": 1, **options})
+    order = Order(**{"rate": 100, "duration": 3, "miss_rate": 1, **options})
     return await simulate(stores, order, **UNTOLD, progress=lambda _count: None)
 
 

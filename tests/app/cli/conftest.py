@@ -1,0 +1,108 @@
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import msgspec
+import pytest
+
+from app.cli import client, main
+from app.reconciliation.views import RunView
+from config.settings import PREFIX, settings
+
+RUN_ID = UUID("01938f6e-0000-7000-8000-000000000001")
+START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+
+
+def make_run(**changes: Any) -> RunView:
+    values: dict[str, Any] = {
+        "id": RUN_ID,
+        "entity": "customers",
+        "mode": "full",
+        "dry_run": False,
+        "status": "done",
+        "cause": "operator",
+        "requested_by": "operator",
+        "mapping_hash": "abc",
+        "reason": None,
+        "partitions": 4,
+        "partitions_done": 4,
+        "document_records": 1000,
+        "relational_records": 999,
+        "expected_records": 2000,
+        "findings": 5,
+        "pending": 0,
+        "outcomes": {"repaired": 4, "in_review": 1},
+        "kinds": {"fields": 3, "missing_document": 2},
+        "created_at": START,
+        "started_at": START,
+        "compared_at": START + timedelta(seconds=5),
+        "finished_at": START + timedelta(seconds=10),
+    }
+    return RunView(**values | changes)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No settings but those of the test, and no colours."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(PREFIX):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+class System:
+    """A running system that answers what the test tells it to, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, Any]] = []
+        self._answers: dict[tuple[str, str], list[httpx.Response]] = {}
+
+    def answer(self, method: str, path: str, *values: Any, status: int = 200) -> None:
+        """Answer these values one after the other, and the last one from then on."""
+        self._answers[method, f"{client.BASE}/{path}"] = [
+            httpx.Response(status, content=msgspec.json.encode(value)) for value in values
+        ]
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content) if request.content else None
+        self.asked.append((request.method, request.url.path.removeprefix(client.BASE + "/"), body))
+        left = self._answers.get((request.method, request.url.path))
+        if left is None:
+            return httpx.Response(404, json={"detail": f"nothing lies at {request.url.path}"})
+        return left.pop(0) if len(left) > 1 else left[0]
+
+
+@pytest.fixture
+def system(monkeypatch: pytest.MonkeyPatch) -> System:
+    made = System()
+    real = httpx.Client
+
+    def connect(**options: Any) -> httpx.Client:
+        return real(**options, transport=httpx.MockTransport(made.handle))
+
+    monkeypatch.setattr(client.httpx, "Client", connect)
+    return made
+
+
+Typed = tuple[int, str, str]
+
+
+@pytest.fixture
+def typed(capsys: pytest.CaptureFixture[str]) -> Callable[[str], Typed]:
+    """Type a command: its exit code, stdout and stderr."""
+
+    def run(line: str) -> Typed:
+        code = main.run(line.split())
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run

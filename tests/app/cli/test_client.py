@@ -1,0 +1,93 @@
+import httpx
+import pytest
+
+from app.cli import client
+from app.cli.errors import CommandError, UnreachableError
+
+URL = "http://127.0.0.1:8080"
+
+
+def refuse(status: int, body: bytes | None = None, **problem: object) -> CommandError:
+    content = {} if body is None else {"content": body}
+    return client.refusal(httpx.Response(status, **({"json": problem} if body is None else content)), URL)
+
+
+def test_a_refusal_lists_every_fault():
+    error = refuse(422, detail="bad", errors=[{"where": "a", "message": "x"}, {"where": "b", "message": "y"}])
+
+    assert error.what == "bad\n  a: x\n  b: y"
+
+
+def test_a_conflict_says_what_stands_in_the_way():
+    error = refuse(409, detail="one is active", instance="/v1/reconciliation/runs/7")
+
+    assert error.hint == f"`astrocore runs show 7`, or {URL}/v1/reconciliation/runs/7"
+
+
+def test_a_wrong_key_says_where_the_right_one_belongs():
+    assert "ASTROCORE_OPERATOR_KEY" in (refuse(401, detail="no").hint or "")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b"\xff"])
+def test_an_answer_of_something_else_is_recognised(body: bytes):
+    assert "not as AstroBookings Core does" in refuse(502, body).what
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (httpx.ConnectError("refused"), f"no running system was found at {URL}"),
+        (httpx.ReadTimeout("slow"), f"the system at {URL} did not answer within 30 s"),
+        (httpx.RemoteProtocolError("cut"), f"the connection to {URL} broke: cut"),
+    ],
+)
+def test_a_system_that_does_not_answer_is_unreachable(
+    typed, system, monkeypatch, error: Exception, what: str
+):
+    def fail(_request: httpx.Request) -> httpx.Response:
+        raise error
+
+    monkeypatch.setattr(system, "handle", fail)
+
+    code, out, err = typed("runs --json")
+
+    assert (code, out) == (1, "")
+    assert err.startswith(f"astrocore: {what}\n  hint: ")
+
+
+def test_where_no_system_runs_up_is_suggested(typed, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ASTROCORE_WEB_PORT", "1")
+
+    code, _, err = typed("runs")
+
+    assert code == 1
+    assert "http://127.0.0.1:1" in err
+    assert "`astrocore up`" in err
+
+
+def test_a_store_that_is_away_is_worth_another_try():
+    assert isinstance(refuse(503, detail="a store does not answer"), UnreachableError)
+    assert not isinstance(refuse(500, detail="oops"), UnreachableError)
+
+
+def test_the_key_is_sent_and_parts_of_a_path_are_quoted(system, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ASTROCORE_OPERATOR_KEY", "ключ-ключ-ключ-ключ")
+    seen: list[httpx.Request] = []
+    monkeypatch.setattr(
+        system, "handle", lambda request: seen.append(request) or httpx.Response(200, json=[])
+    )
+
+    with client.connect() as api:
+        api.get(("records", "a/b?c", "ü"), list, limit=None, cursor="x y")
+
+    assert seen[0].url.raw_path == b"/v1/reconciliation/records/a%2Fb%3Fc/%C3%BC?cursor=x%20y"
+    assert dict(seen[0].headers.raw)[b"Authorization"] == "Bearer ключ-ключ-ключ-ключ".encode()
+
+
+def test_an_answer_of_another_version_is_told_as_such(typed, system):
+    system.answer("GET", "runs", {"items": [{"id": "1"}]})
+
+    code, _, err = typed("runs")
+
+    assert code == 1
+    assert "another version" in err

@@ -1,0 +1,254 @@
+import json
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from app.pages import Page
+from app.reconciliation.views import ChangeView, DiffView, FieldView, JobView, RecordView
+from tests.app.cli.conftest import RUN_ID, START, make_run
+
+DIFF_ID = UUID("01938f6e-0000-7000-8000-000000000002")
+KEY = "01938f6e-0000-7000-8000-00000000000a"
+
+
+def make_diff(**changes: Any) -> DiffView:
+    values: dict[str, Any] = {
+        "id": DIFF_ID,
+        "entity": "bookings",
+        "key": KEY,
+        "run_id": RUN_ID,
+        "cause": "event",
+        "kind": "fields",
+        "status": "in_review",
+        "fields": [
+            FieldView("status", "Cancelled", "Completed", "precedence", None, None),
+            FieldView("number_of_seats", 1, 2, "the document side is right", "document", 1),
+        ],
+        "fingerprint": "f",
+        "reason": "no side is right",
+        "resolution": None,
+        "decided_by": None,
+        "first_seen_at": START,
+        "moved_at": START,
+        "closed_at": None,
+    }
+    return DiffView(**values | changes)
+
+
+def make_job(name: str = "bookings-full", **changes: Any) -> JobView:
+    entity, mode = name.split("-")
+    values = {"schedule": "0 2 * * *", "repairs": False, "paused": False, "updated_at": START}
+    return JobView(name=name, entity=entity, mode=mode, **values | changes)
+
+
+def make_change(**changes: Any) -> ChangeView:
+    values: dict[str, Any] = {
+        "id": UUID(int=7),
+        "entity": "bookings",
+        "key": KEY,
+        "side": "relational",
+        "action": "update",
+        "before": {"status": "Confirmed", "number_of_seats": 2, "same": 1},
+        "after": {"status": "Completed", "number_of_seats": 1, "same": 1},
+        "policy": {"status": "Completed beats Confirmed", "number_of_seats": "the document side is right"},
+        "cause": "event",
+        "diff_id": DIFF_ID,
+        "run_id": None,
+        "intended_at": START,
+        "outcome": "applied",
+        "detail": None,
+        "finished_at": START + timedelta(seconds=1),
+    }
+    return ChangeView(**values | changes)
+
+
+@pytest.mark.parametrize("line", ["runs", "runs list"])
+def test_runs_are_listed(typed, system, line: str):
+    system.answer("GET", "runs", Page([make_run(dry_run=True)], "more"))
+
+    code, out, err = typed(line)
+
+    assert code == 0
+    assert out.splitlines()[2].split() == f"{RUN_ID} customers full, dry done 01 Jan 12:00 5 1".split()
+    assert "--cursor more" in err
+
+
+def test_what_is_asked_for_is_passed_on(typed, system, monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+    handle = system.handle
+    monkeypatch.setattr(
+        system, "handle", lambda request: asked.append(request.url.query.decode()) or handle(request)
+    )
+    system.answer("GET", "runs", Page([]))
+    system.answer("GET", "diffs", Page([]))
+
+    typed("runs --entity customers --mode full --status active --limit 5 --cursor abc")
+    typed(f"diffs list --entity bookings --status pending --run {RUN_ID} --limit 7")
+
+    assert asked == [
+        "entity=customers&mode=full&status=active&limit=5&cursor=abc",
+        f"entity=bookings&status=pending&run_id={RUN_ID}&limit=7",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "method", "path", "answer", "body"),
+    [
+        ("runs --json", "GET", "runs", Page([make_run()]), None),
+        (f"runs show {RUN_ID} --json", "GET", f"runs/{RUN_ID}", make_run(), None),
+        (
+            f"runs cancel {RUN_ID} --json", "POST", f"runs/{RUN_ID}/cancel", make_run(),
+            {"reason": "cancelled at the command line"},
+        ),
+        (f"runs cancel {RUN_ID} --reason no --json", "POST", f"runs/{RUN_ID}/cancel", make_run(), {"reason": "no"}),
+        (f"runs approve {RUN_ID} --reason ok --json", "POST", f"runs/{RUN_ID}/approve", make_run(), {"reason": "ok"}),
+        ("diffs --json", "GET", "diffs", Page([make_diff()]), None),
+        (f"diffs show {DIFF_ID} --json", "GET", f"diffs/{DIFF_ID}", make_diff(), None),
+        (
+            f"diffs approve {DIFF_ID} --side document --reason ok --json", "POST", f"diffs/{DIFF_ID}/approve",
+            make_diff(), {"side": "document", "reason": "ok"},
+        ),
+        (
+            f"diffs reject {DIFF_ID} --reason ok --json", "POST", f"diffs/{DIFF_ID}/reject", make_diff(),
+            {"reason": "ok"},
+        ),
+        ("jobs --json", "GET", "jobs", [make_job()], None),
+        (
+            f"history bookings {KEY} --json", "GET", f"records/bookings/{KEY}",
+            RecordView("bookings", KEY, None, None, [], None, [], []), None,
+        ),
+    ],
+)  # fmt: skip
+def test_with_json_stdout_is_what_the_system_answered(typed, system, *, line, method, path, answer, body):
+    system.answer(method, path, answer)
+
+    code, out, err = typed(line)
+
+    assert (code, err) == (0, "")
+    assert system.asked == [(method, path, body)]
+    answered = system.handle(httpx.Request(method, f"http://x/v1/reconciliation/{path}"))
+    assert json.loads(out) == answered.json()
+
+
+def test_a_run_is_shown_with_all_there_is_to_say(typed, system):
+    system.answer(
+        "GET", f"runs/{RUN_ID}", make_run(status="held", reason="600 changes within an hour, more than 100")
+    )
+
+    _, out, _ = typed(f"runs show {RUN_ID}")
+
+    lines = {line.split("  ")[0]: " ".join(line.split()) for line in out.splitlines()}
+    assert lines["status"] == "status held"
+    assert lines["reason"].endswith("600 changes within an hour, more than 100")
+    assert lines["found"] == "found 5 (3 fields, 2 missing document)"
+    assert lines["came of it"] == "came of it 4 repaired, 1 in review"
+
+
+def test_diffs_are_listed_by_what_differs(typed, system):
+    system.answer("GET", "diffs", Page([make_diff(), make_diff(kind="missing_document", fields=[])]))
+
+    _, out, _ = typed("diffs")
+
+    assert "status, number_of_seats" in out
+    assert "missing document" in out
+
+
+def test_a_diff_is_shown_field_by_field_with_the_rule_and_the_winner(typed, system):
+    system.answer("GET", f"diffs/{DIFF_ID}", make_diff())
+
+    _, out, _ = typed(f"diffs show {DIFF_ID}")
+
+    assert "status Cancelled Completed precedence an operator decides" in " ".join(out.split())
+    assert "number_of_seats 1 2 the document side is right document 1" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("line", "change"),
+    [
+        ("repair", {"repairs": True}),
+        ("observe", {"repairs": False}),
+        ("pause", {"paused": True}),
+        ("resume", {"paused": False}),
+    ],
+)
+def test_a_job_or_all_of_them_are_changed_and_shown(typed, system, line: str, change: dict[str, bool]):
+    names = ["customers-full", "bookings-full"]
+    system.answer("GET", "jobs", [make_job(name) for name in names])
+    for name in names:
+        system.answer("PATCH", f"jobs/{name}", make_job(name, **change))
+
+    one, out, _ = typed(f"jobs {line} bookings-full --reason why")
+    every, listed, _ = typed(f"jobs {line} --all --reason why --json")
+
+    assert (one, every) == (0, 0)
+    assert "bookings-full" in out
+    assert [job["name"] for job in json.loads(listed)] == names
+    patched = [(path, body) for method, path, body in system.asked if method == "PATCH"]
+    assert patched == [(f"jobs/{name}", {**change, "reason": "why"}) for name in ["bookings-full", *names]]
+
+
+def test_repairs_are_allowed_and_the_jobs_of_the_entity_shown(typed, system):
+    system.answer("POST", "entities/bookings/allow-repairs", None, status=204)
+    system.answer("GET", "jobs", [make_job(), make_job("customers-full")])
+
+    code, out, _ = typed("jobs allow bookings --reason looked --json")
+
+    assert code == 0
+    assert [job["name"] for job in json.loads(out)] == ["bookings-full"]
+    assert system.asked[0] == ("POST", "entities/bookings/allow-repairs", {"reason": "looked"})
+
+
+def test_jobs_say_whether_they_repair_and_why_they_were_stopped(typed, system):
+    system.answer("GET", "jobs", [make_job(repairs=True, paused=True, stopped="600 changes within an hour")])
+
+    _, out, _ = typed("jobs")
+
+    assert "repairs, paused" in out
+    assert "600 changes within an hour" in " ".join(out.split())
+
+
+def test_the_history_of_a_record_tells_why_each_field_is_what_it_is(typed, system):
+    record = RecordView(
+        entity="bookings",
+        key=KEY,
+        document={"status": "Completed", "number_of_seats": 1, "note": None},
+        relational={"status": "Confirmed", "number_of_seats": 1, "note": None},
+        differing=["status"],
+        waiting="its turn",
+        diffs=[make_diff()],
+        changes=[make_change(), make_change(outcome=None, finished_at=None, action="create", before=None)],
+    )
+    system.answer("GET", f"records/bookings/{KEY}", record)
+
+    _, out, _ = typed(f"history bookings {KEY}")
+
+    flat = " ".join(out.split())
+    assert "differs in 1" in flat
+    assert "waits to be looked at: its turn" in flat
+    assert "≠ status Completed Confirmed" in flat
+    assert "update on the relational side" in flat
+    assert "status Confirmed Completed Completed beats Confirmed" in flat
+    assert "number_of_seats 2 1 the document side is right" in flat
+    assert "same 1 1" not in flat.split("changes:")[1].split("create on")[0]
+    assert "outcome applied" in flat
+    assert "outcome not known yet" in flat
+    assert max(map(len, out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("document", "relational", "words"),
+    [
+        (None, None, "is on neither side"),
+        (None, {"a": 1}, "is missing on the document side"),
+        ({"a": 1}, None, "is missing on the relational side"),
+        ({"a": 1}, {"a": 1}, "agrees on both sides"),
+    ],
+)
+def test_the_history_begins_with_how_the_sides_stand(typed, system, document, relational, words: str):
+    record = RecordView("bookings", KEY, document, relational, [], None, [], [])
+    system.answer("GET", f"records/bookings/{KEY}", record)
+
+    assert words in typed(f"history bookings {KEY}")[1].splitlines()[0]
