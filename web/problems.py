@@ -36,6 +36,10 @@ STATUSES: dict[type[BaseException], HTTPStatus] = {
     asyncpg.PostgresConnectionError: HTTPStatus.SERVICE_UNAVAILABLE,
     asyncpg.OperatorInterventionError: HTTPStatus.SERVICE_UNAVAILABLE,
     asyncpg.InsufficientResourcesError: HTTPStatus.SERVICE_UNAVAILABLE,
+    asyncpg.InvalidAuthorizationSpecificationError: HTTPStatus.SERVICE_UNAVAILABLE,
+    asyncpg.InvalidCatalogNameError: HTTPStatus.SERVICE_UNAVAILABLE,
+    asyncpg.ReadOnlySQLTransactionError: HTTPStatus.SERVICE_UNAVAILABLE,  # a primary that has become a standby
+    asyncpg.TransactionRollbackError: HTTPStatus.SERVICE_UNAVAILABLE,  # deadlocks
     asyncpg.InterfaceError: HTTPStatus.SERVICE_UNAVAILABLE,
     asyncpg.exceptions._base.DataError: HTTPStatus.INTERNAL_SERVER_ERROR,  # noqa: SLF001  (an argument of ours: a mistake, no outage)
     pymongo.errors.ConnectionFailure: HTTPStatus.SERVICE_UNAVAILABLE,

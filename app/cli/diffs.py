@@ -1,6 +1,5 @@
 """`astrocore diffs`: confirmed discrepancies, and the decisions that some of them need."""
 
-from collections.abc import Iterable
 from typing import Annotated
 from uuid import UUID
 
@@ -85,7 +84,8 @@ def show(diff: DiffView, *, as_json: bool) -> None:
         return
     console = output.stdout()
     console.print(output.facts(diff_facts(diff)))
-    console.print(fields_table(diff.fields))
+    if diff.fields:
+        console.print(fields_table(diff.fields))
 
 
 def diff_facts(diff: DiffView) -> list[tuple[str, str | Text]]:
@@ -100,7 +100,7 @@ def diff_facts(diff: DiffView) -> list[tuple[str, str | Text]]:
         ("record", f"{diff.entity} {output.printable(diff.key)}"),
         ("status", output.state(diff.status)),
         ("what", output.words(diff.kind)),
-        ("cause", output.printable(diff.cause) + (f", run {diff.run_id}" if diff.run_id else "")),
+        ("cause", output.cause(diff.cause, diff.run_id)),
         ("reason", output.shown(diff.reason)),
         ("decided", decided),
         ("seen", output.moment(diff.first_seen_at)),
@@ -108,16 +108,17 @@ def diff_facts(diff: DiffView) -> list[tuple[str, str | Text]]:
     ]
 
 
-def fields_table(fields: Iterable[FieldView]) -> Table:
-    """Each field that differs: both values, the rule, whose value wins, and the value that both get."""
-    columns = ("field", "document", "relational", "rule", "wins", "becomes")
+def fields_table(fields: list[FieldView]) -> Table:
+    """Each field that differs: both values, the rule, and whose value wins; and what both become, where it is a third."""
+    thirds = any(field.winner and field.value not in (field.document, field.relational) for field in fields)
+    columns = ("field", "document", "relational", "rule", "wins", *(("becomes",) if thirds else ()))
     rows = (
         (
             output.printable(field.name),
             *output.side_by_side(field.document, field.relational),
             output.printable(field.rule),
             field.winner or Text("an operator decides", style="yellow"),
-            output.shown(field.value) if field.winner else "",
+            *((output.shown(field.value) if field.winner else "",) if thirds else ()),
         )
         for field in fields
     )

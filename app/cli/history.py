@@ -39,7 +39,8 @@ def _print(console: Console, record: RecordView) -> None:
     _heading(console, f"discrepancies: {len(record.diffs)}")
     for diff in sorted(record.diffs, key=lambda diff: diff.first_seen_at):
         console.print(output.facts(diff_facts(diff)))
-        console.print(fields_table(diff.fields))
+        if diff.fields:
+            console.print(fields_table(diff.fields))
     _heading(console, f"changes: {len(record.changes)}; times are UTC")
     for change in sorted(record.changes, key=lambda change: change.intended_at):
         console.print(output.facts(change_facts(change)))
@@ -95,7 +96,7 @@ def change_facts(change: ChangeView) -> list[tuple[str, str | Text]]:
         outcome = outcome + f": {output.printable(change.detail)}"
     return [
         ("change", f"{output.words(change.action)} on the {change.side} side ({change.id})"),
-        ("cause", output.printable(change.cause) + (f", run {change.run_id}" if change.run_id else "")),
+        ("cause", output.cause(change.cause, change.run_id)),
         ("diff", str(change.diff_id)),
         ("intended", output.moment(change.intended_at)),
         ("finished", output.moment(change.finished_at)),

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from rich import box
@@ -15,6 +16,7 @@ from app.cli.errors import CommandError
 
 WIDTH = 100  # of what is not written to a terminal
 NOTHING = "-"
+WIDEST = {"rule": 24}  # columns that wrap well
 UNBROKEN = frozenset({"id", "records", "created", "since"})  # columns that are copied, or that wrap badly
 LINE_END = "\n"
 
@@ -115,6 +117,11 @@ def words(value: str) -> str:
     return printable(value.replace("_", " "))
 
 
+def cause(text: str, run_id: UUID | None) -> str:
+    """What led to something, with the run that it was about unless the text tells it."""
+    return printable(text) if run_id is None or str(run_id) in text else f"{printable(text)}, run {run_id}"
+
+
 def state(value: str) -> Text:
     """A status in its colour."""
     return Text(words(value), style=STYLES.get(value, ""))
@@ -135,6 +142,7 @@ def listing(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], right:
             justify="right" if column in right else "left",
             no_wrap=column in UNBROKEN,
             overflow="fold",
+            max_width=WIDEST.get(column),
         )
     for row in rows:
         table.add_row(*row)

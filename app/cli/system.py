@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import warnings
 from typing import TypedDict
 
 import typer
@@ -23,7 +24,8 @@ def migrate(as_json: AsJson = False) -> None:
     from app.stores.migrate import migrate as apply
 
     try:
-        applied = asyncio.run(apply(settings()))
+        with warnings.catch_warnings(action="ignore"):  # Piccolo warns of what it raises a moment later
+            applied = asyncio.run(apply(settings()))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CommandError(
             f"the core DB refused: {error}", f"see {PREFIX}CORE_DATABASE_URL, and `astrocore doctor`"

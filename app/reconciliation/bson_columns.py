@@ -6,7 +6,7 @@ as the single-record compare reads them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -36,6 +36,11 @@ _LENIENT = CODEC.with_options(
     uuid_representation=UuidRepresentation.UNSPECIFIED, unicode_decode_error_handler="replace"
 )
 _UUID_BYTES = 16
+
+
+def decode_leniently(raw: bytes) -> Document:
+    """A document with its UUIDs as binaries, whatever is wrong with them or with its text."""
+    return decode(raw, _LENIENT)
 
 
 def value_at(document: Document, kind: Kind, path: str) -> Value:
@@ -90,7 +95,7 @@ class DocumentDecoder:
         return self._decode_around(raw, marks)
 
     def _decode_around(self, raw: bytes, marks: list[int]) -> pl.DataFrame:
-        documents = _split(raw)
+        documents = list(documents_of(raw))
         single = _holding(documents, marks)
         rest = b"".join(each for at, each in enumerate(documents) if at not in single)
         frames = [self._decode_singly([documents[at] for at in sorted(single)])]
@@ -120,7 +125,7 @@ class DocumentDecoder:
 
     def _read_broken(self, raw: bytes) -> tuple[Value, list[Value]]:
         """Only the key of a document that holds what no client decodes: text that is no UTF-8, UUIDs cut short."""
-        document = decode(raw, _LENIENT)
+        document = decode_leniently(raw)
         key = document.get(self.layout.key.path)
         if isinstance(key, Binary) and key.subtype == UUID_SUBTYPE and len(key) == _UUID_BYTES:
             key = key.as_uuid()
@@ -218,14 +223,13 @@ def _byte_class(members: frozenset[int]) -> bytes:
     return b"[" + b"".join(b"\\x%02x" % each for each in sorted(members)) + b"]"
 
 
-def _split(raw: bytes) -> list[bytes]:
-    documents = []
+def documents_of(raw: bytes) -> Iterator[bytes]:
+    """Each document of a batch."""
     at = 0
     while at < len(raw):
         length = int.from_bytes(raw[at : at + 4], "little")
-        documents.append(raw[at : at + length])
+        yield raw[at : at + length]
         at += length
-    return documents
 
 
 def _holding(documents: list[bytes], marks: list[int]) -> set[int]:

@@ -7,14 +7,14 @@ from typing import Any
 from uuid import UUID
 
 from adbc_driver_postgresql import StatementOptions
+from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
-from app.reconciliation.bson_columns import Document
+from app.reconciliation.bson_columns import CODEC, Document
 from app.reconciliation.canonical import Layout, layout_of
 from app.reconciliation.mapping import Mapping
 from app.reconciliation.snapshots import (
     KeyRange,
-    bounded,
     collection_of,
     failures_of,
     from_clause,
@@ -54,13 +54,25 @@ def plan_ranges(
 def estimate_rows(settings: Settings, mapping: Mapping) -> int:
     """About how many records the larger side has, from what the stores keep in mind; nothing is counted."""
     layout = layout_of(mapping, ())
-    with open_relational(settings) as cursor:
-        cursor.execute(
-            f"SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = '{_quoted(layout.table)}'::regclass"
-        )
-        rows = int(cursor.fetchall()[0][0])
     with failures_of("customer database"), open_customer_client(settings) as client:
-        return max(rows, collection_of(client, settings, layout).estimated_document_count())
+        documents = collection_of(client, settings, layout).estimated_document_count()
+    return max(documents, estimate_relational(settings, mapping))
+
+
+def estimate_relational(settings: Settings, mapping: Mapping) -> int:
+    """About how many rows the mapped table has, from the last ANALYZE."""
+    with open_relational(settings) as cursor:
+        return _known_of(cursor, layout_of(mapping, ()))[1]
+
+
+def _known_of(cursor: Any, layout: Layout) -> tuple[str, int]:
+    """(kind, about how many rows) of the mapped relation."""
+    cursor.execute(
+        "SELECT relkind::text, greatest(reltuples, 0)::bigint FROM pg_class "
+        f"WHERE oid = '{_quoted(layout.table)}'::regclass"
+    )
+    kind, rows = cursor.fetchall()[0]
+    return kind, int(rows)
 
 
 def _quoted(name: str) -> str:
@@ -85,14 +97,10 @@ def _borders(cursor: Any, layout: Layout, parts: int) -> list[str]:
 
 def _sample(cursor: Any, layout: Layout, parts: int) -> list[str]:
     """Keys of some blocks of the table, in order."""
-    cursor.execute(
-        "SELECT relkind::text, greatest(reltuples, 1)::bigint FROM pg_class "
-        f"WHERE oid = '{_quoted(layout.table)}'::regclass"
-    )
-    kind, rows = cursor.fetchall()[0]
+    kind, rows = _known_of(cursor, layout)
     if kind not in {"r", "m", "p"}:
         return []
-    percent = min(100.0, 100.0 * _SAMPLES_PER_RANGE * parts * 2 / rows)
+    percent = min(100.0, 100.0 * _SAMPLES_PER_RANGE * parts * 2 / max(1, rows))
     column = f"{layout.table}.{layout.key.expression}"
     collation = ' COLLATE "C"' if layout.key.kind is Kind.TEXT else ""
     cursor.execute(
@@ -121,21 +129,28 @@ def _relational_serves(cursor: Any, layout: Layout, key_range: KeyRange) -> bool
 
 
 def _documents_serve(settings: Settings, layout: Layout, key_range: KeyRange) -> bool:
+    low, high = (
+        parse_key(layout.key.kind, text) for text in (key_range.low, key_range.high) if text is not None
+    )
+    path = layout.key.path
     with failures_of("customer database"), open_customer_client(settings) as client:
         collection = collection_of(client, settings, layout)
         if layout.key.kind is Kind.TEXT and collection.options().get("collation"):
             # Its index is not in the order of bytes.
             return False
-        low, high = (
-            parse_key(layout.key.kind, text) for text in (key_range.low, key_range.high) if text is not None
-        )
-        by_filter = collection.find({layout.key.path: {"$gte": low, "$lt": high}})
         try:
-            return _from_index(by_filter.explain()) and _from_index(
-                bounded(collection.find(), layout, key_range).explain()
+            return _served(collection, {"filter": {path: {"$gte": low, "$lt": high}}}) and _served(
+                collection, {"filter": {}, "min": {path: low}, "max": {path: high}, "hint": {path: 1}}
             )
         except OperationFailure:
             return False
+
+
+def _served(collection: Collection[Document], query: Document) -> bool:
+    explained = collection.database.command(
+        "explain", {"find": collection.name} | query, verbosity="queryPlanner", codec_options=CODEC
+    )
+    return _from_index(explained)
 
 
 def _from_index(explained: Document) -> bool:

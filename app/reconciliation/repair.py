@@ -92,8 +92,9 @@ class Repairer:
         self._sides = every_entity(stores)
         self._settle_window = timedelta(milliseconds=stores.settings.settle_milliseconds)
         self._write_seconds = stores.settings.store_timeout_seconds
-        # A lease outlives the slowest batch: reading, intents, writes until their deadline, outcomes.
-        self._lease_seconds = self._write_seconds * 4 + 10
+        # Long enough for any batch but one that meets a store at its slowest several times; another repairer may
+        # then take up its suspects, which open intents and conditional writes make harmless.
+        self._lease_seconds = self._write_seconds * 2 + 10
 
     async def run_due(self) -> float | None:
         """Look at every suspect that is due, referenced entities first; answers seconds until the next one is.

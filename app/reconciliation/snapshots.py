@@ -6,6 +6,7 @@ Everything here is synchronous and holds one batch at a time; each reader has a 
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -16,7 +17,7 @@ from pymongo.errors import ConnectionFailure, CursorNotFound, ExecutionTimeout
 
 from app.errors import StoreUnavailableError
 from app.reconciliation import canonical
-from app.reconciliation.bson_columns import CODEC, Document, DocumentDecoder
+from app.reconciliation.bson_columns import CODEC, Document, DocumentDecoder, decode_leniently, documents_of
 from app.reconciliation.canonical import Layout
 from app.reconciliation.sql_columns import ColumnReader, readers_of
 from app.reconciliation.values import Kind, parse_key
@@ -25,6 +26,9 @@ from config.settings import Settings
 
 DOCUMENTS_PER_BATCH = 5_000
 BYTES_PER_BATCH = 2 << 20
+_DOCUMENTS_TO_JUDGE = 50
+# Stores send whole documents faster than parts of them.
+_WORTH_READING_WHOLE = 2 / 3
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,19 @@ def read_raw_documents(
     """The same documents as the bytes that the store sends."""
     with failures_of("customer database"), open_customer_client(settings) as client:
         collection = collection_of(client, settings, layout)
-        cursor = collection.find_raw_batches(
-            where or {}, projection_of(collection, layout), batch_size=DOCUMENTS_PER_BATCH
-        )
-        with closing(bounded(cursor, layout, key_range)) as batches:
+
+        def find(projection: Document | None) -> Any:
+            cursor = collection.find_raw_batches(where or {}, projection, batch_size=DOCUMENTS_PER_BATCH)
+            return closing(bounded(cursor, layout, key_range))
+
+        with find(None) as batches:
+            first: bytes = next(batches, b"")
+            projection = projection_of(first, layout)
+            if projection is None:
+                yield first
+                yield from batches
+                return
+        with find(projection) as batches:
             yield from batches
 
 
@@ -93,19 +106,20 @@ def bounded(cursor: Any, layout: Layout, key_range: KeyRange) -> Any:
     return cursor.hint([(layout.key.path, 1)])
 
 
-def projection_of(collection: Collection[Document], layout: Layout) -> Document | None:
+def projection_of(raw: bytes, layout: Layout) -> Document | None:
     """The top-level fields that the layout reads, or None where leaving out the others would save little.
 
-    Subdocuments come whole: where a path leads through something else, a projection of the path would hide that.
+    Judged by the first documents of `raw`. Subdocuments come whole: where a path leads through something else, a
+    projection of the path would hide that.
     """
     wanted = {spot.path.split(".")[0] for spot in (layout.key, *layout.columns)}
     size = used = 0
-    for document in collection.find().limit(50):
-        for name, value in document.items():
+    for each in islice(documents_of(raw), _DOCUMENTS_TO_JUDGE):
+        for name, value in decode_leniently(each).items():
             length = len(name) + len(str(value))
             size += length
             used += length if name in wanted else 0
-    if used * 3 >= size * 2:
+    if used >= _WORTH_READING_WHOLE * size:
         return None
     return {"_id": 0} | dict.fromkeys(sorted(wanted), 1)
 

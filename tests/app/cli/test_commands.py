@@ -162,7 +162,18 @@ def test_a_diff_is_shown_field_by_field_with_the_rule_and_the_winner(typed, syst
     _, out, _ = typed(f"diffs show {DIFF_ID}")
 
     assert "status Cancelled Completed precedence an operator decides" in " ".join(out.split())
-    assert "number_of_seats 1 2 the document side is right document 1" in " ".join(out.split())
+    assert "number_of_seats 1 2 the document side is document" in " ".join(out.split())
+    assert "becomes" not in out
+
+
+def test_a_value_that_neither_side_had_is_shown_too(typed, system):
+    field = FieldView("available_seats", 4, 9, "derived", "relational", 7)
+    system.answer("GET", f"diffs/{DIFF_ID}", make_diff(fields=[field]))
+
+    _, out, _ = typed(f"diffs show {DIFF_ID}")
+
+    assert "field document relational rule wins becomes" in " ".join(out.split())
+    assert "available_seats 4 9 derived relational 7" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta, timezone
+from uuid import UUID
 
 import pytest
 
@@ -62,6 +63,14 @@ def test_what_is_written_elsewhere_than_to_a_terminal_has_100_columns_and_no_col
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) == 100
     assert "\x1b" not in "".join(lines)
+
+
+def test_a_run_is_told_once_as_a_cause():
+    run_id = UUID(int=7)
+
+    assert output.cause("event", None) == "event"
+    assert output.cause("approved by operator", run_id) == f"approved by operator, run {run_id}"
+    assert output.cause(f"run {run_id}", run_id) == f"run {run_id}"
 
 
 def test_an_empty_list_says_so(capsys: pytest.CaptureFixture[str]):

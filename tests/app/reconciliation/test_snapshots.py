@@ -234,13 +234,21 @@ def test_every_document_is_in_one_range_whatever_its_key_is(
     )
 
 
-def test_other_fields_are_left_out_only_where_that_saves_much(collection: Collection[Any]) -> None:
+def test_other_fields_are_left_out_only_where_that_saves_much(
+    settings: Settings, collection: Collection[Any]
+) -> None:
     layout = replace(LAYOUT, columns=(Column("city", Kind.TEXT, "place.city"),))
-    with_options = collection.with_options(codec_options=CODEC)
-    collection.insert_one({"_id": UUID(int=1), "place": {"city": "x", "other": "y" * 100}})
-    assert projection_of(with_options, layout) is None
-    collection.insert_one({"_id": UUID(int=2), "noise": "y" * 1_000})
-    assert projection_of(with_options, layout) == {"_id": 1, "place": 1}
+    small = {"_id": UUID(int=1), "place": {"city": "x", "other": "y" * 100}, "noise": "y"}
+    large = {"_id": UUID(int=2), "place": {"city": "y"}, "noise": "y" * 1_000}
+    few, many = (
+        b"".join(bson.encode(each, codec_options=CODEC) for each in some)
+        for some in ([small], [small, large])
+    )
+    assert projection_of(few, layout) is None
+    assert projection_of(many, layout) == {"_id": 1, "place": 1}
+    for number, document in enumerate((small, large), start=1):
+        collection.insert_one(document)
+        assert read(read_documents(settings, layout, KeyRange()))["0"].to_list() == ["x", "y"][:number]
 
 
 def test_text_that_is_no_utf8_is_odd_and_keeps_its_key() -> None:

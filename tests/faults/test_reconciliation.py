@@ -1,0 +1,120 @@
+"""Workers are killed in the middle of runs: each run ends, exactly the drift is repaired, once."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.embedded.launch import EmbeddedStores
+from config.settings import parse_settings
+from tests.stories.conftest import System
+
+pytestmark = pytest.mark.slow
+
+KILLS = 6
+ENTITIES = ("customers", "launches", "bookings")
+
+
+@pytest.fixture
+def system() -> Iterator[System]:
+    running = EmbeddedStores(what="up")
+    running.start()
+    assert running.data_dir is not None
+    settings = parse_settings(running.environment | {"ASTROCORE_DATA_DIR": str(running.data_dir)})
+    assert settings.operator_key is not None
+    with httpx.Client(
+        base_url=f"http://{settings.web_host}:{settings.web_port}",
+        headers={"Authorization": f"Bearer {settings.operator_key.get_secret_value()}"},
+        timeout=20,
+    ) as api:
+        yield System(running.data_dir, settings, api)
+    running.stop()
+
+
+def worker_processes(data_dir: Path) -> list[int]:
+    """Every process of the system's worker: Dramatiq's own and its children."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+            environment = (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if b"actors.worker" in command and os.fsencode(data_dir) in environment:
+            found.append(int(folder.name))
+    return found
+
+
+def kill_workers(data_dir: Path) -> int:
+    killed = worker_processes(data_dir)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    return len(killed)
+
+
+@pytest.mark.timeout(900)
+def test_a_run_survives_workers_that_are_killed_in_its_middle(system: System) -> None:
+    system.cli("seed", "--bookings", "20000", "--drift", "0.01")
+    system.cli("jobs", "repair", "--all", "--reason", "the faults begin")
+    # The ticks of the minute would otherwise find work of their own.
+    system.cli("jobs", "pause", "--all", "--reason", "only the runs of this test")
+    chance = random.Random(7)
+    killed, slowest = 0, 0.0
+    for entity in ENTITIES:
+        run = system.api.post("/v1/reconciliation/runs", json={"entity": entity}).json()
+        started = time.monotonic()
+        for _ in range(KILLS // len(ENTITIES)):
+            time.sleep(chance.uniform(0.05, 1.5))
+            killed += kill_workers(system.data_dir)
+        while system.api.get(f"/v1/reconciliation/runs/{run['id']}").json()["status"] != "done":
+            assert time.monotonic() - started < 240
+            time.sleep(0.2)
+        slowest = max(slowest, time.monotonic() - started)
+    print(f"{killed} processes killed; the slowest run took {slowest:.0f} s")
+    assert killed >= KILLS
+
+    score = system.cli_json("seed", "--check")
+    assert not score["faults"], score
+    assert_every_change_has_one_outcome(system)
+
+
+def assert_every_change_has_one_outcome(system: System) -> None:
+    changes, cursor = [], None
+    while True:
+        parameters = {"limit": 1000} | ({"cursor": cursor} if cursor else {})
+        page = system.api.get("/v1/reconciliation/changes", params=parameters).json()
+        changes += page["items"]
+        if (cursor := page["next_cursor"]) is None:
+            break
+    assert changes
+    assert len({change["id"] for change in changes}) == len(changes)
+    assert all(change["outcome"] for change in changes), "an intent without an outcome"
+    applied = [
+        (change["entity"], change["key"], change["side"])
+        for change in changes
+        if change["outcome"] == "applied"
+    ]
+    assert len(set(applied)) == len(applied), "a record was written twice on one side"
+
+
+@pytest.mark.timeout(300)
+def test_messages_of_a_killed_worker_are_worked_off_within_a_minute(system: System) -> None:
+    """The partition's message dies with its worker: another takes it over, or the sweep finds the run."""
+    system.cli("seed", "--bookings", "2000", "--drift", "0.01")
+    waits = []
+    for _ in range(3):
+        run = system.api.post("/v1/reconciliation/runs", json={"entity": "bookings", "dry_run": True}).json()
+        time.sleep(0.1)
+        kill_workers(system.data_dir)
+        started = time.monotonic()
+        while system.api.get(f"/v1/reconciliation/runs/{run['id']}").json()["status"] != "done":
+            assert time.monotonic() - started < 120
+            time.sleep(0.1)
+        waits.append(time.monotonic() - started)
+    print(f"worked off after {', '.join(f'{wait:.1f} s' for wait in waits)}")
+    assert max(waits) < 75, "a minute, and the run itself on a busy machine"
