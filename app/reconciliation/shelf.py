@@ -13,7 +13,7 @@ import polars as pl
 from app.reconciliation.canonical import KEY
 from app.reconciliation.mapping import Side
 
-MEMORY_BYTES = 32 << 20
+MEMORY_BYTES = 24 << 20
 BUCKET_BYTES = 8 << 20
 _MOST_BUCKETS = 512
 # A bucket this many times larger than wanted is split once more, up to so deep.
@@ -67,12 +67,19 @@ class Shelf:
     def pairs(self, empty: dict[Side, pl.DataFrame]) -> Iterator[Pair]:
         """(document frame, relational frame) of each bucket, once; `empty` is what a side without rows gives."""
         if not self._folder:
-            held = [_concat([empty[side], *self._held.pop(side)]) for side in Side]
-            yield held[0], held[1]
+            yield from self._pairs_in_memory(empty)
             return
         self._spill()
         for bucket in range(self._buckets):
             yield from self._pairs_of(self._folder, bucket, empty)
+
+    def _pairs_in_memory(self, empty: dict[Side, pl.DataFrame]) -> Iterator[Pair]:
+        # Joining everything at once would take several times what is held.
+        self._buckets = max(1, math.ceil(self._held_bytes / self._bucket_bytes))
+        parts = {side: self._split(side) for side in Side}
+        for bucket in range(self._buckets):
+            taken = [_concat([empty[side], *parts[side].pop(bucket, [])]) for side in Side]
+            yield taken[0], taken[1]
 
     def _pairs_of(self, folder: Path, bucket: int, empty: dict[Side, pl.DataFrame]) -> Iterator[Pair]:
         paths = {side: sorted(folder.glob(f"{side}-{bucket}-*.arrow")) for side in Side}
