@@ -35,7 +35,7 @@ class Check(Struct, frozen=True):
 
 async def doctor(settings: Settings) -> list[Check]:
     """Look at every store and say what to do about each fault."""
-    looks = [
+    looks: list[tuple[str, Callable[[], Awaitable[list[Check]]]]] = [
         ("core database", lambda: _look_at_core(settings)),
         ("admin database", lambda: _look_at_admin(settings)),
         ("customer database", lambda: _look_at_customer(settings)),
@@ -173,7 +173,7 @@ async def _look_at_redis(redis: Redis, label: str) -> list[Check]:
         Check(
             f"{label} store eviction",
             ok=policy == "noeviction",
-            found=policy,
+            found=str(policy),
             advice=None
             if policy == "noeviction"
             else "set maxmemory-policy noeviction: nothing may be dropped",

@@ -91,7 +91,7 @@ def show(diff: DiffView, *, as_json: bool) -> None:
 def diff_facts(diff: DiffView) -> list[tuple[str, str | Text]]:
     """What there is to say of a diff besides its fields."""
     decided = (
-        f"{output.shown(diff.decided_by)}: {output.shown(diff.resolution)}"
+        f"{output.shown(diff.decided_by)}: {output.shown(diff.resolution)}; {output.shown(diff.decision)}"
         if diff.decided_by
         else output.NOTHING
     )

@@ -3,6 +3,8 @@
 import os
 import re
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,7 +25,6 @@ def banner(data_dir: Path, values: Mapping[str, str]) -> str:
     """URLs, the operator key, and what to try next."""
     url = web_url(values)
     facts = {
-        "console": f"{url}/console",
         "API": f"{url}/v1",
         "API reference": f"{url}/schema",
         "operator key": values[f"{PREFIX}OPERATOR_KEY"],
@@ -44,8 +45,19 @@ def _commands(data_dir: Path, values: Mapping[str, str]) -> list[str]:
     beside = data_dir == Path(DATA_DIR_DEFAULT).resolve()
     prefix = "" if beside else f"{PREFIX}DATA_DIR={shlex.quote(os.fspath(data_dir))} "
     key = values[f"{PREFIX}OPERATOR_KEY"]
-    commands = [f"{prefix}astrocore {words}" for words in ("runs", "diffs", "doctor")]
+    program = shlex.quote(_program())
+    commands = [f"{prefix}{program} {words}" for words in ("runs", "diffs --status in_review", "doctor")]
     return [*commands, f"curl -H 'Authorization: Bearer {key}' {web_url(values)}/v1/reconciliation/runs"]
+
+
+def _program() -> str:
+    """How this program was called, so that the advice can be pasted: by its path unless a shell finds it."""
+    called = Path(sys.argv[0])
+    return (
+        os.fspath(called)
+        if called.name == "astrocore" and called != Path(shutil.which("astrocore") or "")
+        else "astrocore"
+    )
 
 
 def _without_password(url: str) -> str:

@@ -26,6 +26,7 @@ import pyarrow as pa
 from bson.decimal128 import Decimal128
 
 from app.reconciliation.mapping import Field, Join, Mapping
+from app.reconciliation.relational import column
 from app.reconciliation.values import Kind, Unreadable, Value
 
 KEY, ODD = "key", "odd"
@@ -56,7 +57,7 @@ PHYSICAL: dict[Kind, Any] = {
 
 @dataclass(frozen=True)
 class Column:
-    """A field as it is read: where it lies on each side."""
+    """A field as it is read: its path in documents, its SQL expression in the query of the layout."""
 
     name: str
     kind: Kind
@@ -86,8 +87,11 @@ class Layout:
 
 def layout_of(mapping: Mapping, fields: Sequence[Field]) -> Layout:
     """The layout of these fields of a mapping; those that only documents keep have no expression."""
-    key = Column(KEY, mapping.key_kind, mapping.key_document, mapping.key_relational)
-    columns = tuple(Column(each.name, each.kind, each.path, each.expression or "") for each in fields)
+    key = Column(KEY, mapping.key_kind, mapping.key_document, f'{mapping.table}."{mapping.key_relational}"')
+    columns = tuple(
+        Column(each.name, each.kind, each.path, column(mapping, each) if each.expression else "")
+        for each in fields
+    )
     return Layout(mapping.collection, mapping.table, mapping.joins, key, columns)
 
 

@@ -35,7 +35,6 @@ class Change:
     plan: Plan
     reading: Reading
     updated_at: datetime | None
-    policy: dict[str, str]
 
 
 def prepare(
@@ -43,7 +42,6 @@ def prepare(
 ) -> list[Change]:
     """The changes of a verdict. Each sets `updated_at` to the greater of the two that were read, never to now."""
     known = [each.updated_at for each in (document, relational) if each.updated_at is not None]
-    policy = {each.name: each.rule for each in verdict.fields} or {"record": verdict.kind.value}
     return [
         Change(
             id=uuid4(),
@@ -52,7 +50,6 @@ def prepare(
             plan=plan,
             reading=document if plan.side is Side.DOCUMENT else relational,
             updated_at=max(known, default=None),
-            policy={name: rule for name, rule in policy.items() if name in plan.values or name == "record"},
         )
         for plan in verdict.plans
     ]
@@ -133,7 +130,7 @@ def _intent(change: Change, deadline: datetime) -> IntentEntry:
         action=change.plan.action,
         before=_spelled(before),
         after=_spelled(after),
-        policy=change.policy,
+        policy=change.plan.why,
         cause=change.suspect.cause,
         diff_id=change.diff_id,
         run_id=change.suspect.run_id,

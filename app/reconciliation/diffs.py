@@ -153,7 +153,7 @@ async def _decide(
             raise ConflictError(f"diff {diff_id} is {row['status']}, not {' or '.join(decidable)}")
         row = await connection.fetchrow(
             """
-            UPDATE diffs SET status = $2, resolution = $3, decided_by = $4,
+            UPDATE diffs SET status = $2, resolution = $3, decided_by = $4, decision = $5,
                 closed_at = CASE WHEN $2 = 'rejected' THEN now() END
             WHERE id = $1 RETURNING *
             """,
@@ -161,6 +161,7 @@ async def _decide(
             status,
             side,
             by,
+            reason,
         )
         entity, key = row["entity"], row["key"]
         await record(

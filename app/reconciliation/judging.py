@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from app.reconciliation.mapping import Derived, Mapping, Side
 from app.reconciliation.records import EntitySides
-from app.reconciliation.resolve import Verdict, resolve
+from app.reconciliation.resolve import FieldDiff, Kind, Verdict, describe, resolve
 from app.reconciliation.sides import Reading
 from app.reconciliation.totals import Expected, expect
 
@@ -19,6 +19,18 @@ class Judged:
     relational: Reading
     expected: Expected
     verdict: Verdict
+
+    def doubtful(self) -> Verdict:
+        """The verdict that only says which derived fields cannot be told yet."""
+        document = self.document.record or {}
+        return Verdict(
+            Kind.FIELDS,
+            tuple(
+                FieldDiff(each.name, document.get(each.name), None, describe(each), None)
+                for each in self.mapping.derived_fields
+                if each.name not in self.expected.values
+            ),
+        )
 
     def decided(self, side: Side) -> Verdict:
         """The verdict with an operator's decision that `side` wins where the rules ask for review."""

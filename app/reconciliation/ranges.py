@@ -18,6 +18,7 @@ from app.reconciliation.snapshots import (
     collection_of,
     failures_of,
     from_clause,
+    key_order,
     open_customer_client,
     open_relational,
     where_clause,
@@ -46,7 +47,7 @@ def plan_ranges(
     with open_relational(settings) as cursor:
         borders = _borders(cursor, layout, -(-rows // rows_per_range))
         ranges = _between(borders)
-        if not borders or not _relational_serves(cursor, layout, ranges[len(ranges) // 2]):
+        if not borders or not _relational_serves(cursor, mapping, layout, ranges[len(ranges) // 2]):
             return [KeyRange()]
     return ranges if _documents_serve(settings, layout, ranges[len(ranges) // 2]) else [KeyRange()]
 
@@ -101,19 +102,18 @@ def _sample(cursor: Any, layout: Layout, parts: int) -> list[str]:
     if kind not in {"r", "m", "p"}:
         return []
     percent = min(100.0, 100.0 * _SAMPLES_PER_RANGE * parts * 2 / max(1, rows))
-    column = f"{layout.table}.{layout.key.expression}"
-    collation = ' COLLATE "C"' if layout.key.kind is Kind.TEXT else ""
     cursor.execute(
-        f"SELECT {column}::text FROM {layout.table} TABLESAMPLE SYSTEM ({percent:.6f}) "
-        f"WHERE {column} IS NOT NULL ORDER BY {column}{collation}"
+        f"SELECT {layout.key.expression}::text FROM {layout.table} TABLESAMPLE SYSTEM ({percent:.6f}) "
+        f"WHERE {layout.key.expression} IS NOT NULL ORDER BY {key_order(layout)}"
     )
     return [row[0] for row in cursor.fetchall()]
 
 
-def _relational_serves(cursor: Any, layout: Layout, key_range: KeyRange) -> bool:
-    table, column = _quoted(layout.table), _quoted(layout.key.expression)
+def _relational_serves(cursor: Any, mapping: Mapping, layout: Layout, key_range: KeyRange) -> bool:
+    table, column = _quoted(layout.table), _quoted(mapping.key_relational)
     cursor.execute(
-        f"SELECT count(*) FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attname = '{column}' AND attnotnull"
+        "SELECT count(*) FROM pg_attribute "
+        f"WHERE attrelid = '{table}'::regclass AND attname = '{column}' AND attnotnull"
     )
     if cursor.fetchall()[0][0] != 1:
         # A row without a key is in no range.
@@ -129,19 +129,19 @@ def _relational_serves(cursor: Any, layout: Layout, key_range: KeyRange) -> bool
 
 
 def _documents_serve(settings: Settings, layout: Layout, key_range: KeyRange) -> bool:
-    low, high = (
-        parse_key(layout.key.kind, text) for text in (key_range.low, key_range.high) if text is not None
-    )
     path = layout.key.path
+    ends = {"min": key_range.low, "max": key_range.high}
+    bounds = {name: parse_key(layout.key.kind, text) for name, text in ends.items() if text is not None}
+    operators = {"min": "$gte", "max": "$lt"}
+    by_filter = {"filter": {path: {operators[name]: key for name, key in bounds.items()}}}
+    by_bounds = {"filter": {}, "hint": {path: 1}} | {name: {path: key} for name, key in bounds.items()}
     with failures_of("customer database"), open_customer_client(settings) as client:
         collection = collection_of(client, settings, layout)
         if layout.key.kind is Kind.TEXT and collection.options().get("collation"):
             # Its index is not in the order of bytes.
             return False
         try:
-            return _served(collection, {"filter": {path: {"$gte": low, "$lt": high}}}) and _served(
-                collection, {"filter": {}, "min": {path: low}, "max": {path: high}, "hint": {path: 1}}
-            )
+            return _served(collection, by_filter) and _served(collection, by_bounds)
         except OperationFailure:
             return False
 

@@ -167,7 +167,7 @@ class Repairer:
             for entity, keys in look.judged.expected.unsettled.items():
                 batch.nominations.append((entity, keys, suspect))
         if verdict.kind is Kind.EQUAL:
-            await self._note_equal(look, batch)
+            await self._note_equal(look, allowed, batch)
         elif look.is_young(self._settle_window):
             await self._wait_or_show(look, "the record to settle", batch)
         elif verdict.kind is Kind.MISSING_BOTH:
@@ -182,12 +182,16 @@ class Repairer:
             return True
         return False
 
-    async def _note_equal(self, look: Look, batch: Batch) -> None:
-        if look.judged.expected.unsettled:
-            waiting = ", ".join(
-                f"{len(keys)} {entity}" for entity, keys in look.judged.expected.unsettled.items()
-            )
-            await self._wait_or_show(look, f"{waiting} to be reconciled", batch)
+    async def _note_equal(self, look: Look, allowed: set[str], batch: Batch) -> None:
+        if unsettled := look.judged.expected.unsettled:
+            waiting = ", ".join(f"{len(keys)} {entity}" for entity, keys in unsettled.items())
+            look.verdict = look.judged.doubtful()
+            if look.suspect.mode in allowed:
+                await self._wait_or_show(look, f"{waiting} to be reconciled", batch)
+            else:
+                await self._show(
+                    look, "unsettled", batch, reason=f"follows from {waiting} that are observed only"
+                )
             return
         if look.diff and look.diff.status in diffs.OPEN:
             recent = await self._audit.changes(entity=look.suspect.entity, key=look.suspect.key, limit=2)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, assert_never
 
@@ -40,11 +40,15 @@ class FieldDiff:
 
 @dataclass(frozen=True)
 class Plan:
-    """One write towards one side: the values it sets, all of a record for CREATE, none for REMOVE."""
+    """One write towards one side: the values it sets, all of a record for CREATE, none for REMOVE.
+
+    `why` says by what rule, field by field; for a whole record under the name `record`.
+    """
 
     side: Side
     action: Action
-    values: Record = field(default_factory=dict)
+    values: Record
+    why: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,9 @@ def _one_side(
             return Verdict(kind, review=f"gone from the {absent} side, which is right about {mapping.entity}")
         case Missing.REVIEW:
             wanted = Action.CREATE if decided is present else Action.REMOVE
+    why = {"record": _operator_chose(decided) if decided else f"missing on the {absent} side: {wanted}"}
     if wanted is Action.REMOVE:
-        return Verdict(kind, plans=(Plan(present, Action.REMOVE),))
+        return Verdict(kind, plans=(Plan(present, Action.REMOVE, {}, why),))
     unreadable = [name for name, value in record.items() if isinstance(value, Unreadable)]
     if unreadable:
         return Verdict(
@@ -111,7 +116,7 @@ def _one_side(
     values = {each.name: record[each.name] for each in mapping.compared_fields}
     if absent is Side.DOCUMENT:
         values |= derived
-    return Verdict(kind, plans=(Plan(absent, Action.CREATE, values),))
+    return Verdict(kind, plans=(Plan(absent, Action.CREATE, values, why),))
 
 
 def _both_sides(
@@ -132,11 +137,13 @@ def _both_sides(
     undecided = [each.name for each in diffs if each.winner is None]
     if undecided:
         return Verdict(Kind.FIELDS, tuple(diffs), review=f"no rule decides {', '.join(undecided)}")
-    plans = (
-        Plan(side, Action.UPDATE, {each.name: each.value for each in diffs if each.winner is side.other})
-        for side in Side
-    )
+    plans = (_update(side, [each for each in diffs if each.winner is side.other]) for side in Side)
     return Verdict(Kind.FIELDS, tuple(diffs), tuple(plan for plan in plans if plan.values))
+
+
+def _update(side: Side, diffs: list[FieldDiff]) -> Plan:
+    values = {each.name: each.value for each in diffs}
+    return Plan(side, Action.UPDATE, values, {each.name: each.rule for each in diffs})
 
 
 def differ(left: Value, right: Value) -> bool:
@@ -145,13 +152,17 @@ def differ(left: Value, right: Value) -> bool:
 
 
 def _decide(each: Field, document: Value, relational: Value, decided: Side | None) -> FieldDiff:
-    winner = _winner(each, document, relational)
-    if winner is None or isinstance(_of(winner, document, relational), Unreadable):
-        winner = decided
+    winner, rule = _winner(each, document, relational), describe(each)
+    if decided and (winner is None or isinstance(_of(winner, document, relational), Unreadable)):
+        winner, rule = decided, _operator_chose(decided)
     value = _of(winner, document, relational) if winner else None
     if isinstance(value, Unreadable):
         winner, value = None, None
-    return FieldDiff(each.name, document, relational, describe(each), winner, value)
+    return FieldDiff(each.name, document, relational, rule, winner, value)
+
+
+def _operator_chose(side: Side) -> str:
+    return f"an operator chose the {side} side"
 
 
 def _decide_derived(each: Field, document: Value, expected: Value) -> FieldDiff:

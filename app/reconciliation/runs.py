@@ -28,6 +28,8 @@ _SELECT = """
 SELECT runs.*,
     (SELECT count(*) FROM partitions WHERE run_id = runs.id) AS partitions,
     (SELECT count(*) FROM partitions WHERE run_id = runs.id AND status = 'done') AS partitions_done,
+    (SELECT sum(document_records) FROM partitions WHERE run_id = runs.id) AS documents_so_far,
+    (SELECT sum(relational_records) FROM partitions WHERE run_id = runs.id) AS rows_so_far,
     (SELECT count(*) FROM suspects WHERE run_id = runs.id) AS pending,
     (SELECT COALESCE(json_object_agg(status, number), '{}') FROM (
         SELECT status, count(*) AS number FROM diffs WHERE run_id = runs.id GROUP BY status
@@ -255,6 +257,9 @@ async def _move(
 
 def _view(row: asyncpg.Record) -> RunView:
     values = dict(row)
+    so_far = values.pop("documents_so_far"), values.pop("rows_so_far")
+    if values["compared_at"] is None:
+        values["document_records"], values["relational_records"] = (int(number or 0) for number in so_far)
     stopped = values.pop("stopped")
     if stopped and values["status"] == "repairing":
         values["reason"] = f"repairs of {values['entity']} have stopped: {stopped}"

@@ -26,6 +26,8 @@ from config.settings import Settings
 
 DOCUMENTS_PER_BATCH = 5_000
 BYTES_PER_BATCH = 2 << 20
+# Classes of SQLSTATE: connection lost, resources short, stopped by an operator.
+_UNAVAILABLE = {"08", "53", "57"}
 _DOCUMENTS_TO_JUDGE = 50
 # Stores send whole documents faster than parts of them.
 _WORTH_READING_WHOLE = 2 / 3
@@ -44,23 +46,23 @@ class KeyRange:
 
 
 def read_documents(
-    settings: Settings, layout: Layout, key_range: KeyRange, *, where: Document | None = None
+    settings: Settings, layout: Layout, key_range: KeyRange
 ) -> Generator[pl.DataFrame]:
     """Frames of the document side; raises StoreUnavailableError where it does not answer."""
     decoder = DocumentDecoder(layout)
-    for raw in read_raw_documents(settings, layout, key_range, where=where):
+    for raw in read_raw_documents(settings, layout, key_range):
         yield decoder.decode(raw)
 
 
 def read_raw_documents(
-    settings: Settings, layout: Layout, key_range: KeyRange, *, where: Document | None = None
+    settings: Settings, layout: Layout, key_range: KeyRange
 ) -> Generator[bytes]:
     """The same documents as the bytes that the store sends."""
     with failures_of("customer database"), open_customer_client(settings) as client:
         collection = collection_of(client, settings, layout)
 
         def find(projection: Document | None) -> Any:
-            cursor = collection.find_raw_batches(where or {}, projection, batch_size=DOCUMENTS_PER_BATCH)
+            cursor = collection.find_raw_batches({}, projection, batch_size=DOCUMENTS_PER_BATCH)
             return closing(bounded(cursor, layout, key_range))
 
         with find(None) as batches:
@@ -167,15 +169,17 @@ def select(layout: Layout, readers: list[ColumnReader], key_range: KeyRange) -> 
 
 def where_clause(layout: Layout, key_range: KeyRange) -> str:
     """The condition of a range, with a leading space; empty for the open one."""
-    column = f"{layout.table}.{layout.key.expression}"
-    # Documents order text by its bytes.
-    column += ' COLLATE "C"' if layout.key.kind is Kind.TEXT else ""
     bounds = [
-        f"{column} {sign} {_literal(layout.key.kind, text)}"
+        f"{key_order(layout)} {sign} {_literal(layout.key.kind, text)}"
         for sign, text in ((">=", key_range.low), ("<", key_range.high))
         if text is not None
     ]
     return f" WHERE {' AND '.join(bounds)}" if bounds else ""
+
+
+def key_order(layout: Layout) -> str:
+    """The key in the order that the document side has: text goes by its bytes there."""
+    return layout.key.expression + (' COLLATE "C"' if layout.key.kind is Kind.TEXT else "")
 
 
 def _literal(kind: Kind, text: str) -> str:
@@ -188,5 +192,9 @@ def failures_of(store: str) -> Iterator[None]:
     """Raises StoreUnavailableError for what drivers raise when a store is away, stops or breaks off."""
     try:
         yield
-    except (ConnectionFailure, CursorNotFound, ExecutionTimeout, dbapi.OperationalError, OSError) as error:
+    except (ConnectionFailure, CursorNotFound, ExecutionTimeout, OSError) as error:
         raise StoreUnavailableError(f"the {store} does not answer") from error
+    except dbapi.Error as error:
+        if isinstance(error, dbapi.OperationalError) or (error.sqlstate or "")[:2] in _UNAVAILABLE:
+            raise StoreUnavailableError(f"the {store} does not answer") from error
+        raise

@@ -1,6 +1,5 @@
 """Columns of SQL results, as ADBC delivers them, made canonical according to the SQL type that they have."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +8,9 @@ import polars as pl
 import pyarrow as pa
 
 from app.reconciliation import canonical
-from app.reconciliation.canonical import Cells, Column, Layout
+from app.reconciliation.canonical import Cells, Layout
 from app.reconciliation.values import Kind
 
-_PLAIN_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Types that are read as text elsewhere too, and that only a cast delivers as such.
 _CAST_TO_TEXT = {"json", "jsonb", "xml", "citext"}
 
@@ -27,7 +25,7 @@ class ColumnReader:
 
 def readers_of(cursor: Any, layout: Layout, from_clause: str) -> list[ColumnReader]:
     """A reader for the key and for each column, by the types that the store says they have."""
-    expressions = [qualified(layout, spot) for spot in (layout.key, *layout.columns)]
+    expressions = [spot.expression for spot in (layout.key, *layout.columns)]
     cursor.execute(f"SELECT {', '.join(expressions)} FROM {from_clause} LIMIT 0")
     fields = cursor.fetch_arrow_table().schema
     cursor.execute("SELECT typname::text FROM pg_type WHERE typtype = 'e'")
@@ -38,13 +36,6 @@ def readers_of(cursor: Any, layout: Layout, from_clause: str) -> list[ColumnRead
         )
         for spot, field, expression in zip((layout.key, *layout.columns), fields, expressions, strict=True)
     ]
-
-
-def qualified(layout: Layout, spot: Column) -> str:
-    """The SQL of a column; a plain name is one of the mapped table, whatever the joined ones have."""
-    return (
-        f"{layout.table}.{spot.expression}" if _PLAIN_COLUMN.fullmatch(spot.expression) else spot.expression
-    )
 
 
 def _reader(kind: Kind, sql_type: str, expression: str, enumerations: set[str]) -> ColumnReader:

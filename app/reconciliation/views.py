@@ -78,6 +78,8 @@ class DiffView(Struct, frozen=True):
     reason: str | None
     resolution: str | None
     decided_by: str | None
+    decision: str | None
+    """The operator's reason."""
     first_seen_at: datetime
     moved_at: datetime
     closed_at: datetime | None

@@ -84,6 +84,7 @@ class Diff(Table, tablename="diffs"):
     reason = Text(null=True)
     resolution = Text(null=True)
     decided_by = Text(null=True)
+    decision = Text(null=True)
     first_seen_at = Timestamptz()
     moved_at = Timestamptz()
     closed_at = Timestamptz(null=True)

@@ -93,6 +93,7 @@ CREATE TABLE diffs (
     reason text,
     resolution text CHECK (resolution IN ('document', 'relational')),
     decided_by text,
+    decision text,
     first_seen_at timestamptz NOT NULL DEFAULT now(),
     moved_at timestamptz NOT NULL DEFAULT now(),
     closed_at timestamptz

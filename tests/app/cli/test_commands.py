@@ -31,6 +31,7 @@ def make_diff(**changes: Any) -> DiffView:
         "reason": "no side is right",
         "resolution": None,
         "decided_by": None,
+        "decision": None,
         "first_seen_at": START,
         "moved_at": START,
         "closed_at": None,

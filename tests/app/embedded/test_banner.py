@@ -8,7 +8,7 @@ def test_banner_shows_urls_key_and_commands_but_no_password():
     given = {"ASTROCORE_CORE_DATABASE_URL": "postgresql://core:hunter2@db.example/core"}
     values = make_plan(given, {}, web_port=None).values
     text = banner(Path("/somewhere/else"), values)
-    assert f"{web_url(values)}/console" in text
+    assert f"{web_url(values)}/schema" in text
     assert values["ASTROCORE_OPERATOR_KEY"] in text
     assert "ASTROCORE_DATA_DIR=/somewhere/else astrocore runs" in text
     assert "hunter2" not in text

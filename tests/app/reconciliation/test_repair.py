@@ -260,6 +260,25 @@ async def test_available_seats_wait_until_the_bookings_are_reconciled(repairing:
     assert len(await outcomes(repairing)) == 1, "the launch itself was never written"
 
 
+async def test_seats_that_follow_from_bookings_which_are_only_observed_are_shown_as_unsettled(
+    stores: Stores,
+) -> None:
+    await jobs.ensure_jobs(stores.core)
+    trip, ada = launch(total_seats=20, available_seats=20), customer()
+    await put_both(stores, "customers", ada)
+    await put_both(stores, "launches", trip)
+    seat = booking(trip, ada)
+    await put_document(stores, "bookings", seat)
+    await put_row(stores, "bookings", seat | {"status": "Cancelled"})
+
+    await look_at(stores, "launches", trip)
+
+    diff = await only_diff(stores, "launches", trip)
+    assert (diff.status, [each.name for each in diff.fields]) == ("unsettled", ["available_seats"])
+    assert "1 bookings" in str(diff.reason)
+    assert await outcomes(stores) == []
+
+
 async def test_a_launch_gone_from_the_relational_side_leaves_the_read_model(repairing: Stores) -> None:
     trip = launch()
     await put_document(repairing, "launches", trip)

@@ -106,10 +106,7 @@ async def one_by_one(settings: Settings, layout: Layout) -> pl.DataFrame:
         settings.url("admin_database_url"), server_settings={"timezone": "UTC"}
     )
     try:
-        readers = [ColumnReader(f"scan_odd.{layout.key.expression}", None), *(
-            ColumnReader(each.expression if "." in each.expression else f"scan_odd.{each.expression}", None)
-            for each in layout.columns
-        )]  # fmt: skip
+        readers = [ColumnReader(each.expression, canonical.plain) for each in (layout.key, *layout.columns)]
         rows = await connection.fetch(select(layout, readers, KeyRange()))
     finally:
         await connection.close()
