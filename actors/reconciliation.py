@@ -109,6 +109,14 @@ async def sweep() -> None:
     await _wake_repairs()
 
 
+@dramatiq.actor(
+    queue_name=Queue.RUNS, max_retries=0, time_limit=10 * MINUTE, periodic=cron("17 * * * *"), catch_up="skip"
+)
+async def forget_old() -> None:
+    """Delete results that are past their time."""
+    await execution.forget_old(worker_stores.stores)
+
+
 def wake_run(run_id: UUID) -> None:
     """Move a run on. May raise what a broker that is away raises; the sweep does it within a minute then."""
     begin_run.send(str(run_id))

@@ -234,6 +234,23 @@ async def left_behind(stores: Stores) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
+async def forget_old(stores: Stores) -> None:
+    """Delete runs, with their partitions and findings, that ended more than 90 days ago, and old ticks likewise.
+
+    Incremental and skipped runs that found nothing go after a day: there are thousands of them a day.
+    """
+    await stores.core.execute(
+        """
+        DELETE FROM runs WHERE finished_at < now() - interval '90 days'
+            OR (mode = 'incremental' AND finished_at < now() - interval '1 day' AND NOT EXISTS (
+                SELECT FROM diffs WHERE diffs.run_id = runs.id))
+        """
+    )
+    await stores.core.execute(
+        "DELETE FROM ticks WHERE status <> 'pending' AND tick < now() - interval '90 days'"
+    )
+
+
 async def _take_changed(stores: Stores, mapping: Mapping, run_id: UUID) -> None:
     async with stores.core.acquire() as connection, connection.transaction():
         if await _lock(connection, run_id, "queued"):

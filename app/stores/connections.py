@@ -91,7 +91,12 @@ async def _open_engine(settings: Settings, name: str, tables: tuple[Any, ...]) -
             max_size=settings.pool_size,
             command_timeout=settings.store_timeout_seconds,
             timeout=settings.store_timeout_seconds,
-            server_settings={"timezone": "UTC", "application_name": "astrobookings-core"},
+            server_settings={
+                "timezone": "UTC",
+                "application_name": "astrobookings-core",
+                # The server gives up too: a write whose sender has died must not take effect much later.
+                "statement_timeout": str(int(settings.store_timeout_seconds * 1000)),
+            },
         )
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
         raise StoreUnavailableError(
