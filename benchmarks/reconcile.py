@@ -26,12 +26,11 @@ from app.reconciliation.scan import plan_ranges, scan
 from app.reconciliation.snapshots import (
     DOCUMENTS_PER_BATCH,
     KeyRange,
-    from_clause,
     open_relational,
     read_raw_documents,
     select,
 )
-from app.reconciliation.sql_columns import readers_of
+from app.reconciliation.sql_columns import ColumnReader, readers_of
 from benchmarks.figure import Figure, compare
 from config.settings import Settings
 
@@ -187,7 +186,9 @@ def _key_and_rest(cells: list[canonical.Cells]) -> tuple[canonical.Cells, list[c
     return cells[0], cells[1:]
 
 
-def _recorded(settings: Settings, comparison: Comparison) -> tuple[list[bytes], list[pa.RecordBatch], list]:
+def _recorded(
+    settings: Settings, comparison: Comparison
+) -> tuple[list[bytes], list[pa.RecordBatch], list[ColumnReader]]:
     documents: list[bytes] = []
     with closing(read_raw_documents(settings, comparison.documents, KeyRange())) as batches:
         for raw in batches:
@@ -196,7 +197,7 @@ def _recorded(settings: Settings, comparison: Comparison) -> tuple[list[bytes], 
                 break
     layout = comparison.relational
     with open_relational(settings) as cursor:
-        readers = readers_of(cursor, layout, from_clause(layout))
+        readers = readers_of(cursor, layout)
         cursor.execute(select(layout, readers, KeyRange()) + f" LIMIT {_RECORDED}")
         rows = list(cursor.fetch_record_batch())
     return documents, rows, readers

@@ -9,7 +9,8 @@ from typing import Any
 from app.demo.drift import Drift, make_drift
 from app.demo.load import empty, load
 from app.demo.shapes import ENTITIES
-from app.demo.world import Sizes, World, make_world, midnight
+from app.demo.sizes import Sizes
+from app.demo.world import World, make_world, midnight
 from app.stores.admin import ADMIN_TABLES
 from app.stores.connections import Stores, open_stores
 from app.stores.migrate import create_foreign_schemas

@@ -108,7 +108,7 @@ def seed(
     The truth file and the fingerprints of every record lie in the data directory: truth.jsonl and seeded.parquet.
     """
     from app.demo.seeding import Plan
-    from app.demo.world import Sizes
+    from app.demo.sizes import Sizes
 
     if check:
         _check(as_json=as_json)

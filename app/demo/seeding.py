@@ -11,7 +11,8 @@ from app.demo.errors import DemoError
 from app.demo.fingerprints import FINGERPRINTS, fingerprints
 from app.demo.load import DOCUMENTS, Progress, count_records, count_to_load, empty, load
 from app.demo.shapes import ENTITIES
-from app.demo.world import Sizes, World, make_world, midnight
+from app.demo.sizes import Sizes
+from app.demo.world import World, make_world, midnight
 from app.stores.connections import Stores
 from config.settings import Settings
 

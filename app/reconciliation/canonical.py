@@ -25,8 +25,8 @@ import polars as pl
 import pyarrow as pa
 from bson.decimal128 import Decimal128
 
-from app.reconciliation.mapping import Field, Join, Mapping
-from app.reconciliation.relational import column
+from app.reconciliation import relational
+from app.reconciliation.mapping import Field, Mapping
 from app.reconciliation.values import Kind, Unreadable, Value
 
 KEY, ODD = "key", "odd"
@@ -67,11 +67,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Layout:
-    """What to read of an entity, and how the frames of it look."""
+    """What to read of an entity, and how the frames of it look. `source` is the FROM clause of its rows."""
 
     collection: str
     table: str
-    joins: tuple[Join, ...]
+    source: str
     key: Column
     columns: tuple[Column, ...]
 
@@ -89,10 +89,10 @@ def layout_of(mapping: Mapping, fields: Sequence[Field]) -> Layout:
     """The layout of these fields of a mapping; those that only documents keep have no expression."""
     key = Column(KEY, mapping.key_kind, mapping.key_document, f'{mapping.table}."{mapping.key_relational}"')
     columns = tuple(
-        Column(each.name, each.kind, each.path, column(mapping, each) if each.expression else "")
+        Column(each.name, each.kind, each.path, relational.column(mapping, each) if each.expression else "")
         for each in fields
     )
-    return Layout(mapping.collection, mapping.table, mapping.joins, key, columns)
+    return Layout(mapping.collection, mapping.table, relational.from_clause(mapping), key, columns)
 
 
 def spill_of(index: int) -> str:

@@ -17,7 +17,6 @@ from app.reconciliation.snapshots import (
     KeyRange,
     collection_of,
     failures_of,
-    from_clause,
     key_order,
     open_customer_client,
     open_relational,
@@ -119,9 +118,7 @@ def _relational_serves(cursor: Any, mapping: Mapping, layout: Layout, key_range:
         # A row without a key is in no range.
         return False
     cursor.adbc_statement.set_options(**{StatementOptions.USE_COPY.value: "false"})
-    cursor.execute(
-        f"EXPLAIN (FORMAT JSON) SELECT * FROM {from_clause(layout)}{where_clause(layout, key_range)}"
-    )
+    cursor.execute(f"EXPLAIN (FORMAT JSON) SELECT * {layout.source}{where_clause(layout, key_range)}")
     plan = json.loads(cursor.fetchall()[0][0])
     name = layout.table.rpartition(".")[2].strip('"')
     scans = [node["Node Type"] for node in _nodes(plan) if node.get("Relation Name") == name]

@@ -45,18 +45,14 @@ class KeyRange:
         return self.low is None and self.high is None
 
 
-def read_documents(
-    settings: Settings, layout: Layout, key_range: KeyRange
-) -> Generator[pl.DataFrame]:
+def read_documents(settings: Settings, layout: Layout, key_range: KeyRange) -> Generator[pl.DataFrame]:
     """Frames of the document side; raises StoreUnavailableError where it does not answer."""
     decoder = DocumentDecoder(layout)
     for raw in read_raw_documents(settings, layout, key_range):
         yield decoder.decode(raw)
 
 
-def read_raw_documents(
-    settings: Settings, layout: Layout, key_range: KeyRange
-) -> Generator[bytes]:
+def read_raw_documents(settings: Settings, layout: Layout, key_range: KeyRange) -> Generator[bytes]:
     """The same documents as the bytes that the store sends."""
     with failures_of("customer database"), open_customer_client(settings) as client:
         collection = collection_of(client, settings, layout)
@@ -129,7 +125,7 @@ def projection_of(raw: bytes, layout: Layout) -> Document | None:
 def read_relational(settings: Settings, layout: Layout, key_range: KeyRange) -> Generator[pl.DataFrame]:
     """Frames of the relational side, all of one moment; raises StoreUnavailableError where it does not answer."""
     with open_relational(settings) as cursor:
-        readers = readers_of(cursor, layout, from_clause(layout))
+        readers = readers_of(cursor, layout)
         cursor.execute(select(layout, readers, key_range))
         for batch in cursor.fetch_record_batch():
             key, *cells = (reader.read(batch.column(at)) for at, reader in enumerate(readers))
@@ -155,16 +151,10 @@ def open_relational(settings: Settings) -> Iterator[Any]:
         yield cursor
 
 
-def from_clause(layout: Layout) -> str:
-    """The table and its joins. A row whose joined rows are missing is still a row."""
-    joins = "".join(f" LEFT JOIN {join.table} ON {join.on}" for join in layout.joins)
-    return layout.table + joins
-
-
 def select(layout: Layout, readers: list[ColumnReader], key_range: KeyRange) -> str:
     """The query of a range. Its bounds are literals, because what has parameters is not sent as COPY."""
     columns = ", ".join(reader.expression for reader in readers)
-    return f"SELECT {columns} FROM {from_clause(layout)}{where_clause(layout, key_range)}"
+    return f"SELECT {columns} {layout.source}{where_clause(layout, key_range)}"
 
 
 def where_clause(layout: Layout, key_range: KeyRange) -> str:

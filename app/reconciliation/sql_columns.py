@@ -23,10 +23,10 @@ class ColumnReader:
     read: Callable[[pa.Array], Cells]
 
 
-def readers_of(cursor: Any, layout: Layout, from_clause: str) -> list[ColumnReader]:
+def readers_of(cursor: Any, layout: Layout) -> list[ColumnReader]:
     """A reader for the key and for each column, by the types that the store says they have."""
     expressions = [spot.expression for spot in (layout.key, *layout.columns)]
-    cursor.execute(f"SELECT {', '.join(expressions)} FROM {from_clause} LIMIT 0")
+    cursor.execute(f"SELECT {', '.join(expressions)} {layout.source} LIMIT 0")
     fields = cursor.fetch_arrow_table().schema
     cursor.execute("SELECT typname::text FROM pg_type WHERE typtype = 'e'")
     enumerations = {row[0] for row in cursor.fetchall()}

@@ -11,7 +11,8 @@ from app.demo.cases import Expected
 from app.demo.drift import KINDS, SEATS_FOLLOW
 from app.demo.seeding import truth_line
 from app.demo.shapes import ENTITIES, Catalogue, canonical_document, canonical_row
-from app.demo.world import COUNTED, Sizes, World
+from app.demo.sizes import Sizes
+from app.demo.world import COUNTED, World
 from tests.app.demo.worlds import BASE, LEAST, documents, drifted, rows
 
 SEEDS = range(6)

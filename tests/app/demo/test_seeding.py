@@ -15,7 +15,8 @@ from app.demo.load import count_records, empty, load
 from app.demo.score import read_truth, score
 from app.demo.seeding import SEEDED_FILE, TRUTH_FILE, Plan, seed
 from app.demo.shapes import ADDRESS
-from app.demo.world import Sizes, make_world, midnight
+from app.demo.sizes import Sizes
+from app.demo.world import make_world, midnight
 from app.stores.customer import CUSTOMER_DOCUMENTS, bind_documents
 
 NOW = datetime(2026, 3, 1, 15, 30, tzinfo=UTC)

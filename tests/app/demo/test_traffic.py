@@ -7,8 +7,9 @@ import pytest
 
 from app.demo.errors import DemoError
 from app.demo.seeding import Plan, seed
+from app.demo.sizes import Sizes
 from app.demo.traffic import Order, simulate
-from app.demo.world import COUNTED, Sizes
+from app.demo.world import COUNTED
 from tests.app.demo.test_seeding import silent
 
 UNTOLD = {"url": "http://127.0.0.1:1", "key": ""}

@@ -5,15 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.demo.people import COUNTRIES
-from app.demo.world import (
-    COUNTED,
-    LEAST_BOOKINGS,
-    MOST_BOOKINGS_PER_LAUNCH,
-    Sizes,
-    World,
-    make_world,
-    midnight,
-)
+from app.demo.sizes import LEAST_BOOKINGS, MOST_BOOKINGS_PER_LAUNCH, Sizes
+from app.demo.world import COUNTED, World, make_world, midnight
 from app.stores.vocabulary import BookingStatus, LaunchStatus
 from tests.app.demo.worlds import BASE, LEAST
 

@@ -6,7 +6,8 @@ from uuid import UUID
 from app.demo.drift import Drift, make_drift
 from app.demo.load import _documents, _rows
 from app.demo.shapes import Document
-from app.demo.world import Row, Sizes, World, make_world
+from app.demo.sizes import Sizes
+from app.demo.world import Row, World, make_world
 
 BASE = datetime(2026, 3, 1, tzinfo=UTC)
 LEAST = Sizes.of(500)

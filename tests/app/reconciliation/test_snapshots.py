@@ -18,9 +18,9 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from app.errors import StoreUnavailableError
+from app.reconciliation import canonical
 from app.reconciliation.bson_columns import CODEC, DocumentDecoder
 from app.reconciliation.canonical import KEY, ODD, Column, Layout, frame_of_records
-from app.reconciliation.mapping import Join
 from app.reconciliation.snapshots import KeyRange, projection_of, read_documents, read_relational, select
 from app.reconciliation.sql_columns import ColumnReader
 from app.reconciliation.values import Kind, from_relational
@@ -59,19 +59,19 @@ COLUMNS = (
     *(Column(name, Kind.DECIMAL, name, name) for name in ("price", "money")),
     *(Column(name, Kind.TIMESTAMP, name, name) for name in ("moment", "naive")),
     Column("day", Kind.DATE, "day", "day"),
-    Column("name", Kind.TEXT, "name", "name"),
+    Column("name", Kind.TEXT, "name", "scan_odd.name"),
     Column("joined", Kind.TEXT, "joined", "scan_joined.name"),
     *(Column(f"{name} as {kind}", kind, name, name) for name, kind in (
         ("whole", Kind.DECIMAL), ("double_number", Kind.DECIMAL), ("price", Kind.INTEGER), ("words", Kind.UUID),
         ("moment", Kind.DATE), ("day", Kind.TIMESTAMP), ("truth", Kind.INTEGER), ("whole", Kind.BOOLEAN),
-        ("whole", Kind.TEXT), ("id", Kind.TEXT),
+        ("whole", Kind.TEXT), ("scan_odd.id", Kind.TEXT),
     )),
 )  # fmt: skip
 LAYOUT = Layout(
     "scan_odd",
     "scan_odd",
-    (Join("scan_joined", on="scan_joined.id = scan_odd.joined"),),
-    Column("key", Kind.UUID, "_id", "id"),
+    "FROM scan_odd LEFT JOIN scan_joined ON scan_joined.id = scan_odd.joined",
+    Column("key", Kind.UUID, "_id", "scan_odd.id"),
     COLUMNS,
 )
 
@@ -183,7 +183,7 @@ def test_text_ranges_are_those_of_bytes_on_both_sides(
         *("INSERT INTO scan_text VALUES ('{}')".format(key.replace("'", "''")) for key in keys),
     )
     collection.insert_many([{"_id": key} for key in keys])
-    layout = Layout("scan_odd", "scan_text", (), Column("key", Kind.TEXT, "_id", "id"), ())
+    layout = Layout("scan_odd", "scan_text", "FROM scan_text", Column("key", Kind.TEXT, "_id", "id"), ())
     for key_range in (
         KeyRange("Z", "it's"),
         KeyRange("it's", "é"),
@@ -200,6 +200,56 @@ def test_text_ranges_are_those_of_bytes_on_both_sides(
         }
         assert set(rows) == set(documents) == expected
         assert len(rows) == len(documents) == len(expected)
+
+
+def test_integer_ranges_hold_every_number_once(settings: Settings, collection: Collection[Any]) -> None:
+    run_sql(
+        settings,
+        "CREATE TABLE scan_numbers (id bigint PRIMARY KEY)",
+        "INSERT INTO scan_numbers SELECT generate_series(-5, 5)",
+    )
+    collection.insert_many([{"_id": number} for number in (*range(-5, 3), 3.0, 4.5, float("nan"), "5")])
+    layout = Layout(
+        "scan_odd", "scan_numbers", "FROM scan_numbers", Column("key", Kind.INTEGER, "_id", "id"), ()
+    )
+    borders = [None, "-2", "3", None]
+    found = [
+        [read(reader(settings, layout, KeyRange(*ends)))[KEY].to_list() for ends in pairwise(borders)]
+        for reader in (read_relational, read_documents)
+    ]
+    assert found[0] == [[-5, -4, -3], [-2, -1, 0, 1, 2], [3, 4, 5]]
+    assert [[key for key in part if key is not None] for part in found[1]] == [
+        [-5, -4, -3],
+        [-2, -1, 0, 1, 2],
+        [3],
+    ]
+    assert sum(part.count(None) for part in found[1]) == 3
+
+
+def test_reading_may_end_early_or_be_cut_off(settings: Settings) -> None:
+    run_sql(
+        settings,
+        "CREATE TABLE scan_many AS SELECT gen_random_uuid() AS id, 'x' AS words FROM generate_series(1, 400000)",
+    )
+    layout = Layout(
+        "",
+        "scan_many",
+        "FROM scan_many",
+        Column("key", Kind.UUID, "_id", "id"),
+        (Column("words", Kind.TEXT, "", "words"),),
+    )
+    frames = read_relational(settings, layout, KeyRange())
+    assert len(next(frames))
+    frames.close()
+    frames = read_relational(settings, layout, KeyRange())
+    assert len(next(frames))
+    run_sql(
+        settings,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name = 'astrobookings-core-scan' AND datname = current_database()",
+    )
+    with pytest.raises(StoreUnavailableError):
+        list(frames)
 
 
 def test_every_document_is_in_one_range_whatever_its_key_is(
