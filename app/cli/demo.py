@@ -210,21 +210,16 @@ def simulate(
     random_seed: Annotated[
         int, typer.Option("--random-seed", help="The same one makes about the same choices.")
     ] = 1,
-    past_breaker: Annotated[
-        bool,
-        typer.Option("--past-breaker", help="Change more than the circuit breaker lets through in an hour."),
-    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Act as the two other services: book, cancel, delay, edit, delete, each on its own side.
 
-    The Core API is told of it through REST, but for the share that is forgotten. Once half of what the circuit
-    breaker still lets through has changed, records are saved unchanged instead.
+    The Core API is told of it through REST, but for the share that is forgotten.
     """
     from app.demo.traffic import Order
 
     try:
-        order = Order(rate, duration, miss_rate, random_seed, past_breaker=past_breaker)
+        order = Order(rate, duration, miss_rate, random_seed)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     summary = _run(_simulate(order, quiet=as_json))

@@ -131,13 +131,16 @@ def summary(runs: Sequence[RunView]) -> Table:
 
 def _row(run: RunView) -> tuple[str | Text, ...]:
     seconds = output.seconds_between(run.created_at, run.finished_at)
-    others = {name: count for name, count in run.outcomes.items() if name not in COUNTED and count}
+    others = [
+        *(f"{count:,} {output.words(name)}" for name, count in run.outcomes.items() if name not in COUNTED),
+        *(f"+{count:,} {entity}" for entity, count in run.consequences.items()),
+    ]
     return (
         run.entity,
         output.state(run.status),
         f"{run.document_records:,} / {run.relational_records:,}",
         *(f"{run.kinds.get(kind, 0):,}" for kind in KINDS),
         *(f"{run.outcomes.get(outcome, 0):,}" for outcome in COUNTED),
-        ", ".join(f"{count:,} {output.words(name)}" for name, count in others.items()) or output.NOTHING,
+        ", ".join(others) or output.NOTHING,
         output.NOTHING if seconds is None else f"{seconds:.1f}",
     )

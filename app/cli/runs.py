@@ -109,6 +109,7 @@ def _facts(run: RunView) -> list[tuple[str, str | Text]]:
         ("found", f"{run.findings:,}{counted(run.kinds)}"),
         ("to look at", f"{run.pending:,}"),
         ("came of it", counted(run.outcomes).strip(" ()") or output.NOTHING),
+        ("also led to", counted(run.consequences).strip(" ()") or output.NOTHING),
         ("mapping", run.mapping_hash),
     ]
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
 
-from app.demo.market import CLOSES, Market
+from app.demo.market import CLOSES, LARGEST_FLEET, Market
 from app.demo.reporter import Changed
 from app.demo.world import PRICES, RANGES
 from app.stores.vocabulary import BookingStatus, Destination, LaunchStatus
@@ -77,8 +77,7 @@ async def _update_launch(market: Market, assignments: str) -> list[Changed] | No
 
 async def rename(market: Market) -> list[Changed] | None:
     """A rocket or a supplier gets another name, which every launch of it shows."""
-    spare = market.allowance.left["launches"] / 2
-    small = [fleet for fleet, launches in market.fleets.items() if launches <= spare]
+    small = [fleet for fleet, launches in market.fleets.items() if launches <= LARGEST_FLEET]
     if not small:
         return None
     table, key = market.rng.choice(small)
@@ -124,9 +123,9 @@ async def cancel_for_customers(market: Market) -> list[Changed] | None:
 async def delete_launch(market: Market) -> list[Changed] | None:
     """A launch that was never on sale is given up. A few only: deletions are what the breaker allows fewest of."""
     key = _ripe(market)
-    if key is None or market.allowance.deletions <= 0:
+    if key is None or market.deletions_left <= 0:
         return None
-    market.allowance.deletions -= 1
+    market.deletions_left -= 1
     del market.private[key]
     await market.stores.admin.execute(
         "DELETE FROM launches l WHERE id = $1 AND NOT EXISTS (SELECT FROM bookings b WHERE b.launch_id = l.id)",

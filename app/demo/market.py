@@ -1,8 +1,6 @@
-"""What the simulated services know of the world: records that both sides have, and how much may still change."""
+"""What the simulated services know of the world: records that both sides have."""
 
-import math
 import random
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,10 +8,7 @@ from uuid import UUID
 
 from app.demo.errors import DemoError
 from app.demo.people import People
-from app.demo.reporter import Changed
-from app.demo.shapes import ENTITIES
 from app.demo.world import Row
-from app.reconciliation.breaker import known_records, limits
 from app.stores.connections import Stores
 from app.stores.vocabulary import BookingStatus, LaunchStatus
 
@@ -21,13 +16,8 @@ KNOWN = 2000  # records of each kind that are worked on; enough for variety, qui
 LOOKUP = 250  # ids asked for at once
 OPEN = (LaunchStatus.SCHEDULED.value, LaunchStatus.DELAYED.value)
 CLOSES = timedelta(days=1)  # before its start a launch is left alone
-BREAKER_SHARE = 0.5  # of what the breaker still lets through: a record that is changed may take two repairs
-MOST_DELETIONS = 5
-USED = """
-    SELECT COALESCE(sum(changes), 0) AS changes, COALESCE(sum(deletes), 0) AS deletes
-    FROM repair_counts c LEFT JOIN breakers b ON b.entity = c.entity
-    WHERE c.entity = $1 AND counted_at > GREATEST(now() - interval '1 hour', b.counted_from)
-"""
+MOST_DELETIONS = 5  # far fewer than the circuit breaker's floor
+LARGEST_FLEET = 40  # launches that a renaming may touch
 
 
 @dataclass(frozen=True)
@@ -40,28 +30,12 @@ class Sold:
 
 
 @dataclass
-class Allowance:
-    """How many more records of each entity may be made to differ, so that the circuit breaker lets it pass."""
-
-    left: dict[str, float]
-    deletions: int = MOST_DELETIONS
-
-    def covers(self, costs: Counter[str]) -> bool:
-        return all(self.left[entity] >= cost for entity, cost in costs.items())
-
-    def spend(self, costs: Counter[str]) -> None:
-        for entity, cost in costs.items():
-            self.left[entity] -= cost
-
-
-@dataclass
 class Market:
     """Shared by both services. Only what it lists is touched, and what is listed exists on both sides or will."""
 
     stores: Stores
     rng: random.Random
     people: People
-    allowance: Allowance
     customers: list[UUID] = field(default_factory=list)
     offers: list[UUID] = field(default_factory=list)
     sold: list[Sold] = field(default_factory=list)
@@ -70,11 +44,12 @@ class Market:
     fleets: dict[tuple[str, UUID], int] = field(default_factory=dict)
     # Launches made by the simulation that were never on offer: only these may be deleted. Id -> when made.
     private: dict[UUID, datetime] = field(default_factory=dict)
+    deletions_left: int = MOST_DELETIONS
 
 
-async def open_market(stores: Stores, rng: random.Random, people: People, *, past_breaker: bool) -> Market:
+async def open_market(stores: Stores, rng: random.Random, people: People) -> Market:
     """Read what there is to work on. Raises DemoError where there is nothing to sell."""
-    market = Market(stores, rng, people, await _allowance(stores, past_breaker=past_breaker))
+    market = Market(stores, rng, people)
     market.customers = await _known_customers(stores)
     market.offers = await _known_launches(stores)
     market.sold = await _known_bookings(stores, market.offers)
@@ -90,19 +65,6 @@ async def open_market(stores: Stores, rng: random.Random, people: People, *, pas
     if not (market.customers and market.offers and market.rockets and market.spaceports):
         raise DemoError("there are no customers and launches to work on", "`astrocore seed` makes some")
     return market
-
-
-async def _allowance(stores: Stores, *, past_breaker: bool) -> Allowance:
-    """A share of what the breaker still lets through, the repairs of the last hour taken off."""
-    if past_breaker:
-        return Allowance(dict.fromkeys(ENTITIES, math.inf))
-    left, deletions = {}, MOST_DELETIONS
-    for entity in ENTITIES:
-        most = limits(stores.settings, await known_records(stores.core, entity))
-        used = await stores.core.fetchrow(USED, entity)
-        left[entity] = max(0.0, BREAKER_SHARE * (most.changes - used["changes"]))
-        deletions = min(deletions, int(BREAKER_SHARE * (most.deletes - used["deletes"])))
-    return Allowance(left, deletions)
 
 
 async def _known_customers(stores: Stores) -> list[UUID]:
@@ -145,7 +107,3 @@ async def _documents(
         async for document in stores.customer[entity].find(batch):
             found[document["_id"]] = document
     return [found[key] for key in ids if key in found]
-
-
-def costs_of(changed: list[Changed]) -> Counter[str]:
-    return Counter(entity for entity, _key in changed)

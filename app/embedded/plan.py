@@ -25,6 +25,10 @@ EMBEDDED_URLS = {
 }
 
 
+# A minute of simulated traffic changes more of a small demo than an hour of real traffic changes of a real database.
+ROOM_TO_PLAY = {f"{PREFIX}BREAKER_CHANGE_FLOOR": "20000", f"{PREFIX}BREAKER_DELETE_FLOOR": "200"}
+
+
 @dataclass(frozen=True)
 class Plan:
     """The values of every setting of the system, the port of each server to start, the settings those stand in for."""
@@ -61,7 +65,7 @@ def make_plan(given: Mapping[str, str], remembered: Mapping[str, str], *, web_po
 
     `web_port` is preferred for a first start. Raises EmbeddedError where a given web port is in use.
     """
-    values = {f"{PREFIX}ENVIRONMENT": "embedded", **given}
+    values = {f"{PREFIX}ENVIRONMENT": "embedded", **ROOM_TO_PLAY, **given}
     ports: dict[str, int] = {}
     embedded = [name for name in STORE_URLS if PREFIX + name.upper() not in given]
     for name in embedded:

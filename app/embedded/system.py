@@ -199,7 +199,7 @@ class System:
             self.terminal.say(str(error))
         finally:
             self.terminal.muted = False
-        self.terminal.say(f"the system stays up: {web_url(plan.values)}/console; Ctrl-C stops it")
+        self.terminal.say(f"the system stays up: {web_url(plan.values)}; Ctrl-C stops it")
 
     async def _run_demo_step(self, plan: Plan, arguments: str, what: str) -> None:
         self.terminal.say(what)

@@ -10,7 +10,10 @@ import asyncpg
 
 from app.audit.entries import Fact
 from app.audit.outbox import record
-from app.reconciliation.mapping import mapping_of
+from app.errors import StoreUnavailableError
+from app.reconciliation.mapping import Mapping, mapping_of
+from app.stores.connections import Stores
+from app.stores.health import FAULTS
 from config.settings import Settings
 
 
@@ -30,11 +33,10 @@ def limits(settings: Settings, records: int) -> Limits:
     )
 
 
-async def reserve(
-    core: asyncpg.Pool, settings: Settings, entity: str, *, changes: int, deletes: int
-) -> str | None:
+async def reserve(stores: Stores, entity: str, *, changes: int, deletes: int) -> str | None:
     """Count changes that are about to be made. None: go on. Otherwise why repairs of the entity have stopped."""
-    async with core.acquire() as connection, connection.transaction():
+    records = await known_records(stores, entity)
+    async with stores.core.acquire() as connection, connection.transaction():
         await connection.execute("INSERT INTO breakers (entity) VALUES ($1) ON CONFLICT DO NOTHING", entity)
         breaker = await connection.fetchrow("SELECT * FROM breakers WHERE entity = $1 FOR UPDATE", entity)
         if breaker["tripped_at"] is not None:
@@ -47,7 +49,7 @@ async def reserve(
             entity,
             breaker["counted_from"],
         )
-        allowed = limits(settings, await known_records(connection, entity))
+        allowed = limits(stores.settings, records)
         reason = exceeded(
             "changes", counted["changes"] + changes, allowed.changes + breaker["allowed_changes"]
         ) or exceeded("deletions", counted["deletes"] + deletes, allowed.deletes + breaker["allowed_deletes"])
@@ -90,18 +92,27 @@ async def allow_beforehand(
     )
 
 
-async def known_records(connection: asyncpg.Connection | asyncpg.Pool, entity: str) -> int:
-    """How many records an entity has, as the last full run that compared it all counted them; 0 before the first."""
-    return int(
-        await connection.fetchval(
-            """
-            SELECT GREATEST(document_records, relational_records) FROM runs
-            WHERE entity = $1 AND mode = 'full' AND compared_at IS NOT NULL ORDER BY compared_at DESC LIMIT 1
-            """,
-            entity,
-        )
-        or 0
+async def known_records(stores: Stores, entity: str) -> int:
+    """How many records an entity has, on the side that has more: counted by its last full run, else estimated now."""
+    counted = await stores.core.fetchval(
+        """
+        SELECT GREATEST(document_records, relational_records) FROM runs
+        WHERE entity = $1 AND mode = 'full' AND compared_at IS NOT NULL ORDER BY compared_at DESC LIMIT 1
+        """,
+        entity,
     )
+    return int(counted) if counted is not None else await _estimated(stores, mapping_of(entity))
+
+
+async def _estimated(stores: Stores, mapping: Mapping) -> int:
+    try:
+        documents = await stores.customer[mapping.collection].estimated_document_count()
+        rows = await stores.admin.fetchval(
+            "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass($1)", mapping.table
+        )
+    except FAULTS as error:
+        raise StoreUnavailableError("a database does not answer") from error
+    return max(documents, rows or 0)
 
 
 def exceeded(what: str, wanted: int, limit: int) -> str | None:

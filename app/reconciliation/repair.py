@@ -247,11 +247,7 @@ class Repairer:
             status = "approved" if _is_approved(look) else "open"
             look.diff_id = await diffs.put(self._stores.core, look.suspect, look.verdict, status=status)
         stopped = await breaker.reserve(
-            self._stores.core,
-            self._stores.settings,
-            sides.mapping.entity,
-            changes=len(plans),
-            deletes=removals,
+            self._stores, sides.mapping.entity, changes=len(plans), deletes=removals
         )
         if stopped:
             for look in looks:

@@ -32,7 +32,8 @@ SELECT runs.*,
     (SELECT sum(relational_records) FROM partitions WHERE run_id = runs.id) AS rows_so_far,
     (SELECT count(*) FROM suspects WHERE run_id = runs.id) AS pending,
     (SELECT COALESCE(json_object_agg(status, number), '{}') FROM (
-        SELECT status, count(*) AS number FROM diffs WHERE run_id = runs.id GROUP BY status
+        SELECT status, count(*) AS number FROM diffs
+        WHERE run_id = runs.id AND diffs.entity = runs.entity GROUP BY status
         UNION ALL
         SELECT proposal ->> 'verdict', count(*) FROM findings
         WHERE run_id = runs.id AND proposal IS NOT NULL GROUP BY 1
@@ -40,6 +41,10 @@ SELECT runs.*,
     (SELECT COALESCE(json_object_agg(kind, number), '{}') FROM (
         SELECT kind, count(*) AS number FROM findings WHERE run_id = runs.id GROUP BY kind
     ) AS counted) AS kinds,
+    (SELECT COALESCE(json_object_agg(entity, number), '{}') FROM (
+        SELECT diffs.entity, count(*) AS number FROM diffs
+        WHERE run_id = runs.id AND diffs.entity <> runs.entity GROUP BY diffs.entity
+    ) AS counted) AS consequences,
     (SELECT breakers.reason FROM breakers WHERE breakers.entity = runs.entity AND tripped_at IS NOT NULL) AS stopped
 FROM runs
 """
@@ -76,7 +81,7 @@ async def start_run(
                 cause,
                 by,
                 mapping.hash,
-                await breaker.known_records(connection, entity),
+                await breaker.known_records(stores, entity),
             )
             if cause != "schedule" or mode == "full":
                 await record(
@@ -209,8 +214,15 @@ async def count_findings(connection: asyncpg.Connection, run_id: UUID, entity: s
 
 
 async def nominate_findings(connection: asyncpg.Connection, run_id: UUID, entity: str) -> None:
-    """Make every finding of a run a suspect."""
-    rows = await connection.fetch("SELECT key FROM findings WHERE run_id = $1", run_id)
+    """Make every finding of a run a suspect, and every record with an open diff: it may have settled by itself."""
+    rows = await connection.fetch(
+        """
+        SELECT key FROM findings WHERE run_id = $1
+        UNION SELECT key FROM diffs WHERE entity = $2 AND status IN ('open', 'in_review', 'unsettled')
+        """,
+        run_id,
+        entity,
+    )
     await nominate(
         connection, entity, [row["key"] for row in rows], cause=f"run {run_id}", mode="full", run_id=run_id
     )  # fmt: skip
@@ -263,4 +275,6 @@ def _view(row: asyncpg.Record) -> RunView:
     stopped = values.pop("stopped")
     if stopped and values["status"] == "repairing":
         values["reason"] = f"repairs of {values['entity']} have stopped: {stopped}"
-    return RunView(**values | {name: msgspec.json.decode(values[name]) for name in ("outcomes", "kinds")})
+    return RunView(
+        **values | {name: msgspec.json.decode(values[name]) for name in ("outcomes", "consequences", "kinds")}
+    )

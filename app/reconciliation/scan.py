@@ -21,7 +21,7 @@ from app.reconciliation.compare import Comparison, Finding, unreadable_keys
 from app.reconciliation.mapping import Derived, Mapping, Side
 from app.reconciliation.ranges import ROWS_PER_RANGE, estimate_relational, plan_ranges
 from app.reconciliation.shelf import Shelf
-from app.reconciliation.snapshots import KeyRange, read_documents, read_relational
+from app.reconciliation.snapshots import KeyRange, patience_seconds, read_documents, read_relational
 from app.reconciliation.sums import layout_of_total, sum_up
 from config.settings import Settings
 
@@ -33,8 +33,6 @@ _Arrivals = queue.Queue[_Arrival]
 # Batches that wait to be taken, for each source.
 _AHEAD = 2
 _POLL_SECONDS = 0.2
-# A query may need this many times the limit of one statement before its first rows come.
-_STATEMENTS_OF_PATIENCE = 6
 _SECONDS_TO_ABANDONED = 24 * 3600
 
 
@@ -174,7 +172,7 @@ def _put(arrivals: _Arrivals, item: _Arrival, over: threading.Event) -> bool:
 def _next(
     arrivals: _Arrivals, reading: set[Side], settings: Settings, stopped: Callable[[], bool]
 ) -> _Arrival:
-    patience = time.monotonic() + _STATEMENTS_OF_PATIENCE * settings.store_timeout_seconds
+    patience = time.monotonic() + patience_seconds(settings)
     while time.monotonic() < patience:
         _check(stopped)
         try:

@@ -28,6 +28,7 @@ DOCUMENTS_PER_BATCH = 5_000
 BYTES_PER_BATCH = 2 << 20
 # Classes of SQLSTATE: connection lost, resources short, stopped by an operator.
 _UNAVAILABLE = {"08", "53", "57"}
+_STATEMENTS_OF_PATIENCE = 6
 _DOCUMENTS_TO_JUDGE = 50
 # Stores send whole documents faster than parts of them.
 _WORTH_READING_WHOLE = 2 / 3
@@ -73,15 +74,20 @@ def read_raw_documents(settings: Settings, layout: Layout, key_range: KeyRange) 
 
 
 def open_customer_client(settings: Settings) -> MongoClient[Document]:
-    """A client for one scan. Its time limit is for one answer, not for a whole cursor."""
+    """A client for one scan. Its time limit is for one batch, not for a whole cursor."""
     milliseconds = int(settings.store_timeout_seconds * 1000)
     return MongoClient(
         settings.url("customer_database_url"),
-        socketTimeoutMS=milliseconds,
+        socketTimeoutMS=int(patience_seconds(settings) * 1000),
         connectTimeoutMS=milliseconds,
         serverSelectionTimeoutMS=min(milliseconds, 5000),
         appname="astrobookings-core-scan",
     )
+
+
+def patience_seconds(settings: Settings) -> float:
+    """The longest wait for the next batch: a query of everything may need long before its first one."""
+    return _STATEMENTS_OF_PATIENCE * settings.store_timeout_seconds
 
 
 def collection_of(client: MongoClient[Document], settings: Settings, layout: Layout) -> Collection[Document]:

@@ -43,6 +43,8 @@ class RunView(Struct, frozen=True):
     """Suspects of this run that are still to be looked at."""
     outcomes: dict[str, int]
     """Diffs of this run by status; for a dry run, what would become of its findings."""
+    consequences: dict[str, int]
+    """Diffs of other entities that this run led to, by entity: what its derived fields are counted from, and such."""
     kinds: dict[str, int]
     """Findings of this run by kind: fields, missing_document, missing_relational."""
     created_at: datetime

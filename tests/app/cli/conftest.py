@@ -36,6 +36,7 @@ def make_run(**changes: Any) -> RunView:
         "findings": 5,
         "pending": 0,
         "outcomes": {"repaired": 4, "in_review": 1},
+        "consequences": {},
         "kinds": {"fields": 3, "missing_document": 2},
         "created_at": START,
         "started_at": START,

@@ -278,7 +278,7 @@ def test_a_store_that_falls_silent_ends_the_scan(world: World, monkeypatch: pyte
         yield from ()
 
     monkeypatch.setattr(scanning, "read_relational", silent)
-    monkeypatch.setattr(scanning, "_STATEMENTS_OF_PATIENCE", 0.05)
+    monkeypatch.setattr(scanning, "patience_seconds", lambda _settings: 0.5)
     with pytest.raises(StoreUnavailableError, match="relational"):
         world.scan()
     over.set()
