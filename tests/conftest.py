@@ -91,7 +91,8 @@ async def stores(settings_of_test: Settings) -> AsyncIterator[Stores]:
 def _settings(
     environment: dict[str, str], *, core: str, admin: str, customer: str, namespace: str
 ) -> Settings:
-    values = dict(environment)
+    # The demo's room to play is not for tests: they see the limits of a real system.
+    values = {name: value for name, value in environment.items() if "_BREAKER_" not in name}
     for name, database in ((CORE, core), (ADMIN, admin), (CUSTOMER, customer)):
         values[name] = urlunsplit(urlsplit(environment[name])._replace(path=f"/{database}"))
     return parse_settings(values | {"ASTROCORE_NAMESPACE": namespace})

@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import asyncpg
+
+from app.reconciliation import diffs
 from app.reconciliation.mapping import Derived, Mapping, Side
 from app.reconciliation.records import EntitySides
 from app.reconciliation.resolve import FieldDiff, Kind, Verdict, describe, resolve
@@ -43,7 +47,9 @@ class Judged:
         )
 
 
-async def judge(every: dict[str, EntitySides], entity: str, keys: Sequence[str]) -> dict[str, Judged]:
+async def judge(
+    every: dict[str, EntitySides], core: asyncpg.Pool, entity: str, keys: Sequence[str]
+) -> dict[str, Judged]:
     """The verdict on each of these records of `entity`, as both sides hold them now."""
     mapping = every[entity].mapping
     if not keys:
@@ -51,7 +57,9 @@ async def judge(every: dict[str, EntitySides], entity: str, keys: Sequence[str])
     pairs = await every[entity].read(keys)
     rules = (each.rule for each in mapping.derived_fields)
     counted = {rule.less.entity for rule in rules if isinstance(rule, Derived)}
-    expected = await expect(mapping, pairs, {other: every[other] for other in counted})
+    expected = await expect(
+        mapping, pairs, {other: every[other] for other in counted}, left_alone=partial(_left_alone, core)
+    )
     return {
         key: Judged(
             mapping,
@@ -62,3 +70,8 @@ async def judge(every: dict[str, EntitySides], entity: str, keys: Sequence[str])
         )
         for key, (document, relational) in pairs.items()
     }
+
+
+async def _left_alone(core: asyncpg.Pool, entity: str, keys: list[str]) -> set[str]:
+    standing = await diffs.standing(core, entity, keys)
+    return {key for key, diff in standing.items() if diff.status in {"in_review", "rejected"}}

@@ -27,7 +27,7 @@ async def propose(stores: Stores, run_id: UUID, mapping: Mapping) -> None:
         if not rows:
             return
         keys = [row["key"] for row in rows]
-        judged = await judge(every, mapping.entity, keys)
+        judged = await judge(every, stores.core, mapping.entity, keys)
         verdicts = {key: judged[key].verdict for key in keys}
         impossible = await _impossible(every, mapping, verdicts)
         await stores.core.executemany(

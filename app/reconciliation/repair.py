@@ -148,7 +148,7 @@ class Repairer:
 
     async def _look(self, sides: EntitySides, suspects: Sequence[Suspect]) -> list[Look]:
         entity, keys = sides.mapping.entity, [each.key for each in suspects]
-        judged = await judge(self._sides, entity, keys)
+        judged = await judge(self._sides, self._stores.core, entity, keys)
         standing = await diffs.standing(self._stores.core, entity, keys)
         return [
             Look(

@@ -4,7 +4,7 @@ The document side is right about those records, but only once they are reconcile
 differs is believed when none of them is waiting for a repair, else it waits for them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from app.reconciliation.mapping import Authority, Derived, Mapping, Side, Total
@@ -12,6 +12,9 @@ from app.reconciliation.records import EntitySides
 from app.reconciliation.resolve import differ, resolve
 from app.reconciliation.sides import ABSENT, Reading
 from app.reconciliation.values import Record, Unreadable, Value
+
+# (entity, keys) -> those of the keys that nobody will repair before an operator has decided.
+LeftAlone = Callable[[str, list[str]], Awaitable[set[str]]]
 
 
 @dataclass
@@ -27,8 +30,13 @@ async def expect(
     mapping: Mapping,
     records: dict[str, tuple[Reading, Reading]],
     referring: dict[str, EntitySides],
+    *,
+    left_alone: LeftAlone,
 ) -> dict[str, Expected]:
-    """The derived fields of records, each given as (document reading, relational reading)."""
+    """The derived fields of records, each given as (document reading, relational reading).
+
+    `left_alone` tells which of some records wait for an operator: those are counted as the document side has them.
+    """
     expected = {key: Expected() for key in records}
     for each in mapping.derived_fields:
         assert isinstance(each.rule, Derived)
@@ -42,7 +50,13 @@ async def expect(
             if document.record and relational.record and differ(document.record[each.name], value):
                 doubtful.append(key)
         await _withhold_unsettled(
-            each.name, each.rule.less, doubtful, held=held, sides=sides, expected=expected
+            each.name,
+            each.rule.less,
+            doubtful,
+            held=held,
+            sides=sides,
+            expected=expected,
+            left_alone=left_alone,
         )
     return expected
 
@@ -55,6 +69,7 @@ async def _withhold_unsettled(
     held: dict[str, Reading],
     sides: EntitySides,
     expected: dict[str, Expected],
+    left_alone: LeftAlone,
 ) -> None:
     if not doubtful:
         return
@@ -62,15 +77,23 @@ async def _withhold_unsettled(
     # A record may refer to different ones on its two sides; the whole record is needed to judge it.
     document = held | await sides.document.read([key for key in relational if key not in held])
     relational |= await sides.relational.read([key for key in held if key not in relational])
-    for key in document.keys() | relational.keys():
-        here, there = document.get(key, ABSENT), relational.get(key, ABSENT)
-        if not resolve(sides.mapping, here.record, there.record, derived={}).plans:
-            continue
+    disagreeing = {
+        key: (document.get(key, ABSENT), relational.get(key, ABSENT))
+        for key in document.keys() | relational.keys()
+        if _would_be_repaired(sides.mapping, document.get(key, ABSENT), relational.get(key, ABSENT))
+    }
+    for key in await left_alone(total.entity, list(disagreeing)):
+        del disagreeing[key]
+    for key, (here, there) in disagreeing.items():
         for reading in (here, there):
             referred = str(reading.record[total.reference]) if reading.record else ""
             if referred in doubtful:
                 expected[referred].unsettled.setdefault(total.entity, set()).add(key)
                 expected[referred].values.pop(name, None)
+
+
+def _would_be_repaired(mapping: Mapping, document: Reading, relational: Reading) -> bool:
+    return bool(resolve(mapping, document.record, relational.record, derived={}).plans)
 
 
 def _sum(total: Total, held: dict[str, Reading]) -> dict[str, int | Unreadable]:

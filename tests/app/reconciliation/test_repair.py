@@ -260,6 +260,21 @@ async def test_available_seats_wait_until_the_bookings_are_reconciled(repairing:
     assert len(await outcomes(repairing)) == 1, "the launch itself was never written"
 
 
+async def test_available_seats_do_not_wait_for_a_booking_that_waits_for_an_operator(
+    repairing: Stores,
+) -> None:
+    trip = launch(total_seats=20, available_seats=20)
+    await put_both(repairing, "launches", trip)
+    orphan = booking(trip, customer())  # its customer is on neither side: it goes to review
+    await put_document(repairing, "bookings", orphan)
+    await look_at(repairing, "bookings", orphan)
+
+    await look_at(repairing, "launches", trip)
+
+    assert (await document_of(repairing, "launches", trip))["available_seats"] == 18
+    assert await repairing.core.fetchval("SELECT count(*) FROM suspects") == 0
+
+
 async def test_seats_that_follow_from_bookings_which_are_only_observed_are_shown_as_unsettled(
     stores: Stores,
 ) -> None:
