@@ -43,6 +43,23 @@ def decode_leniently(raw: bytes) -> Document:
     return decode(raw, _LENIENT)
 
 
+def decode_document(raw: bytes) -> tuple[Document, Unreadable | None]:
+    """A document, and what all of its values count as where it holds what no client decodes.
+
+    That is text that is no UTF-8 and UUIDs cut short. The key is right all the same.
+    """
+    try:
+        return decode(raw, CODEC), None
+    except InvalidBSON as error:
+        lenient = decode_leniently(raw)
+        whole = {name: held.as_uuid() if _is_whole_uuid(held) else held for name, held in lenient.items()}
+        return whole, Unreadable(f"broken: {str(error)[:60]}")
+
+
+def _is_whole_uuid(held: Any) -> bool:
+    return isinstance(held, Binary) and held.subtype == UUID_SUBTYPE and len(held) == _UUID_BYTES
+
+
 def value_at(document: Document, kind: Kind, path: str) -> Value:
     """The value at a dotted path. What should be a subdocument and is something else makes it unreadable."""
     held: Any = document
@@ -116,20 +133,9 @@ class DocumentDecoder:
         return canonical.frame_of_records(self.layout, (self._read(each) for each in documents))
 
     def _read(self, raw: bytes) -> tuple[Value, list[Value]]:
-        try:
-            document = decode(raw, CODEC)
-        except InvalidBSON:
-            return self._read_broken(raw)
+        document, broken = decode_document(raw)
         key, *values = (value_at(document, spot.kind, spot.path) for spot in self._spots)
-        return key, values
-
-    def _read_broken(self, raw: bytes) -> tuple[Value, list[Value]]:
-        """Only the key of a document that holds what no client decodes: text that is no UTF-8, UUIDs cut short."""
-        document = decode_leniently(raw)
-        key = document.get(self.layout.key.path)
-        if isinstance(key, Binary) and key.subtype == UUID_SUBTYPE and len(key) == _UUID_BYTES:
-            key = key.as_uuid()
-        return from_document(self.layout.key.kind, key), [Unreadable("broken")] * len(self.layout.columns)
+        return key, [broken] * len(values) if broken else values
 
 
 def _arrow_type(branch: Any) -> Any:

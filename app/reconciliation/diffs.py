@@ -66,6 +66,32 @@ async def put(
     return diff_id
 
 
+async def show_unreadable_keys(connection: asyncpg.Connection, run_id: UUID, entity: str) -> None:
+    """Put the records whose key a run could not read into review, and end the diffs of those that are gone.
+
+    Nothing can address such a record, so they are never suspects: their owner must correct them.
+    """
+    await connection.execute(
+        """
+        INSERT INTO diffs (entity, key, run_id, cause, kind, status, fingerprint, reason)
+        SELECT $2, key, $1, $3, kind, 'in_review', key, 'its key is not of the declared kind'
+        FROM findings WHERE run_id = $1 AND kind = 'unreadable_key' ON CONFLICT DO NOTHING
+        """,
+        run_id,
+        entity,
+        f"run {run_id}",
+    )
+    await connection.execute(
+        """
+        UPDATE diffs SET status = 'vanished', closed_at = now()
+        WHERE entity = $2 AND kind = 'unreadable_key' AND status = 'in_review'
+            AND key NOT IN (SELECT key FROM findings WHERE run_id = $1 AND kind = 'unreadable_key')
+        """,
+        run_id,
+        entity,
+    )
+
+
 async def close(core: asyncpg.Pool, diff_id: UUID, status: str, reason: str | None = None) -> None:
     """End an open diff, or send it to review; one that has ended stays as it is."""
     await core.execute(
@@ -151,6 +177,10 @@ async def _decide(
             raise NotFoundError(f"no diff {diff_id}")
         if row["status"] not in decidable:
             raise ConflictError(f"diff {diff_id} is {row['status']}, not {' or '.join(decidable)}")
+        if status == "approved" and row["kind"] == "unreadable_key":
+            raise ConflictError(
+                f"diff {diff_id} can only be rejected: the record's owner must correct its key"
+            )
         row = await connection.fetchrow(
             """
             UPDATE diffs SET status = $2, resolution = $3, decided_by = $4, decision = $5,

@@ -16,10 +16,11 @@ from pymongo.write_concern import WriteConcern
 
 from app.audit.entries import Outcome
 from app.errors import StoreUnavailableError
+from app.reconciliation.bson_columns import decode_document, documents_of, value_at
 from app.reconciliation.mapping import Mapping
 from app.reconciliation.resolve import Action, Plan
 from app.reconciliation.sides import Reading, WriteUnknownError, Written
-from app.reconciliation.values import from_document, parse_key, to_document
+from app.reconciliation.values import Record, parse_key, to_document
 
 # A write counts once a majority has it on disk: what was repaired stays repaired.
 _DURABLE = WriteConcern(w="majority", j=True)
@@ -34,7 +35,9 @@ class DocumentSide:
         self._collection: AsyncCollection[dict[str, Any]] = database[mapping.collection].with_options(
             write_concern=_DURABLE
         )
-        self._projection = {each.path: 1 for each in mapping.fields} | {mapping.updated_at: 1}
+        self._paths = [*(each.path for each in mapping.fields), mapping.updated_at]
+        # Whole top-level fields: a projection of `address.city` would hide an address that is no subdocument.
+        self._projection = {path.split(".")[0]: 1 for path in self._paths}
 
     async def read(self, keys: Sequence[str]) -> dict[str, Reading]:
         return await self._find(self._key_filter(keys))
@@ -80,20 +83,21 @@ class DocumentSide:
         with _answering():
             # The clock is asked first: what is written while we read looks young, never settled.
             clock = (await self._database.client.admin.command("hello"))["localTime"]
-            found = await self._collection.find(query, self._projection).to_list()
-        return {str(each[self._mapping.key_document]): self._reading(each, clock) for each in found}
+            batches: list[Any] = await self._collection.find_raw_batches(query, self._projection).to_list()
+        readings = (self._reading(raw, clock) for batch in batches for raw in documents_of(batch))
+        return dict(readings)
 
-    def _reading(self, document: dict[str, Any], clock: datetime) -> Reading:
-        stored = {path: _at(document, path) for path in self._projection}
+    def _reading(self, raw: bytes, clock: datetime) -> tuple[str, Reading]:
+        document, broken = decode_document(raw)
+        stored = {path: _at(document, path) for path in self._paths}
         updated_at = stored[self._mapping.updated_at]
         if not isinstance(updated_at, datetime):
             updated_at = None
-        return Reading(
-            record={each.name: from_document(each.kind, stored[each.path]) for each in self._mapping.fields},
-            stored=stored,
-            updated_at=updated_at,
-            age=_age(updated_at, clock),
-        )
+        record: Record = {
+            each.name: broken or value_at(document, each.kind, each.path) for each in self._mapping.fields
+        }
+        reading = Reading(record=record, stored=stored, updated_at=updated_at, age=_age(updated_at, clock))
+        return str(document[self._mapping.key_document]), reading
 
     def _key(self, key: str) -> UUID | int | str:
         return parse_key(self._mapping.key_kind, key)

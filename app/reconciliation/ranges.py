@@ -39,11 +39,13 @@ def plan_ranges(
     They do not where the entity is small, where a store would read everything for each of them, and where a total
     over another collection would have to be read for each.
     """
-    layout = layout_of(mapping, mapping.compared_fields)
-    rows = estimate_rows(settings, mapping)
-    if rows <= rows_per_range or mapping.derived_fields:
+    if mapping.derived_fields:
         return [KeyRange()]
+    layout = layout_of(mapping, mapping.compared_fields)
     with open_relational(settings) as cursor:
+        _kind, rows = _known_of(cursor, layout)
+        if rows <= rows_per_range:
+            return [KeyRange()]
         borders = _borders(cursor, layout, -(-rows // rows_per_range))
         ranges = _between(borders)
         if not borders or not _relational_serves(cursor, mapping, layout, ranges[len(ranges) // 2]):
@@ -52,15 +54,10 @@ def plan_ranges(
 
 
 def estimate_rows(settings: Settings, mapping: Mapping) -> int:
-    """About how many records the larger side has, from what the stores keep in mind; nothing is counted."""
-    layout = layout_of(mapping, ())
-    with failures_of("customer database"), open_customer_client(settings) as client:
-        documents = collection_of(client, settings, layout).estimated_document_count()
-    return max(documents, estimate_relational(settings, mapping))
+    """About how many rows the mapped table has, from the last ANALYZE. Nothing is counted.
 
-
-def estimate_relational(settings: Settings, mapping: Mapping) -> int:
-    """About how many rows the mapped table has, from the last ANALYZE."""
+    The document side is not asked: where it has far more, the open pass copes, whatever the size.
+    """
     with open_relational(settings) as cursor:
         return _known_of(cursor, layout_of(mapping, ()))[1]
 

@@ -14,7 +14,7 @@ from app.audit.entries import Fact
 from app.audit.outbox import record
 from app.errors import ConflictError, Fault, InvalidInputError, NotFoundError
 from app.pages import Page, check_limit, decode_cursor_id, encode_cursor
-from app.reconciliation import breaker
+from app.reconciliation import breaker, diffs
 from app.reconciliation.jobs import check_mode, ensure_jobs
 from app.reconciliation.mapping import mapping_of
 from app.reconciliation.suspects import nominate
@@ -217,12 +217,14 @@ async def nominate_findings(connection: asyncpg.Connection, run_id: UUID, entity
     """Make every finding of a run a suspect, and every record with an open diff: it may have settled by itself."""
     rows = await connection.fetch(
         """
-        SELECT key FROM findings WHERE run_id = $1
+        SELECT key FROM findings WHERE run_id = $1 AND kind <> 'unreadable_key'
         UNION SELECT key FROM diffs WHERE entity = $2 AND status IN ('open', 'in_review', 'unsettled')
+            AND kind <> 'unreadable_key'
         """,
         run_id,
         entity,
     )
+    await diffs.show_unreadable_keys(connection, run_id, entity)
     await nominate(
         connection, entity, [row["key"] for row in rows], cause=f"run {run_id}", mode="full", run_id=run_id
     )  # fmt: skip

@@ -19,7 +19,7 @@ from app.errors import StoreUnavailableError
 from app.reconciliation.canonical import KEY
 from app.reconciliation.compare import Comparison, Finding, unreadable_keys
 from app.reconciliation.mapping import Derived, Mapping, Side
-from app.reconciliation.ranges import ROWS_PER_RANGE, estimate_relational, plan_ranges
+from app.reconciliation.ranges import ROWS_PER_RANGE, estimate_rows, plan_ranges
 from app.reconciliation.shelf import Shelf
 from app.reconciliation.snapshots import KeyRange, patience_seconds, read_documents, read_relational
 from app.reconciliation.sums import layout_of_total, sum_up
@@ -199,4 +199,4 @@ def _folder(settings: Settings) -> Path | None:
 
 
 def _expected_rows(settings: Settings, mapping: Mapping, key_range: KeyRange) -> int:
-    return estimate_relational(settings, mapping) if key_range.is_open else ROWS_PER_RANGE
+    return estimate_rows(settings, mapping) if key_range.is_open else ROWS_PER_RANGE

@@ -13,9 +13,10 @@ import polars as pl
 from app.reconciliation.canonical import KEY
 from app.reconciliation.mapping import Side
 
-MEMORY_BYTES = 24 << 20
-BUCKET_BYTES = 8 << 20
-_MOST_BUCKETS = 512
+MEMORY_BYTES = 16 << 20
+BUCKET_BYTES = 4 << 20
+# More would make many tiny files; what is then too large is split once more.
+_MOST_BUCKETS = 64
 # A bucket this many times larger than wanted is split once more, up to so deep.
 _TOO_LARGE = 2
 _DEEPEST = 3

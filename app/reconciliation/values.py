@@ -37,6 +37,8 @@ class Unreadable:
 # PostgreSQL's numeric holds up to 131,072 digits; none may be rounded away.
 _EXACT = Context(prec=140_000)
 _CENT = Decimal("0.01")
+# What asyncpg makes of PostgreSQL's `infinity`, which no other store has.
+_INFINITY = datetime.max  # noqa: DTZ901  (compared without its zone)
 _LONGEST_PLAIN = 40  # digits before the point; longer ones are shown with an exponent
 
 Value = UUID | str | int | bool | Decimal | datetime | date | Unreadable | None
@@ -149,9 +151,12 @@ def _finite(stored: Any) -> Decimal | None:
 
 
 def _milliseconds(stored: Any) -> datetime | None:
-    if not isinstance(stored, datetime):
+    if not isinstance(stored, datetime) or stored.replace(tzinfo=None) == _INFINITY:
         return None
-    return stored.astimezone(UTC).replace(microsecond=stored.microsecond // 1000 * 1000)
+    # A column without a zone holds UTC, as everything here does.
+    stored = stored if stored.tzinfo else stored.replace(tzinfo=UTC)
+    instant: datetime = stored.astimezone(UTC)
+    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
 def _document_date(stored: Any) -> date | None:

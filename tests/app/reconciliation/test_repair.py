@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from bson.binary import UUID_SUBTYPE, Binary
 
 from app.audit.entries import Outcome
 from app.audit.store import AuditStore
-from app.errors import StoreUnavailableError
-from app.reconciliation import diffs, jobs, suspects
+from app.errors import ConflictError, StoreUnavailableError
+from app.reconciliation import diffs, execution, jobs, runs, suspects
 from app.reconciliation.mapping import mappings
 from app.reconciliation.repair import Repairer
 from app.stores.connections import Stores, open_redis
@@ -456,3 +457,55 @@ async def test_an_event_during_a_look_leads_to_another_look(repairing: Stores) -
     assert [each.cause for each in again] == ["second"]
     await suspects.dismiss(repairing.core, again)
     assert await suspects.next_due(repairing.core) is None
+
+
+@pytest.mark.parametrize("address", ["no subdocument", ["London"], 5])
+async def test_an_address_that_is_no_subdocument_is_never_equal(repairing: Stores, address) -> None:
+    ada = customer(street=None, city=None, postal_code=None, country=None)
+    await put_document(repairing, "customers", ada)
+    await repairing.customer["customers"].update_one({"_id": ada["id"]}, {"$set": {"address": address}})
+    whole = dict.fromkeys(("street", "city", "postal_code", "country"), "")
+    await put_row(repairing, "customers", ada | whole)
+
+    await look_at(repairing, "customers", ada)
+
+    assert (await only_diff(repairing, "customers", ada)).status == "in_review"
+
+
+async def test_a_document_that_no_client_can_decode_goes_to_review_and_holds_up_nobody(
+    repairing: Stores,
+) -> None:
+    broken, ada = customer(), customer()
+    await put_both(repairing, "customers", broken)
+    await put_document(repairing, "customers", ada | {"city": "Paris"})
+    await put_row(repairing, "customers", ada)
+    cut_short = Binary(b"1234", UUID_SUBTYPE)
+    await repairing.customer["customers"].update_one(
+        {"_id": broken["id"]}, {"$set": {"contact_number": cut_short}}
+    )
+
+    await look_at(repairing, "customers", broken, ada)
+
+    assert (await only_diff(repairing, "customers", broken)).status == "in_review"
+    assert (await row_of(repairing, "customers", ada))["city"] == "Paris"
+
+
+async def test_a_key_of_another_kind_is_shown_to_operators_and_never_claimed(repairing: Stores) -> None:
+    odd = {"_id": 5, "first_name": "Odd", "email": "odd@example.com"}
+    await repairing.customer["customers"].insert_one(odd)
+    for _ in range(2):
+        run = await runs.start_run(repairing, "customers", by="test")
+        for number in await execution.begin(repairing, run.id):
+            await execution.compare(repairing, run.id, number)
+        await Repairer(repairing).run_due()
+    page = await diffs.list_diffs(repairing, entity="customers")
+    assert [(diff.kind, diff.status) for diff in page.items] == [("unreadable_key", "in_review")]
+    with pytest.raises(ConflictError, match="correct its key"):
+        await diffs.approve(repairing, page.items[0].id, side="document", by="test", reason="none")
+
+    await repairing.customer["customers"].delete_one({"_id": 5})
+    run = await runs.start_run(repairing, "customers", by="test")
+    for number in await execution.begin(repairing, run.id):
+        await execution.compare(repairing, run.id, number)
+    page = await diffs.list_diffs(repairing, entity="customers")
+    assert [diff.status for diff in page.items] == ["vanished"]
