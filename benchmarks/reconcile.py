@@ -18,19 +18,19 @@ import pyarrow as pa
 from bson.decimal128 import Decimal128
 from pymongo import MongoClient
 
-from app.reconciliation import canonical
-from app.reconciliation.bson_columns import DocumentDecoder
-from app.reconciliation.compare import Comparison, Finding
 from app.reconciliation.entities import BOOKINGS
-from app.reconciliation.scan import plan_ranges, scan
-from app.reconciliation.snapshots import (
+from app.reconciliation.scanning import canonical
+from app.reconciliation.scanning.bson_columns import DocumentDecoder
+from app.reconciliation.scanning.compare import Comparison, Finding
+from app.reconciliation.scanning.scan import plan_ranges, scan
+from app.reconciliation.scanning.snapshots import (
     DOCUMENTS_PER_BATCH,
     KeyRange,
     open_relational,
     read_raw_documents,
     select,
 )
-from app.reconciliation.sql_columns import ColumnReader, readers_of
+from app.reconciliation.scanning.sql_columns import ColumnReader, readers_of
 from benchmarks.figure import Figure, compare
 from config.settings import Settings
 

@@ -16,7 +16,7 @@ from pymongo.write_concern import WriteConcern
 
 from app.audit.entries import Outcome
 from app.errors import StoreUnavailableError
-from app.reconciliation.bson_columns import decode_document, documents_of, value_at
+from app.reconciliation.bson_records import decode_document, documents_of, value_at
 from app.reconciliation.mapping import Mapping
 from app.reconciliation.resolve import Action, Plan
 from app.reconciliation.sides import Reading, WriteUnknownError, Written

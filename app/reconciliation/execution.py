@@ -17,7 +17,7 @@ from app.errors import CoreError
 from app.reconciliation import breaker, runs
 from app.reconciliation.mapping import Mapping, mapping_of
 from app.reconciliation.proposals import propose
-from app.reconciliation.scan import Finding, KeyRange, ScanStoppedError, plan_ranges, scan
+from app.reconciliation.scanning.scan import Finding, KeyRange, ScanStoppedError, plan_ranges, scan
 from app.reconciliation.watermarks import nominate_changed
 from app.stores.connections import Stores
 

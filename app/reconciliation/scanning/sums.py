@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from app.reconciliation.canonical import KEY, ODD, SCALE, Layout, layout_of, spill_of
-from app.reconciliation.compare import DOUBTFUL, TOTAL
 from app.reconciliation.mapping import Total, mapping_of
+from app.reconciliation.scanning.canonical import KEY, ODD, SCALE, Layout, layout_of, spill_of
+from app.reconciliation.scanning.compare import DOUBTFUL, TOTAL
 from app.reconciliation.values import Kind
 
 _REFERENCE, _FIELD, _WHERE = range(3)

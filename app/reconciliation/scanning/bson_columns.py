@@ -6,71 +6,19 @@ as the single-record compare reads them.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
-from bson import decode
-from bson.binary import UUID_SUBTYPE, Binary, UuidRepresentation
-from bson.codec_options import CodecOptions, DatetimeConversion
-from bson.errors import InvalidBSON
 from pymongoarrow.api import Schema
 from pymongoarrow.context import PyMongoArrowContext
 from pymongoarrow.types import BinaryType, Decimal128Type
 
-from app.reconciliation import canonical
-from app.reconciliation.canonical import Cells, Column, Layout
-from app.reconciliation.values import Kind, Unreadable, Value, from_document
-
-Document = dict[str, Any]
-
-CODEC = CodecOptions[Document](
-    uuid_representation=UuidRepresentation.STANDARD,
-    tz_aware=True,
-    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
-)
-
-
-_LENIENT = CODEC.with_options(
-    uuid_representation=UuidRepresentation.UNSPECIFIED, unicode_decode_error_handler="replace"
-)
-_UUID_BYTES = 16
-
-
-def decode_leniently(raw: bytes) -> Document:
-    """A document with its UUIDs as binaries, whatever is wrong with them or with its text."""
-    return decode(raw, _LENIENT)
-
-
-def decode_document(raw: bytes) -> tuple[Document, Unreadable | None]:
-    """A document, and what all of its values count as where it holds what no client decodes.
-
-    That is text that is no UTF-8 and UUIDs cut short. The key is right all the same.
-    """
-    try:
-        return decode(raw, CODEC), None
-    except InvalidBSON as error:
-        lenient = decode_leniently(raw)
-        whole = {name: held.as_uuid() if _is_whole_uuid(held) else held for name, held in lenient.items()}
-        return whole, Unreadable(f"broken: {str(error)[:60]}")
-
-
-def _is_whole_uuid(held: Any) -> bool:
-    return isinstance(held, Binary) and held.subtype == UUID_SUBTYPE and len(held) == _UUID_BYTES
-
-
-def value_at(document: Document, kind: Kind, path: str) -> Value:
-    """The value at a dotted path. What should be a subdocument and is something else makes it unreadable."""
-    held: Any = document
-    for name in path.split("."):
-        if held is None:
-            return None
-        if not isinstance(held, dict):
-            return Unreadable(f"{type(held).__name__} {str(held)[:80]!r}")
-        held = held.get(name)
-    return from_document(kind, held)
-
+from app.reconciliation.bson_records import CODEC, Document, decode_document, documents_of, value_at
+from app.reconciliation.scanning import canonical
+from app.reconciliation.scanning.canonical import Cells, Column, Layout
+from app.reconciliation.values import Kind, Value
 
 _ARROW_TYPES: dict[Kind, Any] = {
     Kind.UUID: BinaryType(4),
@@ -227,15 +175,6 @@ def _one_of(names: set[str]) -> bytes:
 
 def _byte_class(members: frozenset[int]) -> bytes:
     return b"[" + b"".join(b"\\x%02x" % each for each in sorted(members)) + b"]"
-
-
-def documents_of(raw: bytes) -> Iterator[bytes]:
-    """Each document of a batch."""
-    at = 0
-    while at < len(raw):
-        length = int.from_bytes(raw[at : at + 4], "little")
-        yield raw[at : at + length]
-        at += length
 
 
 def _holding(documents: list[bytes], marks: list[int]) -> set[int]:

@@ -16,13 +16,13 @@ from pathlib import Path
 import polars as pl
 
 from app.errors import StoreUnavailableError
-from app.reconciliation.canonical import KEY
-from app.reconciliation.compare import Comparison, Finding, unreadable_keys
 from app.reconciliation.mapping import Derived, Mapping, Side
-from app.reconciliation.ranges import ROWS_PER_RANGE, estimate_rows, plan_ranges
-from app.reconciliation.shelf import Shelf
-from app.reconciliation.snapshots import KeyRange, patience_seconds, read_documents, read_relational
-from app.reconciliation.sums import layout_of_total, sum_up
+from app.reconciliation.scanning.canonical import KEY
+from app.reconciliation.scanning.compare import Comparison, Finding, unreadable_keys
+from app.reconciliation.scanning.ranges import ROWS_PER_RANGE, estimate_rows, plan_ranges
+from app.reconciliation.scanning.shelf import Shelf
+from app.reconciliation.scanning.snapshots import KeyRange, patience_seconds, read_documents, read_relational
+from app.reconciliation.scanning.sums import layout_of_total, sum_up
 from config.settings import Settings
 
 __all__ = ["Finding", "KeyRange", "ScanResult", "ScanStoppedError", "plan_ranges", "scan"]

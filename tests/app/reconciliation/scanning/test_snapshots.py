@@ -18,11 +18,18 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from app.errors import StoreUnavailableError
-from app.reconciliation import canonical
-from app.reconciliation.bson_columns import CODEC, DocumentDecoder
-from app.reconciliation.canonical import KEY, ODD, Column, Layout, frame_of_records
-from app.reconciliation.snapshots import KeyRange, projection_of, read_documents, read_relational, select
-from app.reconciliation.sql_columns import ColumnReader
+from app.reconciliation.bson_records import CODEC
+from app.reconciliation.scanning import canonical
+from app.reconciliation.scanning.bson_columns import DocumentDecoder
+from app.reconciliation.scanning.canonical import KEY, ODD, Column, Layout, frame_of_records
+from app.reconciliation.scanning.snapshots import (
+    KeyRange,
+    projection_of,
+    read_documents,
+    read_relational,
+    select,
+)
+from app.reconciliation.scanning.sql_columns import ColumnReader
 from app.reconciliation.values import Kind, from_relational
 from config.settings import Settings, parse_settings
 

@@ -10,8 +10,8 @@ from typing import Self
 
 import polars as pl
 
-from app.reconciliation.canonical import KEY
 from app.reconciliation.mapping import Side
+from app.reconciliation.scanning.canonical import KEY
 
 MEMORY_BYTES = 16 << 20
 BUCKET_BYTES = 4 << 20

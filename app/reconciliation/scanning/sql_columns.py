@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from app.reconciliation import canonical
-from app.reconciliation.canonical import Cells, Layout
+from app.reconciliation.scanning import canonical
+from app.reconciliation.scanning.canonical import Cells, Layout
 from app.reconciliation.values import Kind
 
 # Types that are read as text elsewhere too, and that only a cast delivers as such.

@@ -10,10 +10,10 @@ from adbc_driver_postgresql import StatementOptions
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
-from app.reconciliation.bson_columns import CODEC, Document
-from app.reconciliation.canonical import Layout, layout_of
+from app.reconciliation.bson_records import CODEC, Document
 from app.reconciliation.mapping import Mapping
-from app.reconciliation.snapshots import (
+from app.reconciliation.scanning.canonical import Layout, layout_of
+from app.reconciliation.scanning.snapshots import (
     KeyRange,
     collection_of,
     failures_of,

@@ -19,15 +19,15 @@ from pymongo import MongoClient
 
 from app.errors import StoreUnavailableError
 from app.reconciliation import mapping as registry
-from app.reconciliation import ranges
-from app.reconciliation import scan as scanning
-from app.reconciliation.canonical import KEY, layout_of
-from app.reconciliation.compare import Finding, FindingKind
 from app.reconciliation.mapping import Authority, Derived, Field, Mapping, Missing, Side, Total
-from app.reconciliation.ranges import _from_index, plan_ranges
-from app.reconciliation.scan import ScanStoppedError, scan
-from app.reconciliation.shelf import Shelf
-from app.reconciliation.snapshots import KeyRange
+from app.reconciliation.scanning import ranges
+from app.reconciliation.scanning import scan as scanning
+from app.reconciliation.scanning.canonical import KEY, layout_of
+from app.reconciliation.scanning.compare import Finding, FindingKind
+from app.reconciliation.scanning.ranges import _from_index, plan_ranges
+from app.reconciliation.scanning.scan import ScanStoppedError, scan
+from app.reconciliation.scanning.shelf import Shelf
+from app.reconciliation.scanning.snapshots import KeyRange
 from app.reconciliation.values import Kind
 from config.settings import Settings, parse_settings
 

@@ -12,15 +12,16 @@ from bson.errors import InvalidBSON
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.reconciliation import canonical
-from app.reconciliation.bson_columns import CODEC, DocumentDecoder, value_at
-from app.reconciliation.canonical import canonical_decimal, frame_of_records
-from app.reconciliation.compare import Comparison, Finding, FindingKind
+from app.reconciliation.bson_records import CODEC, value_at
 from app.reconciliation.mapping import Field
 from app.reconciliation.resolve import differ
-from app.reconciliation.sql_columns import _reader
+from app.reconciliation.scanning import canonical
+from app.reconciliation.scanning.bson_columns import DocumentDecoder
+from app.reconciliation.scanning.canonical import canonical_decimal, frame_of_records
+from app.reconciliation.scanning.compare import Comparison, Finding, FindingKind
+from app.reconciliation.scanning.sql_columns import _reader
 from app.reconciliation.values import Kind, Unreadable, from_relational
-from tests.app.reconciliation.pairs import (
+from tests.app.reconciliation.scanning.pairs import (
     ODD_ELEMENTS,
     PAIRED,
     SQL_TYPES,

@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from app.reconciliation.canonical import KEY, ODD, SCALE, Layout, key_text, layout_of, spill_of
 from app.reconciliation.mapping import Authority, Derived, Field, Mapping, Side
+from app.reconciliation.scanning.canonical import KEY, ODD, SCALE, Layout, key_text, layout_of, spill_of
 from app.reconciliation.values import Kind
 
 FINDINGS_PER_CALL = 1_000
