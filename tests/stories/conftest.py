@@ -33,7 +33,7 @@ class System:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ASTROCORE_")}
         done = subprocess.run(
             [sys.executable, "-m", "app.cli.main", *words],
-            env={**environment, "ASTROCORE_DATA_DIR": str(self.data_dir), "COLUMNS": "200"},
+            env={**environment, "ASTROCORE_DATA_DIR": str(self.data_dir)},
             capture_output=True,
             text=True,
             timeout=PATIENCE_SECONDS * 2,

@@ -41,7 +41,7 @@ async def test_a_records_story_tells_what_was_changed_where_when_and_why(
     assert towards_tables["outcome"] == "applied"
     assert towards_tables["intended_at"] <= towards_tables["finished_at"]
     text = seeded.cli("history", "customers", str(drifted["id"]))
-    for word in ("first_name", "Ada", "Augusta", "the document side is right", "applied", "is_vip"):
+    for word in ("first_name", "Ada", "Augusta", "the document side is", "applied", "is_vip"):
         assert word in text
 
 
