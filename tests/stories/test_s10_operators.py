@@ -98,6 +98,7 @@ async def test_an_operator_rejects_a_review_and_the_record_is_left_alone(
 
 
 def test_every_command_speaks_json(seeded: System) -> None:
+    assert [run["status"] for run in seeded.cli_json("reconcile", "customers", "--dry-run")] == ["done"]
     assert {job["entity"] for job in seeded.cli_json("jobs")} == {"customers", "launches", "bookings"}
     assert seeded.cli_json("runs")["items"]
     assert "items" in seeded.cli_json("diffs")
@@ -116,5 +117,6 @@ def test_a_stopped_system_is_reported_in_one_line_with_a_hint(seeded: System, tm
 
 
 def test_the_time_of_a_record_is_shown_in_utc(seeded: System) -> None:
-    run = seeded.api.get("/v1/reconciliation/runs", params={"limit": 1}).json()["items"][0]
+    dry = {"entity": "customers", "dry_run": True}
+    run = seeded.follow(seeded.api.post("/v1/reconciliation/runs", json=dry).json()["id"])
     assert datetime.fromisoformat(run["created_at"]).utcoffset() == UTC.utcoffset(None)
