@@ -17,6 +17,7 @@ from app.reconciliation import execution, runs
 from app.reconciliation.jobs import SCHEDULES
 from app.reconciliation.repair import Repairer
 from app.stores.connections import Stores
+from app.stores.health import FAULTS
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -32,7 +33,7 @@ async def begin_run(run_id: str) -> None:
     stores = worker_stores.stores
     try:
         numbers = await execution.begin(stores, UUID(run_id))
-    except StoreUnavailableError:
+    except (StoreUnavailableError, *FAULTS):
         raise  # tried again, and after that found by the sweep
     except Exception as error:
         await execution.fail(stores, UUID(run_id), error)
@@ -50,7 +51,7 @@ async def compare_partition(run_id: str, number: int) -> None:
     stores = worker_stores.stores
     try:
         await execution.compare(stores, UUID(run_id), number)
-    except StoreUnavailableError:
+    except (StoreUnavailableError, *FAULTS):
         raise  # as above
     except Exception as error:
         await execution.fail(stores, UUID(run_id), error)
@@ -64,7 +65,7 @@ async def repair_suspects() -> None:
     stores = worker_stores.stores
     try:
         seconds = await Repairer(stores).run_due()
-    except StoreUnavailableError as error:
+    except (StoreUnavailableError, *FAULTS) as error:
         logger.bind(reason=str(error)).warning("repairs.stopped")
         seconds = 2.0
     await _relay(stores)
@@ -105,6 +106,7 @@ async def sweep() -> None:
     for run_id in await execution.left_behind(stores):
         logger.bind(run_id=str(run_id)).info("run.resumed")
         begin_run.send(str(run_id))
+    await execution.nominate_unfinished(stores)
     await _relay(stores)
     await _wake_repairs()
 

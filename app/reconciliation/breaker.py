@@ -38,7 +38,10 @@ async def reserve(stores: Stores, entity: str, *, changes: int, deletes: int) ->
     records = await known_records(stores, entity)
     async with stores.core.acquire() as connection, connection.transaction():
         await connection.execute("INSERT INTO breakers (entity) VALUES ($1) ON CONFLICT DO NOTHING", entity)
-        breaker = await connection.fetchrow("SELECT * FROM breakers WHERE entity = $1 FOR UPDATE", entity)
+        breaker = await connection.fetchrow(
+            "SELECT *, counted_from > now() - interval '1 hour' AS approved_lately FROM breakers WHERE entity = $1 FOR UPDATE",
+            entity,
+        )
         if breaker["tripped_at"] is not None:
             return str(breaker["reason"])
         counted = await connection.fetchrow(
@@ -49,15 +52,22 @@ async def reserve(stores: Stores, entity: str, *, changes: int, deletes: int) ->
             entity,
             breaker["counted_from"],
         )
-        allowed = limits(stores.settings, records)
-        reason = exceeded(
-            "changes", counted["changes"] + changes, allowed.changes + breaker["allowed_changes"]
-        ) or exceeded("deletions", counted["deletes"] + deletes, allowed.deletes + breaker["allowed_deletes"])
+        allowed = _with_approved(limits(stores.settings, records), breaker)
+        reason = exceeded("changes", counted["changes"] + changes, allowed.changes) or exceeded(
+            "deletions", counted["deletes"] + deletes, allowed.deletes
+        )
         if reason is None:
             await _count(connection, entity, changes, deletes)
         else:
             await _trip(connection, entity, reason)
         return reason
+
+
+def _with_approved(allowed: Limits, breaker: asyncpg.Record) -> Limits:
+    """What an operator approved beforehand comes on top for an hour."""
+    if not breaker["approved_lately"]:
+        return allowed
+    return Limits(allowed.changes + breaker["allowed_changes"], allowed.deletes + breaker["allowed_deletes"])
 
 
 async def allow(connection: asyncpg.Connection, entity: str, *, by: str, reason: str) -> None:

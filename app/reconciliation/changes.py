@@ -66,7 +66,7 @@ async def carry_out(
     """
     deadline = now() + timedelta(seconds=timeout_seconds) + _GRACE
     await audit.append([_intent(change, deadline) for change in changes])
-    results = await asyncio.gather(*(_write(sides, change, timeout_seconds) for change in changes))
+    results = await asyncio.gather(*(_write(sides, change, deadline - _GRACE) for change in changes))
     await audit.append(
         [
             OutcomeEntry(id=change.id, at=now(), outcome=result.outcome, detail=result.detail)
@@ -90,10 +90,13 @@ async def finish(sides: EntitySides, audit: AuditStore, intents: Sequence[Intent
         )
 
 
-async def _write(sides: EntitySides, change: Change, timeout_seconds: float) -> Written | None:
+async def _write(sides: EntitySides, change: Change, latest: datetime) -> Written | None:
     port = sides.side(change.plan.side)
+    left = (latest - now()).total_seconds()
+    if left <= 0:  # this process was held up; others may judge the intent from now on
+        return Written(Outcome.SUPERSEDED, "its time was over before it was tried")
     try:
-        async with asyncio.timeout(timeout_seconds):
+        async with asyncio.timeout(left):
             return await port.write(change.suspect.key, change.plan, change.reading, change.updated_at)
     except (WriteUnknownError, TimeoutError):
         # It may still take effect: only after the deadline can reading the record tell.

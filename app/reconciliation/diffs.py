@@ -11,7 +11,7 @@ from app.audit.entries import Fact
 from app.audit.outbox import record
 from app.errors import ConflictError, Fault, InvalidInputError, NotFoundError
 from app.pages import Page, check_limit, decode_cursor_id, encode_cursor
-from app.reconciliation.mapping import Side
+from app.reconciliation.mapping import Missing, Side, mapping_of
 from app.reconciliation.resolve import FieldDiff, Verdict
 from app.reconciliation.suspects import Suspect, nominate
 from app.reconciliation.values import spell
@@ -37,31 +37,45 @@ async def standing(core: asyncpg.Pool, entity: str, keys: Sequence[str]) -> dict
 
 
 async def put(
-    core: asyncpg.Pool, suspect: Suspect, verdict: Verdict, *, status: str, reason: str | None = None
-) -> UUID:
-    """Record what a look found: the record's open diff is renewed, or one is opened. Answers its id."""
-    fields = msgspec.json.encode([_field_view(each) for each in verdict.fields]).decode()
-    diff_id: UUID = await core.fetchval(
+    core: asyncpg.Pool,
+    suspect: Suspect,
+    verdict: Verdict,
+    *,
+    status: str,
+    over: DiffView | None,
+    reason: str | None = None,
+) -> UUID | None:
+    """Record what a look found: the diff `over` that stood when it was read is renewed, or one is opened.
+
+    Answers its id; None, and nothing is recorded, where that diff has been decided or another one opened since.
+    """
+    encoded = msgspec.json.encode([_field_view(each) for each in verdict.fields]).decode()
+    diff_id: UUID | None = await core.fetchval(
         """
         INSERT INTO diffs (entity, key, run_id, cause, kind, status, fields, fingerprint, reason, closed_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $6 = ANY($10) THEN NULL ELSE now() END)
+        SELECT $1, $2, $3::uuid, $4, $5, $6, $7::jsonb, $8, $9, CASE WHEN $6 = ANY($10) THEN NULL ELSE now() END
+        WHERE NOT EXISTS (SELECT FROM diffs WHERE id = $11 AND status <> $12)
         ON CONFLICT (entity, key) WHERE status IN ('open', 'in_review', 'approved', 'unsettled') DO UPDATE SET
             run_id = COALESCE(diffs.run_id, EXCLUDED.run_id), cause = EXCLUDED.cause, kind = EXCLUDED.kind,
             status = EXCLUDED.status, fields = EXCLUDED.fields, reason = EXCLUDED.reason,
             closed_at = EXCLUDED.closed_at, fingerprint = EXCLUDED.fingerprint,
             moved_at = CASE WHEN diffs.fingerprint = EXCLUDED.fingerprint THEN diffs.moved_at ELSE now() END
+            WHERE diffs.id = $11 AND diffs.status = $12
         RETURNING id
         """,
         suspect.entity,
         suspect.key,
         suspect.run_id,
         suspect.cause,
-        verdict.kind,
+        verdict.kind.value,
         status,
-        fields,
+        # jsonb cannot hold the character NUL, which a document may: shown as its picture.
+        encoded.replace("\\u0000", "\\u2400"),
         verdict.fingerprint,
         reason or verdict.review,
         OPEN,
+        over and over.id,
+        over and over.status,
     )
     return diff_id
 
@@ -177,10 +191,8 @@ async def _decide(
             raise NotFoundError(f"no diff {diff_id}")
         if row["status"] not in decidable:
             raise ConflictError(f"diff {diff_id} is {row['status']}, not {' or '.join(decidable)}")
-        if status == "approved" and row["kind"] == "unreadable_key":
-            raise ConflictError(
-                f"diff {diff_id} can only be rejected: the record's owner must correct its key"
-            )
+        if status == "approved" and not _can_be_decided(view(row)):
+            raise ConflictError(f"no side can be chosen; {row['reason']}: correct that, or reject the diff")
         row = await connection.fetchrow(
             """
             UPDATE diffs SET status = $2, resolution = $3, decided_by = $4, decision = $5,
@@ -201,6 +213,13 @@ async def _decide(
         if status == "approved":
             await nominate(connection, entity, [key], cause=f"approved by {by}", run_id=row["run_id"])
     return view(row)
+
+
+def _can_be_decided(diff: DiffView) -> bool:
+    """Whether choosing a side settles it: not where a rule has chosen and the write was refused, say."""
+    if diff.kind in {"missing_document", "missing_relational"}:
+        return mapping_of(diff.entity).missing(Side(diff.kind.removeprefix("missing_"))) is Missing.REVIEW
+    return any(each.winner is None for each in diff.fields)
 
 
 def view(row: asyncpg.Record) -> DiffView:

@@ -13,11 +13,14 @@ from loguru import logger
 
 from app.audit.entries import Fact
 from app.audit.outbox import record
+from app.audit.store import AuditStore
+from app.clock import now
 from app.errors import CoreError
 from app.reconciliation import breaker, runs
 from app.reconciliation.mapping import Mapping, mapping_of
 from app.reconciliation.proposals import propose
 from app.reconciliation.scanning.scan import Finding, KeyRange, ScanStoppedError, plan_ranges, scan
+from app.reconciliation.suspects import nominate
 from app.reconciliation.watermarks import nominate_changed
 from app.stores.connections import Stores
 
@@ -46,6 +49,17 @@ async def begin(stores: Stores, run_id: UUID) -> list[int]:
     if run["mode"] == "incremental":
         await _take_changed(stores, mapping, run_id)
         return []
+    if run["status"] == "queued":
+        await _plan(stores, run_id, mapping)
+    rows = await stores.core.fetch(
+        "SELECT number FROM partitions WHERE run_id = $1 AND status <> 'done' ORDER BY number", run_id
+    )
+    if not rows:  # every one is compared, and whoever compared the last one died before it could conclude
+        await conclude(stores, run_id)
+    return [row["number"] for row in rows]
+
+
+async def _plan(stores: Stores, run_id: UUID, mapping: Mapping) -> None:
     ranges = await asyncio.to_thread(plan_ranges, stores.settings, mapping)
     async with stores.core.acquire() as connection, connection.transaction():
         if await _lock(connection, run_id, "queued"):
@@ -56,10 +70,6 @@ async def begin(stores: Stores, run_id: UUID) -> list[int]:
             await connection.execute(
                 "UPDATE runs SET status = 'comparing', started_at = now() WHERE id = $1", run_id
             )
-    rows = await stores.core.fetch(
-        "SELECT number FROM partitions WHERE run_id = $1 AND status <> 'done' ORDER BY number", run_id
-    )
-    return [row["number"] for row in rows]
 
 
 async def compare(stores: Stores, run_id: UUID, number: int) -> None:
@@ -232,6 +242,14 @@ async def left_behind(stores: Stores) -> list[UUID]:
         """
     )
     return [row["id"] for row in rows]
+
+
+async def nominate_unfinished(stores: Stores) -> None:
+    """Have the records looked at whose writer died: the look gives each open intent its outcome."""
+    audit = AuditStore(stores.audit, stores.settings.namespace)
+    for intent in await audit.open_intents():
+        if intent.deadline < now():
+            await nominate(stores.core, intent.entity, [intent.key], cause="an unfinished write")
 
 
 async def forget_old(stores: Stores) -> None:

@@ -184,6 +184,14 @@ class Mapping:
         """The one spelling of a key that may be written in several ways (upper-case UUIDs, leading zeros)."""
         return str(self.parse_key(text))
 
+    def is_key(self, text: str) -> bool:
+        """Whether `text` spells a key: a document may have an `_id` of another kind, which nothing can address."""
+        try:
+            parse_key(self.key_kind, text)
+        except ValueError:
+            return False
+        return True
+
     def missing(self, side: Side) -> Missing:
         return self.missing_document if side is Side.DOCUMENT else self.missing_relational
 

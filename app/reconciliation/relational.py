@@ -13,7 +13,7 @@ from app.errors import StoreUnavailableError
 from app.reconciliation.mapping import COLUMN, Authority, Derived, Field, Mapping, Missing, Side
 from app.reconciliation.resolve import Action, Plan
 from app.reconciliation.sides import Reading, WriteUnknownError, Written
-from app.reconciliation.values import Record, Value, from_relational, parse_key, to_relational
+from app.reconciliation.values import Record, Value, from_relational, instant_of, parse_key, to_relational
 
 _LOST = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
 
@@ -181,10 +181,10 @@ class RelationalSide:
             for at, each in enumerate(self._kept)
             if each.name in self._plain
         }
-        updated_at = row["updated_at"]
+        updated_at = instant_of(row["updated_at"])
         return Reading(
             record=record,
-            stored=stored | {self._mapping.updated_at: updated_at},
+            stored=stored | {self._mapping.updated_at: row["updated_at"]},
             updated_at=updated_at,
             age=None if updated_at is None else row["clock"] - updated_at,
         )

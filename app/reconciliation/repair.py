@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+from loguru import logger
+
 from app.audit.entries import Outcome
 from app.audit.store import AuditStore
 from app.clock import now
+from app.errors import CoreError
 from app.reconciliation import breaker, diffs, jobs, runs
 from app.reconciliation.changes import Change, carry_out, finish, prepare
 from app.reconciliation.consequences import dependents
@@ -34,6 +37,7 @@ from app.reconciliation.suspects import (
 )
 from app.reconciliation.views import DiffView
 from app.stores.connections import Stores
+from app.stores.health import FAULTS
 
 BATCH = 32
 # After so many looks a record that will not settle, or waits in vain, is shown as such and left: about 50 s.
@@ -72,15 +76,16 @@ class Batch:
 
     def wait(self, suspect: Suspect, waiting_for: str, seconds: float | None = None) -> None:
         """Look again later; unless `seconds` is given the delay doubles with each attempt, from 0.2 s on."""
-        delay = min(0.2 * 2**suspect.attempts, _LONGEST_DELAY_SECONDS) if seconds is None else seconds
-        self.postponed.append(Postponed(suspect, delay, waiting_for))
+        doubled = min(0.2 * 2 ** min(suspect.attempts, PATIENCE), _LONGEST_DELAY_SECONDS)
+        self.postponed.append(Postponed(suspect, doubled if seconds is None else seconds, waiting_for))
 
-    def give_back_rest(self, claimed: Sequence[Suspect]) -> None:
-        """Postpone what was not decided because a store went away in the middle."""
+    def hold_back(self, suspect: Suspect, waiting_for: str, seconds: float) -> None:
+        """Look again later for a reason that is not the record's: its patience is not used up."""
+        self.postponed.append(Postponed(suspect, seconds, waiting_for, counts=False))
+
+    def undecided(self, claimed: Sequence[Suspect]) -> list[Suspect]:
         decided = {each.key for each in self.done} | {each.suspect.key for each in self.postponed}
-        for suspect in claimed:
-            if suspect.key not in decided:
-                self.wait(suspect, "a store that does not answer", 2.0)
+        return [suspect for suspect in claimed if suspect.key not in decided]
 
 
 class Repairer:
@@ -101,25 +106,52 @@ class Repairer:
 
         Raises StoreUnavailableError when a store goes away; what was claimed is given back first.
         """
-        for entity, sides in self._sides.items():
+        stopped = await breaker.stopped(self._stores.core)
+        working = {entity: sides for entity, sides in self._sides.items() if entity not in stopped}
+        for entity, sides in working.items():
             while claimed := await claim(
                 self._stores.core, entity, limit=BATCH, lease_seconds=self._lease_seconds
             ):
                 await self._work_off(sides, claimed)
-        return await next_due(self._stores.core)
+        return await next_due(self._stores.core, list(working))
 
     async def _work_off(self, sides: EntitySides, claimed: list[Suspect]) -> None:
-        batch = Batch()
+        batch, left = Batch(), claimed
         try:
-            ready = await self._finish_intents(sides, claimed, batch)
-            looks = await self._look(sides, ready)
-            allowed = await jobs.repairing_modes(self._stores.core, sides.mapping.entity)
-            wanted = [look for look in looks if await self._triage(look, allowed, batch)]
-            wanted = await self._with_references(sides.mapping, wanted, batch)
-            await self._repair(sides, wanted, batch)
+            await self._decide(sides, claimed, batch)
+        except (CoreError, *FAULTS):
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever a record holds, it must not hold up the others)
+            left = await self._isolate(sides, batch.undecided(claimed), batch, error)
         finally:
-            batch.give_back_rest(claimed)
+            for suspect in batch.undecided(left):
+                batch.hold_back(suspect, "a store that does not answer", 2.0)
             await self._record(batch)
+
+    async def _decide(self, sides: EntitySides, claimed: list[Suspect], batch: Batch) -> None:
+        ready = await self._finish_intents(sides, claimed, batch)
+        looks = await self._look(sides, ready)
+        allowed = await jobs.repairing_modes(self._stores.core, sides.mapping.entity)
+        wanted = [look for look in looks if await self._triage(look, allowed, batch)]
+        wanted = await self._with_references(sides.mapping, wanted, batch)
+        await self._repair(sides, wanted, batch)
+
+    async def _isolate(
+        self, sides: EntitySides, claimed: list[Suspect], batch: Batch, error: Exception
+    ) -> list[Suspect]:
+        """Find out which record of a batch cannot be judged, and show it to an operator; answers who is left."""
+        if len(claimed) > 1:
+            for suspect in claimed:
+                await self._work_off(sides, [suspect])
+            return []
+        for suspect in claimed:
+            named = logger.bind(entity=suspect.entity, key=suspect.key)
+            named.opt(exception=error).error("record.unjudgeable")
+            reason = f"it cannot be judged: {type(error).__name__}, see the logs"
+            verdict = Verdict(Kind.FIELDS, review=reason)
+            await diffs.put(self._stores.core, suspect, verdict, status="in_review", over=None)
+            batch.done.append(suspect)
+        return claimed
 
     async def _record(self, batch: Batch) -> None:
         core = self._stores.core
@@ -143,7 +175,7 @@ class Repairer:
         await finish(sides, self._audit, [each for each in intents if each.deadline <= instant])
         busy = {each.key: each.deadline - instant for each in intents if each.deadline > instant}
         for key, left in busy.items():
-            batch.wait(by_key[key], "a write under way", left.total_seconds() + 0.1)
+            batch.hold_back(by_key[key], "a write under way", left.total_seconds() + 0.1)
         return [each for each in claimed if each.key not in busy]
 
     async def _look(self, sides: EntitySides, suspects: Sequence[Suspect]) -> list[Look]:
@@ -176,7 +208,7 @@ class Repairer:
             batch.done.append(suspect)
         elif verdict.review:
             await self._show(look, "in_review", batch)
-        elif suspect.mode not in allowed and not _is_approved(look):
+        elif not _may_repair(suspect, allowed) and not _is_approved(look):
             await self._show(look, "open", batch, reason="its job only observes")
         else:
             return True
@@ -186,7 +218,7 @@ class Repairer:
         if unsettled := look.judged.expected.unsettled:
             waiting = ", ".join(f"{len(keys)} {entity}" for entity, keys in unsettled.items())
             look.verdict = look.judged.doubtful()
-            if look.suspect.mode in allowed:
+            if _may_repair(look.suspect, allowed):
                 await self._wait_or_show(look, f"{waiting} to be reconciled", batch)
             else:
                 await self._show(
@@ -211,8 +243,19 @@ class Repairer:
             batch.wait(look.suspect, waiting_for)
 
     async def _show(self, look: Look, status: str, batch: Batch, *, reason: str | None = None) -> None:
-        await diffs.put(self._stores.core, look.suspect, look.verdict, status=status, reason=reason)
-        batch.done.append(look.suspect)
+        if status == "unsettled" and _is_approved(look):
+            status = "approved"
+        if await self._put(look, status, batch, reason=reason):
+            batch.done.append(look.suspect)
+
+    async def _put(self, look: Look, status: str, batch: Batch, *, reason: str | None = None) -> UUID | None:
+        """Record what the look found, unless an operator decided meanwhile: then it is looked at again."""
+        diff_id = await diffs.put(
+            self._stores.core, look.suspect, look.verdict, status=status, reason=reason, over=look.diff
+        )
+        if diff_id is None:
+            batch.hold_back(look.suspect, "another look: its diff has just been decided", 0.1)
+        return diff_id
 
     async def _with_references(self, mapping: Mapping, looks: list[Look], batch: Batch) -> list[Look]:
         """The looks whose writes refer to records that are there; the others wait for them, or go to review."""
@@ -241,17 +284,17 @@ class Repairer:
     async def _repair(self, sides: EntitySides, looks: list[Look], batch: Batch) -> None:
         if not looks:
             return
+        for look in looks:
+            look.diff_id = await self._put(look, "approved" if _is_approved(look) else "open", batch)
+        looks = [look for look in looks if look.diff_id]
         plans = [plan for look in looks for plan in look.verdict.plans]
         removals = sum(plan.action is Action.REMOVE for plan in plans)
-        for look in looks:
-            status = "approved" if _is_approved(look) else "open"
-            look.diff_id = await diffs.put(self._stores.core, look.suspect, look.verdict, status=status)
         stopped = await breaker.reserve(
             self._stores, sides.mapping.entity, changes=len(plans), deletes=removals
         )
         if stopped:
             for look in looks:
-                batch.wait(look.suspect, f"an operator: {stopped}", _STOPPED_SECONDS)
+                batch.hold_back(look.suspect, f"an operator: {stopped}", _STOPPED_SECONDS)
             return
         changes = [
             change
@@ -274,11 +317,11 @@ class Repairer:
         results = [result for _change, result in own]
         self._note_consequences(mapping, look, own, batch)
         rejected = [each.detail for each in results if each and each.outcome is Outcome.REJECTED]
-        if rejected:
+        if None in results:
+            batch.hold_back(look.suspect, "a write under way", self._write_seconds + 2.5)
+        elif rejected:
             await diffs.close(self._stores.core, look.diff_id, "in_review", f"rejected: {rejected[0]}")
             batch.done.append(look.suspect)
-        elif None in results:
-            batch.wait(look.suspect, "a write under way", self._write_seconds + 2.5)
         elif any(each and each.outcome is not Outcome.APPLIED for each in results):
             await self._wait_or_show(look, "a moment in which nobody else writes it", batch)
         else:
@@ -308,8 +351,13 @@ def _verdict(judged: Judged, diff: DiffView | None) -> Verdict:
     return verdict
 
 
+def _may_repair(suspect: Suspect, allowed: set[str]) -> bool:
+    return suspect.mode in allowed or (suspect.mode == "any" and bool(allowed))
+
+
 def _is_approved(look: Look) -> bool:
-    return look.diff is not None and look.diff.status == "approved"
+    diff = look.diff
+    return diff is not None and diff.status == "approved" and diff.fingerprint == look.verdict.fingerprint
 
 
 def _is_rejected(look: Look) -> bool:

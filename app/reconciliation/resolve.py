@@ -59,11 +59,14 @@ class Verdict:
     fields: tuple[FieldDiff, ...] = ()
     plans: tuple[Plan, ...] = ()
     review: str | None = None
+    present: Record | None = None
+    """The record of the side that has it, where the other one lacks it."""
 
     @property
     def fingerprint(self) -> str:
         """Tells whether a discrepancy is still the one that was seen before."""
         seen: list[Any] = [self.kind]
+        seen += [[name, spell(value)] for name, value in (self.present or {}).items()]
         seen += [[each.name, spell(each.document), spell(each.relational)] for each in self.fields]
         return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:32]
 
@@ -102,21 +105,21 @@ def _one_side(
         case Missing.CREATE:
             wanted = Action.CREATE
         case Missing.REVIEW if decided is None:
-            return Verdict(kind, review=f"gone from the {absent} side, which is right about {mapping.entity}")
+            reason = f"gone from the {absent} side, which is right about {mapping.entity}"
+            return Verdict(kind, review=reason, present=record)
         case Missing.REVIEW:
             wanted = Action.CREATE if decided is present else Action.REMOVE
     why = {"record": _operator_chose(decided) if decided else f"missing on the {absent} side: {wanted}"}
     if wanted is Action.REMOVE:
-        return Verdict(kind, plans=(Plan(present, Action.REMOVE, {}, why),))
+        return Verdict(kind, plans=(Plan(present, Action.REMOVE, {}, why),), present=record)
     unreadable = [name for name, value in record.items() if isinstance(value, Unreadable)]
     if unreadable:
-        return Verdict(
-            kind, review=f"cannot be created: unreadable on the {present} side: {', '.join(unreadable)}"
-        )
+        reason = f"cannot be created: unreadable on the {present} side: {', '.join(unreadable)}"
+        return Verdict(kind, review=reason, present=record)
     values = {each.name: record[each.name] for each in mapping.compared_fields}
     if absent is Side.DOCUMENT:
         values |= derived
-    return Verdict(kind, plans=(Plan(absent, Action.CREATE, values, why),))
+    return Verdict(kind, plans=(Plan(absent, Action.CREATE, values, why),), present=record)
 
 
 def _both_sides(

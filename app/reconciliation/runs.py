@@ -174,11 +174,23 @@ async def cancel_run(stores: Stores, run_id: UUID, *, by: str, reason: str) -> R
     """End an active run. What it repaired stays repaired; what it nominated and nobody has looked at is dropped."""
     async with stores.core.acquire() as connection, connection.transaction():
         await _move(connection, run_id, ACTIVE, "cancelled", reason)
-        await connection.execute("DELETE FROM suspects WHERE run_id = $1 AND leased_until < now()", run_id)
+        await _drop_suspects(connection, run_id)
         await record(
             connection, Fact.RUN_CANCELLED, by=by, target=str(run_id), reason=reason, run_id=run_id
         )  # fmt: skip
     return await get_run(stores, run_id)
+
+
+async def _drop_suspects(connection: asyncpg.Connection, run_id: UUID) -> None:
+    """Drop what the scan alone nominated and nobody has touched; the rest stays suspect, of no run."""
+    await connection.execute(
+        """
+        DELETE FROM suspects WHERE run_id = $1 AND cause = 'run ' || $1::text
+            AND nominations = 1 AND attempts = 0 AND leased_by IS NULL
+        """,
+        run_id,
+    )
+    await connection.execute("UPDATE suspects SET run_id = NULL WHERE run_id = $1", run_id)
 
 
 async def approve_run(stores: Stores, run_id: UUID, *, by: str, reason: str) -> RunView:
@@ -186,7 +198,7 @@ async def approve_run(stores: Stores, run_id: UUID, *, by: str, reason: str) -> 
     async with stores.core.acquire() as connection, connection.transaction():
         row = await _move(connection, run_id, ("held",), "repairing", None)
         counts = await count_findings(connection, run_id, row["entity"])
-        await breaker.allow_beforehand(connection, row["entity"], changes=counts[0], deletes=counts[1])
+        await breaker.allow_beforehand(connection, row["entity"], changes=2 * counts[0], deletes=counts[1])
         await record(
             connection, Fact.RUN_APPROVED, by=by, target=str(run_id), reason=reason, run_id=run_id
         )  # fmt: skip
@@ -196,7 +208,7 @@ async def approve_run(stores: Stores, run_id: UUID, *, by: str, reason: str) -> 
 
 
 async def count_findings(connection: asyncpg.Connection, run_id: UUID, entity: str) -> tuple[int, int]:
-    """How many changes and how many deletions the findings of a run may lead to, at the most."""
+    """How many records the findings of a run may lead to changes of, and how many of those may be deletions."""
     rows = await connection.fetch(
         "SELECT kind, count(*) AS number FROM findings WHERE run_id = $1 GROUP BY kind", run_id
     )

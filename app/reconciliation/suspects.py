@@ -12,10 +12,16 @@ import asyncpg
 
 from app.clock import now
 
+# Records nominated by one statement.
+_AT_ONCE = 5000
+
 
 @dataclass(frozen=True)
 class Suspect:
-    """A claimed suspect. `nominations` is what had been counted at the claim."""
+    """A claimed suspect. `nominations` is what had been counted at the claim.
+
+    `mode` is that of the job on whose behalf it was nominated, `any` where jobs of both modes did.
+    """
 
     entity: str
     key: str
@@ -34,6 +40,8 @@ class Postponed:
     suspect: Suspect
     seconds: float
     waiting_for: str
+    counts: bool = True
+    """Whether it uses up patience: a store that is away or a tripped breaker is not the record's doing."""
 
 
 async def nominate(
@@ -47,6 +55,14 @@ async def nominate(
 ) -> None:
     """Make records suspects; one that already is one is looked at (again) now."""
     # In the order of keys, so that two nominations at once cannot wait for each other.
+    ordered = sorted(set(keys))
+    for at in range(0, len(ordered), _AT_ONCE):
+        await _nominate(connection, entity, ordered[at : at + _AT_ONCE], cause, mode, run_id)
+
+
+async def _nominate(
+    connection: asyncpg.Connection | asyncpg.Pool, entity: str, keys: list[str], *origin: str | UUID | None
+) -> None:
     await connection.execute(
         """
         INSERT INTO suspects (entity, key, cause, mode, run_id)
@@ -54,17 +70,15 @@ async def nominate(
         ON CONFLICT (entity, key) DO UPDATE SET
             nominations = suspects.nominations + 1,
             cause = EXCLUDED.cause,
-            mode = EXCLUDED.mode,
+            mode = CASE WHEN suspects.mode = EXCLUDED.mode THEN suspects.mode ELSE 'any' END,
             run_id = COALESCE(EXCLUDED.run_id, suspects.run_id),
             attempts = 0,
             waiting_for = NULL,
             due_at = LEAST(suspects.due_at, EXCLUDED.due_at)
         """,
         entity,
-        sorted(set(keys)),
-        cause,
-        mode,
-        run_id,
+        keys,
+        *origin,
     )
 
 
@@ -123,7 +137,7 @@ async def postpone(connection: asyncpg.Connection | asyncpg.Pool, postponed: Seq
     """Give suspects back, to be looked at later; one that was nominated again meanwhile is due now."""
     await connection.executemany(
         """
-        UPDATE suspects SET leased_until = '-infinity', attempts = attempts + 1, waiting_for = $5,
+        UPDATE suspects SET leased_until = '-infinity', attempts = attempts + $7::int, waiting_for = $5,
             due_at = CASE WHEN nominations = $3 THEN now() + make_interval(secs => $6) ELSE now() END
         WHERE entity = $1 AND key = $2 AND leased_by = $4
         """,
@@ -135,15 +149,18 @@ async def postpone(connection: asyncpg.Connection | asyncpg.Pool, postponed: Seq
                 each.suspect.lease,
                 each.waiting_for,
                 each.seconds,
+                int(each.counts),
             )
-            for each in postponed
+            for each in sorted(postponed, key=lambda each: each.suspect.key)
         ],
     )
 
 
-async def next_due(core: asyncpg.Pool) -> float | None:
-    """Seconds until the next suspect is due, at most 0 when one is; None when none is left or all are claimed."""
-    due_at = await core.fetchval("SELECT min(due_at) FROM suspects WHERE leased_until < now()")
+async def next_due(core: asyncpg.Pool, entities: Sequence[str]) -> float | None:
+    """Seconds until the next suspect of these entities is due, at most 0 when one is; None when there is none."""
+    due_at = await core.fetchval(
+        "SELECT min(due_at) FROM suspects WHERE entity = ANY($1) AND leased_until < now()", entities
+    )
     return None if due_at is None else float((due_at - now()).total_seconds())
 
 

@@ -76,7 +76,9 @@ async def _withhold_unsettled(
     relational = await sides.relational.read_referring(total.reference, doubtful)
     # A record may refer to different ones on its two sides; the whole record is needed to judge it.
     document = held | await sides.document.read([key for key in relational if key not in held])
-    relational |= await sides.relational.read([key for key in held if key not in relational])
+    relational |= await sides.relational.read(
+        [key for key in held if key not in relational and sides.mapping.is_key(key)]
+    )
     disagreeing = {
         key: (document.get(key, ABSENT), relational.get(key, ABSENT))
         for key in document.keys() | relational.keys()

@@ -36,6 +36,7 @@ class Unreadable:
 
 # PostgreSQL's numeric holds up to 131,072 digits; none may be rounded away.
 _EXACT = Context(prec=140_000)
+_LARGEST_INTEGER = 2**63 - 1
 _CENT = Decimal("0.01")
 # What asyncpg makes of PostgreSQL's `infinity`, which no other store has.
 _INFINITY = datetime.max  # noqa: DTZ901  (compared without its zone)
@@ -90,7 +91,10 @@ def parse_key(kind: Kind, text: str) -> UUID | int | str:
     if kind is Kind.UUID:
         return UUID(text)
     if kind is Kind.INTEGER:
-        return int(text)
+        number = int(text)
+        if abs(number) > _LARGEST_INTEGER:
+            raise ValueError(f"{number} is no 64-bit integer")
+        return number
     return text
 
 
@@ -122,6 +126,14 @@ def _spell_decimal(value: Decimal) -> str:
     return f"{cents if cents == plain else plain:f}"
 
 
+def instant_of(stored: Any) -> datetime | None:
+    """The instant of a stored time, aware and exact; None for what is none, such as PostgreSQL's `infinity`."""
+    if not isinstance(stored, datetime) or stored.replace(tzinfo=None) == _INFINITY:
+        return None
+    # A column without a zone holds UTC, as everything here does.
+    return stored.astimezone(UTC) if stored.tzinfo else stored.replace(tzinfo=UTC)
+
+
 def _unreadable(stored: Any) -> Unreadable:
     return Unreadable(f"{type(stored).__name__} {str(stored)[:80]!r}")
 
@@ -151,12 +163,8 @@ def _finite(stored: Any) -> Decimal | None:
 
 
 def _milliseconds(stored: Any) -> datetime | None:
-    if not isinstance(stored, datetime) or stored.replace(tzinfo=None) == _INFINITY:
-        return None
-    # A column without a zone holds UTC, as everything here does.
-    stored = stored if stored.tzinfo else stored.replace(tzinfo=UTC)
-    instant: datetime = stored.astimezone(UTC)
-    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+    instant = instant_of(stored)
+    return instant and instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
 def _document_date(stored: Any) -> date | None:

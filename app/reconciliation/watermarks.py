@@ -31,7 +31,7 @@ async def nominate_changed(
     keys: set[str] = set()
     until = await _clock(stores)
     async for source, changed in _sources(stores, mapping, await _watermarks(connection, mapping, until)):
-        keys |= changed
+        keys |= {key for key in changed if mapping.is_key(key)}
         await connection.execute(
             """
             INSERT INTO watermarks (entity, source, seen_until) VALUES ($1, $2, $3)

@@ -77,6 +77,7 @@ CREATE TABLE suspects (
     PRIMARY KEY (entity, key)
 );
 CREATE INDEX suspects_due ON suspects (entity, due_at);
+CREATE INDEX suspects_waiting ON suspects (waiting_for) WHERE waiting_for IS NOT NULL;
 CREATE INDEX suspects_run ON suspects (run_id) WHERE run_id IS NOT NULL;
 
 CREATE TABLE diffs (

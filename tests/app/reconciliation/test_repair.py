@@ -4,11 +4,12 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 from bson.binary import UUID_SUBTYPE, Binary
 
-from app.audit.entries import Outcome
+from app.audit.entries import IntentEntry, Outcome
 from app.audit.store import AuditStore
 from app.errors import ConflictError, StoreUnavailableError
 from app.reconciliation import diffs, execution, jobs, runs, suspects
@@ -456,7 +457,7 @@ async def test_an_event_during_a_look_leads_to_another_look(repairing: Stores) -
     again = await suspects.claim(repairing.core, "customers", limit=10, lease_seconds=30)
     assert [each.cause for each in again] == ["second"]
     await suspects.dismiss(repairing.core, again)
-    assert await suspects.next_due(repairing.core) is None
+    assert await suspects.next_due(repairing.core, ["customers"]) is None
 
 
 @pytest.mark.parametrize("address", ["no subdocument", ["London"], 5])
@@ -500,7 +501,7 @@ async def test_a_key_of_another_kind_is_shown_to_operators_and_never_claimed(rep
         await Repairer(repairing).run_due()
     page = await diffs.list_diffs(repairing, entity="customers")
     assert [(diff.kind, diff.status) for diff in page.items] == [("unreadable_key", "in_review")]
-    with pytest.raises(ConflictError, match="correct its key"):
+    with pytest.raises(ConflictError, match="correct that"):
         await diffs.approve(repairing, page.items[0].id, side="document", by="test", reason="none")
 
     await repairing.customer["customers"].delete_one({"_id": 5})
@@ -509,3 +510,155 @@ async def test_a_key_of_another_kind_is_shown_to_operators_and_never_claimed(rep
         await execution.compare(repairing, run.id, number)
     page = await diffs.list_diffs(repairing, entity="customers")
     assert [diff.status for diff in page.items] == ["vanished"]
+
+
+async def test_a_decision_does_not_outlive_the_values_that_the_operator_saw(repairing: Stores) -> None:
+    """A customer is gone from the document side; its row is edited before its removal, once approved, is tried."""
+    ada = customer()
+    await put_row(repairing, "customers", ada)
+    await look_at(repairing, "customers", ada)
+    diff = await only_diff(repairing, "customers", ada)
+    await diffs.approve(repairing, diff.id, side="document", by="test", reason="left us")
+    await repairing.admin.execute("UPDATE customers SET city = 'Rome' WHERE id = $1", ada["id"])
+
+    await look_again(repairing)
+
+    assert await row_of(repairing, "customers", ada) is not None
+    assert (await only_diff(repairing, "customers", ada)).status == "in_review"
+
+
+async def test_only_what_no_rule_decides_can_be_decided_by_an_operator(repairing: Stores) -> None:
+    taken = customer()
+    newcomer = customer(email=taken["email"])
+    await put_row(repairing, "customers", taken)
+    await put_document(repairing, "customers", newcomer)
+    await look_at(repairing, "customers", newcomer)
+    diff = await only_diff(repairing, "customers", newcomer)
+
+    with pytest.raises(ConflictError, match="customers_email"):
+        await diffs.approve(repairing, diff.id, side="relational", by="test", reason="no")
+
+
+async def test_a_decision_during_a_look_is_not_overwritten_by_it(repairing: Stores) -> None:
+    ada = customer()
+    await put_row(repairing, "customers", ada)
+    await look_at(repairing, "customers", ada)
+    diff = await only_diff(repairing, "customers", ada)
+    await repairing.admin.execute("UPDATE customers SET city = 'Rome' WHERE id = $1", ada["id"])
+    repairer = Repairer(repairing)
+    sides = repairer._sides["customers"]
+
+    async def reject() -> None:
+        await diffs.reject(repairing, diff.id, by="test", reason="known")
+
+    relational = Meddler(sides.relational, reject)
+    judged = (
+        relational.read
+    )  # the operator decides after the standing diffs were read, before the look is recorded
+    repairer._sides["customers"] = sides
+    look = repairer._look
+
+    async def look_then_reject(*arguments):
+        found = await look(*arguments)
+        await judged([])
+        return found
+
+    repairer._look = look_then_reject
+    await suspects.nominate(repairing.core, "customers", [str(ada["id"])], cause="test")
+    await repairer.run_due()
+
+    assert (await only_diff(repairing, "customers", ada)).status == "rejected"
+    waiting = await repairing.core.fetchval("SELECT waiting_for FROM suspects")
+    assert "decided" in waiting
+
+
+async def test_a_nul_character_is_refused_and_shown_and_holds_up_nobody(repairing: Stores) -> None:
+    ada, bob = customer(), customer()
+    await put_document(repairing, "customers", ada | {"city": "Par\0is"})
+    await put_row(repairing, "customers", ada)
+    await put_document(repairing, "customers", bob | {"city": "Rome"})
+    await put_row(repairing, "customers", bob)
+
+    await look_at(repairing, "customers", ada, bob)
+
+    diff = await only_diff(repairing, "customers", ada)
+    assert (diff.status, diff.fields[0].document) == ("in_review", "Par\u2400is")
+    assert (await row_of(repairing, "customers", bob))["city"] == "Rome"
+
+
+async def test_a_record_that_breaks_the_look_itself_is_shown_and_holds_up_nobody(repairing: Stores) -> None:
+    ada, bob = customer(), customer()
+    for each in (ada, bob):
+        await put_document(repairing, "customers", each | {"city": "Rome"})
+        await put_row(repairing, "customers", each)
+    repairer = Repairer(repairing)
+    triage = repairer._triage
+
+    async def break_on_ada(look, *arguments):
+        if look.suspect.key == str(ada["id"]):
+            raise ZeroDivisionError
+        return await triage(look, *arguments)
+
+    repairer._triage = break_on_ada
+    await suspects.nominate(
+        repairing.core, "customers", [str(each["id"]) for each in (ada, bob)], cause="test"
+    )
+    await repairer.run_due()
+
+    assert "ZeroDivisionError" in str((await only_diff(repairing, "customers", ada)).reason)
+    assert (await row_of(repairing, "customers", bob))["city"] == "Rome"
+    assert await repairing.core.fetchval("SELECT count(*) FROM suspects") == 0
+
+
+async def test_watermarks_pass_over_keys_that_nothing_can_address(repairing: Stores) -> None:
+    odd = {"first_name": "Odd", "email": "odd@example.com", "updated_at": datetime.now(UTC)}
+    await repairing.customer["customers"].insert_one(odd)  # with an ObjectId
+    run = await runs.start_run(repairing, "customers", mode="incremental", by="test")
+    await execution.begin(repairing, run.id)
+    assert (await runs.get_run(repairing, run.id)).status == "done"
+
+
+async def test_cancelling_a_run_drops_its_findings_and_no_event(repairing: Stores) -> None:
+    found, reported = customer(), customer()
+    for each in (found, reported):
+        await put_document(repairing, "customers", each)
+    run = await runs.start_run(repairing, "customers", by="test")
+    for number in await execution.begin(repairing, run.id):
+        await execution.compare(repairing, run.id, number)
+    await suspects.nominate(repairing.core, "customers", [str(reported["id"])], cause="event")
+
+    await runs.cancel_run(repairing, run.id, by="test", reason="no")
+    await Repairer(repairing).run_due()
+
+    assert await row_of(repairing, "customers", found) is None
+    assert await row_of(repairing, "customers", reported) is not None
+
+
+async def test_a_run_whose_last_comparer_died_is_concluded_when_it_is_taken_up_again(
+    repairing: Stores,
+) -> None:
+    run = await runs.start_run(repairing, "customers", by="test")
+    await execution.begin(repairing, run.id)
+    await repairing.core.execute("UPDATE partitions SET status = 'done' WHERE run_id = $1", run.id)
+
+    assert run.id in await execution.left_behind(repairing)
+    await execution.begin(repairing, run.id)
+
+    assert (await runs.get_run(repairing, run.id)).status == "done"
+
+
+async def test_an_intent_that_nobody_looks_at_is_nominated_by_the_sweep(repairing: Stores) -> None:
+    audit = AuditStore(repairing.audit, repairing.settings.namespace)
+    ada = customer()
+    await put_both(repairing, "customers", ada)
+    forgotten = IntentEntry(
+        id=uuid4(), at=LONG_AGO, deadline=LONG_AGO, entity="customers", key=str(ada["id"]), side="relational",
+        action="update", before={"address.city": "Paris"}, after={"address.city": "London"}, policy={}, cause="test",
+        diff_id=uuid4(), run_id=None,
+    )  # fmt: skip
+    await audit.append([forgotten])
+
+    await execution.nominate_unfinished(repairing)
+    await Repairer(repairing).run_due()
+
+    assert await outcomes(repairing) == [Outcome.APPLIED]
