@@ -5,7 +5,7 @@ deadline has passed, whoever comes next reads the record and says how it ended.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +23,10 @@ from app.reconciliation.values import Record, spell
 
 # Between the longest write and the moment when others may judge it.
 _GRACE = timedelta(seconds=2)
+
+
+# Told of what has been written, before its outcome is recorded.
+Announce = Callable[[Sequence[IntentEntry]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -56,38 +60,49 @@ def prepare(
 
 
 async def carry_out(
-    sides: EntitySides, audit: AuditStore, changes: Sequence[Change], *, timeout_seconds: float
+    sides: EntitySides,
+    audit: AuditStore,
+    changes: Sequence[Change],
+    *,
+    timeout_seconds: float,
+    announce: Announce,
 ) -> list[Written | None]:
     """Write the intents, try the writes side by side, record the outcomes; answers one result per change.
 
-    None stands for a write of which the store did not tell: its intent stays open for `finish`.
-
-    Raises StoreUnavailableError before anything is written when the audit store is away.
+    None stands for a write of which the store did not tell: its intent stays open for `finish`. Raises
+    StoreUnavailableError before anything is written when the audit store is away.
     """
     deadline = now() + timedelta(seconds=timeout_seconds) + _GRACE
-    await audit.append([_intent(change, deadline) for change in changes])
+    intents = [_intent(change, deadline) for change in changes]
+    await audit.append(intents)
     results = await asyncio.gather(*(_write(sides, change, deadline - _GRACE) for change in changes))
-    await audit.append(
-        [
-            OutcomeEntry(id=change.id, at=now(), outcome=result.outcome, detail=result.detail)
-            for change, result in zip(changes, results, strict=True)
-            if result is not None
-        ]
-    )
+    await _end(audit, list(zip(intents, results, strict=True)), announce)
     return list(results)
 
 
-async def finish(sides: EntitySides, audit: AuditStore, intents: Sequence[IntentEntry]) -> None:
+async def finish(
+    sides: EntitySides, audit: AuditStore, intents: Sequence[IntentEntry], *, announce: Announce
+) -> None:
     """Say how the writes of dead writers ended, by reading their records again."""
     for side in Side:
         own = [intent for intent in intents if intent.side == side]
         held = await sides.side(side).read([intent.key for intent in own]) if own else {}
-        await audit.append(
-            [
-                OutcomeEntry(id=intent.id, at=now(), outcome=result.outcome, detail=result.detail)
-                for intent, result in ((each, _judge(each, held.get(each.key, ABSENT))) for each in own)
-            ]
-        )
+        await _end(audit, [(each, _judge(each, held.get(each.key, ABSENT))) for each in own], announce)
+
+
+async def _end(
+    audit: AuditStore, ended: Sequence[tuple[IntentEntry, Written | None]], announce: Announce
+) -> None:
+    """Record outcomes, but first have it known what was written: who dies in between is followed by `finish`."""
+    known = [(intent, result) for intent, result in ended if result is not None]
+    written = {Outcome.APPLIED, Outcome.INDETERMINATE}
+    await announce([intent for intent, result in known if result.outcome in written])
+    await audit.append(
+        [
+            OutcomeEntry(id=intent.id, at=now(), outcome=result.outcome, detail=result.detail)
+            for intent, result in known
+        ]
+    )
 
 
 async def _write(sides: EntitySides, change: Change, latest: datetime) -> Written | None:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from loguru import logger
 
-from app.audit.entries import Outcome
+from app.audit.entries import IntentEntry, Outcome
 from app.audit.store import AuditStore
 from app.clock import now
 from app.errors import CoreError
@@ -172,7 +172,8 @@ class Repairer:
         intents = [
             each for each in await self._audit.open_intents() if each.entity == entity and each.key in by_key
         ]
-        await finish(sides, self._audit, [each for each in intents if each.deadline <= instant])
+        over = [each for each in intents if each.deadline <= instant]
+        await finish(sides, self._audit, over, announce=self._nominate_dependents)
         busy = {each.key: each.deadline - instant for each in intents if each.deadline > instant}
         for key, left in busy.items():
             batch.hold_back(by_key[key], "a write under way", left.total_seconds() + 0.1)
@@ -304,7 +305,13 @@ class Repairer:
                 look.suspect, look.diff_id, look.verdict, look.judged.document, look.judged.relational
             )
         ]
-        results = await carry_out(sides, self._audit, changes, timeout_seconds=self._write_seconds)
+        results = await carry_out(
+            sides,
+            self._audit,
+            changes,
+            timeout_seconds=self._write_seconds,
+            announce=self._nominate_dependents,
+        )
         outcomes = list(zip(changes, results, strict=True))
         for look in looks:
             own = [pair for pair in outcomes if pair[0].suspect is look.suspect]
@@ -315,7 +322,11 @@ class Repairer:
     ) -> None:
         assert look.diff_id is not None
         results = [result for _change, result in own]
-        self._note_consequences(mapping, look, own, batch)
+        batch.arrived += [
+            str(Need(mapping.entity, look.suspect.key, change.plan.side))
+            for change, result in own
+            if change.plan.action is Action.CREATE and result and result.outcome is Outcome.APPLIED
+        ]
         rejected = [each.detail for each in results if each and each.outcome is Outcome.REJECTED]
         if None in results:
             batch.hold_back(look.suspect, "a write under way", self._write_seconds + 2.5)
@@ -331,16 +342,12 @@ class Repairer:
             else:
                 batch.done.append(look.suspect)
 
-    def _note_consequences(
-        self, mapping: Mapping, look: Look, own: list[tuple[Change, Written | None]], batch: Batch
-    ) -> None:
-        for change, result in own:
-            if result is None or result.outcome is not Outcome.APPLIED:
-                continue
-            for entity, keys in dependents(mapping, change):
-                batch.nominations.append((entity, keys, look.suspect))
-            if change.plan.action is Action.CREATE:
-                batch.arrived.append(str(Need(mapping.entity, look.suspect.key, change.plan.side)))
+    async def _nominate_dependents(self, written: Sequence[IntentEntry]) -> None:
+        """Have the records looked at that follow from what was written, on behalf of whoever may repair them."""
+        for intent in written:
+            for entity, keys in dependents(intent):
+                cause = f"{intent.entity} {intent.key}"
+                await nominate(self._stores.core, entity, keys, cause=cause, mode="any", run_id=intent.run_id)
 
 
 def _verdict(judged: Judged, diff: DiffView | None) -> Verdict:

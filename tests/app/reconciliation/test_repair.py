@@ -432,6 +432,31 @@ async def test_the_intent_of_a_writer_that_died_gets_its_one_outcome(
     assert (await only_diff(repairing, "customers", ada)).status == "repaired"
 
 
+async def test_what_follows_from_a_write_is_looked_at_though_its_writer_died(repairing: Stores) -> None:
+    """A booking is cancelled on the document side; the worker dies before it can say that its launch follows."""
+    trip, ada = launch(total_seats=20, available_seats=18), customer()
+    await put_both(repairing, "customers", ada)
+    await put_both(repairing, "launches", trip)
+    seat = booking(trip, ada)
+    await put_document(repairing, "bookings", seat)
+    await put_row(repairing, "bookings", seat | {"status": "Cancelled"})
+    brief = repairing.settings.model_copy(update={"store_timeout_seconds": 0.5})
+    dying = Repairer(replace(repairing, settings=brief))
+    sides = dying._sides["bookings"]
+    dying._sides["bookings"] = replace(sides, document=Dying(sides.document, after=True))
+    await suspects.nominate(repairing.core, "bookings", [str(seat["id"])], cause="test")
+    with pytest.raises(KilledError):
+        await dying.run_due()
+    assert (await document_of(repairing, "bookings", seat))["status"] == "Cancelled"
+    assert (await document_of(repairing, "launches", trip))["available_seats"] == 18
+
+    await asyncio.sleep(2.7)
+    await look_again(repairing)
+    await look_again(repairing)
+
+    assert (await document_of(repairing, "launches", trip))["available_seats"] == 20
+
+
 async def test_nothing_is_written_while_the_audit_store_is_away(repairing: Stores) -> None:
     ada = customer()
     await put_document(repairing, "customers", ada | {"city": "Paris"})
