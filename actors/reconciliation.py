@@ -50,12 +50,14 @@ async def compare_partition(run_id: str, number: int) -> None:
     """Compare one partition; the message of the last one hands the findings on."""
     stores = worker_stores.stores
     try:
-        await execution.compare(stores, UUID(run_id), number)
+        settled = await execution.compare(stores, UUID(run_id), number)
     except (StoreUnavailableError, *FAULTS):
         raise  # as above
     except Exception as error:
         await execution.fail(stores, UUID(run_id), error)
         raise
+    if not settled:
+        compare_partition.send_with_options(args=(run_id, number), delay=5_000)
     await _wake_repairs()
 
 

@@ -40,7 +40,7 @@ class Store:
     probe: Probe
 
 
-def valkey(directory: DataDirectory, name: str, port: int, *, appendfsync: str) -> Store:
+def valkey(directory: DataDirectory, name: str, port: int) -> Store:
     """A Valkey server: the Redis protocol, every write in its append-only file."""
     folder = directory.folder(f"valkey-{name}")
     options = {
@@ -48,7 +48,8 @@ def valkey(directory: DataDirectory, name: str, port: int, *, appendfsync: str) 
         "port": str(port),
         "dir": str(folder),
         "appendonly": "yes",
-        "appendfsync": appendfsync,
+        # With everysec a write that meets a slow fsync is answered before it has left the process: a kill loses it.
+        "appendfsync": "always",
         "save": "",
         "maxmemory-policy": "noeviction",
     }

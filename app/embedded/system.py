@@ -118,10 +118,7 @@ class System:
             return await servers.postgres(self.directory, port, self.supervisor)
         if name == "secantus":
             return servers.secantus(self.directory, port)
-        # An entry of the audit store is durable before the write that it announces.
-        return servers.valkey(
-            self.directory, name, port, appendfsync="always" if name == "audit" else "everysec"
-        )
+        return servers.valkey(self.directory, name, port)
 
     async def _store_ready(self, store: Store, child: Child) -> None:
         seconds = await wait_ready(child, store.probe)

@@ -24,7 +24,8 @@ from app.reconciliation.suspects import nominate
 from app.reconciliation.watermarks import nominate_changed
 from app.stores.connections import Stores
 
-_LEASE_SECONDS = 30
+# Renewed twice a second; shorter than it takes to notice a dead worker, so that whoever gets its message can start.
+_LEASE_SECONDS = 10
 _PROGRESS_SECONDS = 0.5
 
 
@@ -72,8 +73,11 @@ async def _plan(stores: Stores, run_id: UUID, mapping: Mapping) -> None:
             )
 
 
-async def compare(stores: Stores, run_id: UUID, number: int) -> None:
-    """Compare one partition and, after the last, decide what becomes of the findings."""
+async def compare(stores: Stores, run_id: UUID, number: int) -> bool:
+    """Compare one partition and, after the last, decide what becomes of the findings.
+
+    Answers False where somebody else holds the partition: ask again later, for they may have died.
+    """
     leased = await stores.core.fetchrow(
         """
         UPDATE partitions SET status = 'running', attempts = attempts + 1,
@@ -89,6 +93,14 @@ async def compare(stores: Stores, run_id: UUID, number: int) -> None:
     if leased is not None:
         await _compare_leased(stores, run_id, number, leased)
     await conclude(stores, run_id)
+    return not await stores.core.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM partitions JOIN runs ON runs.id = run_id AND runs.status = 'comparing'
+            WHERE run_id = $1 AND number = $2 AND partitions.status <> 'done')
+        """,
+        run_id,
+        number,
+    )
 
 
 async def _compare_leased(stores: Stores, run_id: UUID, number: int, leased: asyncpg.Record) -> None:

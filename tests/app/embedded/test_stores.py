@@ -46,7 +46,7 @@ def test_stores_answer_at_the_urls_of_the_environment_and_keep_their_data(folder
             assert audit.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
             audit.set("key", "value")
         with redis.Redis.from_url(environment["ASTROCORE_LOGS_URL"]) as logs:
-            assert logs.config_get("appendfsync") == {"appendfsync": "everysec"}
+            assert logs.config_get("appendfsync") == {"appendfsync": "always"}
     # When they are started again
     with embedded_stores(folder) as again:
         # Then URLs and data are the same
