@@ -7,12 +7,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from app.embedded.launch import EmbeddedStores
-from config.settings import parse_settings
-from tests.stories.conftest import System
+from tests.stories.conftest import System, running_system
 
 pytestmark = pytest.mark.slow
 
@@ -22,18 +19,8 @@ ENTITIES = ("customers", "launches", "bookings")
 
 @pytest.fixture
 def system() -> Iterator[System]:
-    running = EmbeddedStores(what="up")
-    running.start()
-    assert running.data_dir is not None
-    settings = parse_settings(running.environment | {"ASTROCORE_DATA_DIR": str(running.data_dir)})
-    assert settings.operator_key is not None
-    with httpx.Client(
-        base_url=f"http://{settings.web_host}:{settings.web_port}",
-        headers={"Authorization": f"Bearer {settings.operator_key.get_secret_value()}"},
-        timeout=20,
-    ) as api:
-        yield System(running.data_dir, settings, api)
-    running.stop()
+    with running_system() as running:
+        yield running
 
 
 def worker_processes(data_dir: Path) -> list[int]:

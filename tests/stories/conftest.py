@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,9 @@ def wait_for(look: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
     return found
 
 
-@pytest.fixture(scope="session")
-def system() -> Iterator[System]:
+@contextmanager
+def running_system() -> Iterator[System]:
+    """A whole system of its own, on stores of its own."""
     running = EmbeddedStores(what="up")
     running.start()
     assert running.data_dir is not None
@@ -74,8 +76,16 @@ def system() -> Iterator[System]:
         headers={"Authorization": f"Bearer {settings.operator_key.get_secret_value()}"},
         timeout=20,
     ) as api:
-        yield System(running.data_dir, settings, api)
-    running.stop()
+        try:
+            yield System(running.data_dir, settings, api)
+        finally:
+            running.stop()
+
+
+@pytest.fixture(scope="session")
+def system() -> Iterator[System]:
+    with running_system() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
