@@ -16,11 +16,18 @@ class Fact(StrEnum):
     RUN_STARTED = "reconciliation:run:start"
     RUN_APPROVED = "operator:run:approve"
     RUN_CANCELLED = "operator:run:cancel"
+    RUN_PAUSED = "operator:run:pause"
+    RUN_RESUMED = "operator:run:resume"
+    RUN_THROTTLED = "operator:run:throttle"
     RUN_ENDED = "reconciliation:run:end"
     RUN_HELD = "reconciliation:run:hold"
     BREAKER_TRIPPED = "reconciliation:breaker:trip"
     DIFF_APPROVED = "operator:diff:approve"
     DIFF_REJECTED = "operator:diff:reject"
+    HOLD_PLACED = "operator:hold:place"
+    HOLD_RELEASED = "operator:hold:release"
+    UNDO_STARTED = "operator:undo:start"
+    UNDO_ENDED = "reconciliation:undo:end"
 
 
 class Outcome(StrEnum):
@@ -49,6 +56,10 @@ class IntentEntry(Struct, frozen=True, tag="intent"):
     cause: str
     diff_id: UUID
     run_id: UUID | None
+    updated_at_before: datetime | None = None
+    updated_at_after: datetime | None = None
+    undoes: UUID | None = None
+    """The change that this one takes back."""
 
 
 class OutcomeEntry(Struct, frozen=True, tag="outcome"):

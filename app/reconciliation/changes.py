@@ -9,16 +9,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from app.audit.entries import IntentEntry, Outcome, OutcomeEntry
 from app.audit.store import AuditStore
 from app.clock import now
 from app.reconciliation.mapping import Side
 from app.reconciliation.records import EntitySides
-from app.reconciliation.resolve import Action, Plan, Verdict
-from app.reconciliation.sides import ABSENT, Reading, WriteUnknownError, Written
-from app.reconciliation.suspects import Suspect
+from app.reconciliation.resolve import Action, Plan
+from app.reconciliation.sides import ABSENT, Reading, Write, Written
 from app.reconciliation.values import Record, spell
 
 # Between the longest write and the moment when others may judge it.
@@ -31,32 +30,18 @@ Announce = Callable[[Sequence[IntentEntry]], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Change:
-    """One plan of one diff, ready to be written."""
+    """One plan for one record, ready to be written: a repair of a diff, or what takes another change back."""
 
     id: UUID
-    suspect: Suspect
+    entity: str
+    key: str
+    cause: str
+    run_id: UUID | None
     diff_id: UUID
     plan: Plan
     reading: Reading
     updated_at: datetime | None
-
-
-def prepare(
-    suspect: Suspect, diff_id: UUID, verdict: Verdict, document: Reading, relational: Reading
-) -> list[Change]:
-    """The changes of a verdict. Each sets `updated_at` to the greater of the two that were read, never to now."""
-    known = [each.updated_at for each in (document, relational) if each.updated_at is not None]
-    return [
-        Change(
-            id=uuid4(),
-            suspect=suspect,
-            diff_id=diff_id,
-            plan=plan,
-            reading=document if plan.side is Side.DOCUMENT else relational,
-            updated_at=max(known, default=None),
-        )
-        for plan in verdict.plans
-    ]
+    undoes: UUID | None = None
 
 
 async def carry_out(
@@ -75,9 +60,9 @@ async def carry_out(
     deadline = now() + timedelta(seconds=timeout_seconds) + _GRACE
     intents = [_intent(change, deadline) for change in changes]
     await audit.append(intents)
-    results = await asyncio.gather(*(_write(sides, change, deadline - _GRACE) for change in changes))
+    results = await _write(sides, changes, deadline - _GRACE)
     await _end(audit, list(zip(intents, results, strict=True)), announce)
-    return list(results)
+    return results
 
 
 async def finish(
@@ -105,17 +90,33 @@ async def _end(
     )
 
 
-async def _write(sides: EntitySides, change: Change, latest: datetime) -> Written | None:
-    port = sides.side(change.plan.side)
+async def _write(
+    sides: EntitySides, changes: Sequence[Change], latest: datetime
+) -> list[Written | None]:
+    results: dict[UUID, Written | None] = {}
+    for side, written in zip(
+        Side, await asyncio.gather(*(_write_side(sides, side, changes, latest) for side in Side)), strict=True
+    ):
+        own = (change for change in changes if change.plan.side is side)
+        results |= {change.id: result for change, result in zip(own, written, strict=True)}
+    return [results[change.id] for change in changes]
+
+
+async def _write_side(
+    sides: EntitySides, side: Side, changes: Sequence[Change], latest: datetime
+) -> Sequence[Written | None]:
+    own = [change for change in changes if change.plan.side is side]
     left = (latest - now()).total_seconds()
-    if left <= 0:  # this process was held up; others may judge the intent from now on
-        return Written(Outcome.SUPERSEDED, "its time was over before it was tried")
+    if left <= 0:  # this process was held up; others may judge the intents from now on
+        return [Written(Outcome.SUPERSEDED, "its time was over before it was tried")] * len(own)
     try:
         async with asyncio.timeout(left):
-            return await port.write(change.suspect.key, change.plan, change.reading, change.updated_at)
-    except (WriteUnknownError, TimeoutError):
-        # It may still take effect: only after the deadline can reading the record tell.
-        return None
+            return await sides.side(side).write(
+                [Write(each.key, each.plan, each.reading, each.updated_at) for each in own]
+            )
+    except TimeoutError:
+        # It may still take effect: only after the deadline can reading the records tell.
+        return [None] * len(own)
 
 
 def _judge(intent: IntentEntry, reading: Reading) -> Written:
@@ -142,16 +143,19 @@ def _intent(change: Change, deadline: datetime) -> IntentEntry:
         id=change.id,
         at=now(),
         deadline=deadline,
-        entity=change.suspect.entity,
-        key=change.suspect.key,
+        entity=change.entity,
+        key=change.key,
         side=change.plan.side,
         action=change.plan.action,
         before=_spelled(before),
         after=_spelled(after),
         policy=change.plan.why,
-        cause=change.suspect.cause,
+        cause=change.cause,
         diff_id=change.diff_id,
-        run_id=change.suspect.run_id,
+        run_id=change.run_id,
+        updated_at_before=change.reading.updated_at,
+        updated_at_after=change.updated_at if after is not None else None,
+        undoes=change.undoes,
     )
 
 

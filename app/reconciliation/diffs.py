@@ -26,7 +26,7 @@ async def standing(core: asyncpg.Pool, entity: str, keys: Sequence[str]) -> dict
     """The open diff of each record that has one, else its rejected one, if that was its last."""
     rows = await core.fetch(
         """
-        SELECT DISTINCT ON (key) * FROM diffs WHERE entity = $1 AND key = ANY($2)
+        SELECT DISTINCT ON (key) * FROM diffs WHERE entity = $1 AND key = ANY($2) AND invariant = ''
         ORDER BY key, (status = ANY($3)) DESC, id DESC
         """,
         entity,
@@ -55,7 +55,7 @@ async def put(
         INSERT INTO diffs (entity, key, run_id, cause, kind, status, fields, fingerprint, reason, closed_at)
         SELECT $1, $2, $3::uuid, $4, $5, $6, $7::jsonb, $8, $9, CASE WHEN $6 = ANY($10) THEN NULL ELSE now() END
         WHERE NOT EXISTS (SELECT FROM diffs WHERE id = $11 AND status <> $12)
-        ON CONFLICT (entity, key) WHERE status IN ('open', 'in_review', 'approved', 'unsettled') DO UPDATE SET
+        ON CONFLICT (entity, key, invariant) WHERE status IN ('open', 'in_review', 'approved', 'unsettled') DO UPDATE SET
             run_id = COALESCE(diffs.run_id, EXCLUDED.run_id), cause = EXCLUDED.cause, kind = EXCLUDED.kind,
             status = EXCLUDED.status, fields = EXCLUDED.fields, reason = EXCLUDED.reason,
             closed_at = EXCLUDED.closed_at, fingerprint = EXCLUDED.fingerprint,

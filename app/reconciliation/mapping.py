@@ -8,14 +8,14 @@ named in the setting `mappings` and call `declare`.
 import hashlib
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import assert_never
 
 from app.errors import Fault, InvalidInputError, NotFoundError
-from app.reconciliation.values import Kind, parse_key
+from app.reconciliation.values import Kind, Value, parse_key
 
 # A column of the mapped table itself: what may be written.
 COLUMN = re.compile(r"[a-z_][a-z0-9_]*\Z")
@@ -80,11 +80,38 @@ class Missing(StrEnum):
 
 
 @dataclass(frozen=True)
+class Converter:
+    """How one side stores a field otherwise than the mapping means it: codes for words, cents for an amount.
+
+    `read` makes the field's value of a stored one of kind `stored`, `write` the reverse; both are pure, are never
+    given a missing value, and raise ValueError for what they cannot convert. `name` tells one converter from another:
+    it stands for both functions in the hash of a mapping.
+    """
+
+    name: str
+    stored: Kind
+    read: Callable[[Value], Value] = field(repr=False, compare=False)
+    write: Callable[[Value], Value] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class SoftDelete:
+    """A marker that makes a record count as absent although a side still has it.
+
+    `at` is a dotted path or a plain column, of kind timestamp (set: deleted then) or boolean (true: deleted).
+    """
+
+    at: str
+    kind: Kind = Kind.TIMESTAMP
+
+
+@dataclass(frozen=True)
 class Field:
     """One field of an entity.
 
     `document` is a dotted path, `relational` a column of the mapped table or an SQL expression over its joins; both
-    default to the name. `personal` marks what tells about a person.
+    default to the name. A converter says how that side stores it where that is not its kind. `personal` marks what
+    tells about a person.
     """
 
     name: str
@@ -93,6 +120,8 @@ class Field:
     document: str = ""
     relational: str | None = ""
     personal: bool = False
+    document_converter: Converter | None = None
+    relational_converter: Converter | None = None
 
     @property
     def path(self) -> str:
@@ -146,7 +175,11 @@ class Mapping:
     updated_at: str = "updated_at"
     joins: tuple[Join, ...] = ()
     references: tuple[Reference, ...] = ()
-    sources: tuple[Source, ...] = field(default=())
+    sources: tuple[Source, ...] = ()
+    document_deleted: SoftDelete | None = None
+    relational_deleted: SoftDelete | None = None
+    ignored: tuple[str, ...] = ()
+    """Top-level fields and columns that the mapping leaves out on purpose: they are no drift of the schema."""
 
     def __post_init__(self) -> None:
         faults = list(_faults(self))

@@ -10,16 +10,13 @@ from app.reconciliation.resolve import Plan
 from app.reconciliation.values import Record
 
 
-class WriteUnknownError(Exception):
-    """A store did not say whether it took a write: only reading the record again can tell."""
-
-
 @dataclass(frozen=True)
 class Reading:
     """A record as one side holds it. Absent: `record` is None.
 
     `stored` is what was read, in the store's own values, for a write to be conditional on. `age` is how long ago the
-    record was last changed, by the store's clock; None where it does not say.
+    record was last changed, by the store's clock; None where it does not say. A record that is only marked as deleted
+    counts as absent, and `stored` holds what would be revived by creating it.
     """
 
     record: Record | None = None
@@ -39,6 +36,16 @@ class Written:
     detail: str | None = None
 
 
+@dataclass(frozen=True)
+class Write:
+    """A plan for one record, conditional on what was read of it; `updated_at` is what the record gets."""
+
+    key: str
+    plan: Plan
+    reading: Reading
+    updated_at: datetime | None
+
+
 class SidePort(Protocol):
     """One side of one entity. Every method raises StoreUnavailableError when the store does not answer."""
 
@@ -51,5 +58,9 @@ class SidePort(Protocol):
     async def existing(self, keys: Iterable[str]) -> set[str]:
         """Which of these keys exist."""
 
-    async def write(self, key: str, plan: Plan, reading: Reading, updated_at: datetime | None) -> Written:
-        """Carry out a plan if the side still holds exactly what was read; raises WriteUnknownError."""
+    async def write(self, writes: Sequence[Write]) -> list[Written | None]:
+        """Carry out each plan if the side still holds exactly what was read of its record; keys differ.
+
+        Answers in the order of `writes`; None where the store did not say whether it took the write, so that only
+        reading the record again can tell. No write depends on how another one ends.
+        """

@@ -51,6 +51,13 @@ class RunView(Struct, frozen=True):
     started_at: datetime | None
     compared_at: datetime | None
     finished_at: datetime | None
+    paused_at: datetime | None
+    """Since when it rests; it goes on where it stopped when it is resumed."""
+    paused_seconds: float
+    records_per_second: int | None
+    """The throttle: the most records that it reads in a second, of each side."""
+    warnings: list[str]
+    """What was odd about the sides' schemas when it began, but did not stop it."""
 
 
 class FieldView(Struct, frozen=True):
@@ -84,7 +91,10 @@ class DiffView(Struct, frozen=True):
     """The operator's reason."""
     first_seen_at: datetime
     moved_at: datetime
+    """Since when its values are what they are: the age of a discrepancy counts from here."""
     closed_at: datetime | None
+    invariant: str = ""
+    """The business rule that is broken, for a diff of kind `invariant`."""
 
 
 class ChangeView(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """The core DB: our own tables, as migrations/ creates them. A test holds the two against each other."""
 
-from piccolo.columns import JSONB, UUID, Array, BigInt, Boolean, Integer, Text, Timestamptz
+from piccolo.columns import JSONB, UUID, Array, BigInt, Boolean, DoublePrecision, Integer, Text, Timestamptz
 from piccolo.table import Table
 
 
@@ -31,6 +31,10 @@ class Run(Table, tablename="runs"):
     started_at = Timestamptz(null=True)
     compared_at = Timestamptz(null=True)
     finished_at = Timestamptz(null=True)
+    paused_at = Timestamptz(null=True)
+    paused_seconds = DoublePrecision()
+    records_per_second = Integer(null=True)
+    warnings = Array(base_column=Text())
 
 
 class Partition(Table, tablename="partitions"):
@@ -88,6 +92,39 @@ class Diff(Table, tablename="diffs"):
     first_seen_at = Timestamptz()
     moved_at = Timestamptz()
     closed_at = Timestamptz(null=True)
+    invariant = Text()
+
+
+class Hold(Table, tablename="holds"):
+    entity = Text(primary_key=True)
+    key = Text()
+    reason = Text()
+    placed_by = Text()
+    placed_at = Timestamptz()
+    undo_id = UUID(null=True)
+
+
+class Undo(Table, tablename="undos"):
+    id = UUID(primary_key=True)
+    run_id = UUID(null=True)
+    reason = Text()
+    requested_by = Text()
+    status = Text()
+    created_at = Timestamptz()
+    leased_until = Timestamptz()
+    finished_at = Timestamptz(null=True)
+
+
+class UndoItem(Table, tablename="undo_items"):
+    undo_id = UUID(primary_key=True)
+    sequence = BigInt()
+    change_id = UUID()
+    entity = Text()
+    key = Text()
+    side = Text()
+    status = Text()
+    reason = Text(null=True)
+    undone_by = UUID(null=True)
 
 
 class Watermark(Table, tablename="watermarks"):
@@ -158,6 +195,9 @@ CORE_TABLES: tuple[type[Table], ...] = (
     Finding,
     Suspect,
     Diff,
+    Hold,
+    Undo,
+    UndoItem,
     Watermark,
     RepairCount,
     Breaker,
