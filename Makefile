@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-slow check bench lock clean
+.PHONY: help install up test test-slow schedules check bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,10 @@ test-slow: install ## Run the slow tests: faults, schedules, timing
 	@echo "Testing what is slow: faults, schedules, timing"
 	@exec $(BIN)/pytest -m slow $(ARGS)
 
+schedules: install ## Replay schedules of writes, crashes and repairs: SCHEDULES=100000 SEED=1
+	@exec env SCHEDULES=$(or $(SCHEDULES),10000) SEED=$(or $(SEED),1) \
+	    $(BIN)/pytest -m slow -s tests/app/reconciliation/test_schedules.py
+
 check: install ## Lint, check formatting, types, import rules, docker-compose.yml and the lock files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,8 +40,15 @@ check: install ## Lint, check formatting, types, import rules, docker-compose.ym
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/python .ci/check_locks.py
 
-bench: install ## Run every benchmark
+bench: install .venv-benchmarks/installed ## Run every benchmark
 	@exec $(BIN)/python -m benchmarks all
+
+# What the benchmarks compare with is no part of the product: it has an environment and a lock file of its own.
+.venv-benchmarks/installed: requirements-benchmarks.lock $(VENV)/locked
+	@echo "Installing what the benchmarks compare with into .venv-benchmarks (a few seconds)"
+	@rm -rf .venv-benchmarks; $(BIN)/python -m venv .venv-benchmarks
+	@.venv-benchmarks/bin/python -m pip install -qq --require-hashes --no-deps --only-binary :all: -r $<
+	@touch $@
 
 define CHECK_PYTHON
 import sys
@@ -79,12 +90,13 @@ $(VENV)/installed: $(VENV)/locked pyproject.toml
 RESOLVE := uv pip compile -q --universal --python-version 3.11 --prerelease if-necessary-or-explicit \
     --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
-lock: install ## Resolve both lock files anew (needs a package index); UPGRADE=--upgrade takes newer versions
+lock: install ## Resolve the lock files anew (needs a package index); UPGRADE=--upgrade takes newer versions
 	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
 	echo "Resolving with uv $(UV_VERSION)"; \
 	$(BIN)/python -m venv "$$tools"; "$$tools/bin/pip" install -qq uv==$(UV_VERSION); \
 	"$$tools/bin/"$(RESOLVE) $(UPGRADE) --all-extras --group dev -o requirements.lock pyproject.toml; \
-	echo hatchling | "$$tools/bin/"$(RESOLVE) --no-annotate -c requirements.lock -o requirements-production.lock pyproject.toml -
+	echo hatchling | "$$tools/bin/"$(RESOLVE) --no-annotate -c requirements.lock -o requirements-production.lock pyproject.toml -; \
+	"$$tools/bin/"$(RESOLVE) $(UPGRADE) --group benchmarks -o requirements-benchmarks.lock
 	@$(BIN)/python .ci/check_locks.py
 
 # `astrocore up` holds a lock on .astrocore/lock for as long as anything of it runs.
@@ -102,5 +114,5 @@ clean: ## Remove .venv, caches and the embedded stores' data, unless a system is
 	    echo "A system is running on .astrocore; stop it first." >&2; exit 1; fi
 	@if [ -e $(VENV) ] && [ ! -e $(VENV)/made-by-make ]; then \
 	    echo "$(VENV) was not made by make install and stays."; else rm -rf $(VENV); fi
-	rm -rf .astrocore .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv-benchmarks .astrocore .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

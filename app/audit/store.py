@@ -7,6 +7,7 @@ The server runs with `appendfsync always`, so an append that was answered is dur
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -48,6 +49,21 @@ class Change:
     sequence: int
     intent: IntentEntry
     outcome: OutcomeEntry | None
+
+
+class AuditPort(Protocol):
+    """What the repair path needs of an audit store. Each method raises StoreUnavailableError when it is away."""
+
+    async def append(self, entries: Sequence[Entry]) -> int:
+        """Append entries in order, all or none, each once however often it is sent; answers how many were new."""
+
+    async def open_intents(self) -> list[IntentEntry]:
+        """Every intent without an outcome."""
+
+    async def changes(
+        self, *, entity: str | None = None, key: str | None = None, limit: int = 50
+    ) -> list[Change]:
+        """Changes from the newest to the oldest, of a record, of an entity or of all."""
 
 
 class AuditStore:
@@ -109,6 +125,22 @@ class AuditStore:
             Change(sequence, intent, outcomes.get(intent.id))
             for sequence, intent in zip(sequences, intents, strict=True)
         ]
+
+    async def changes_by_id(self, ids: Sequence[UUID]) -> dict[UUID, Change]:
+        """The changes with these ids; unknown ones are left out."""
+        if not ids:
+            return {}
+        try:
+            places = await self._redis.hmget(self._key("identities"), [f"intent:{each}" for each in ids])
+            sequences = [int(place) for place in places if place is not None]
+            intents = [each for each in await self._entries(sequences) if isinstance(each, IntentEntry)]
+            outcomes = await self._outcomes(intents)
+        except RedisError as error:
+            raise StoreUnavailableError("the audit store does not answer") from error
+        return {
+            intent.id: Change(sequence, intent, outcomes.get(intent.id))
+            for sequence, intent in zip(sequences, intents, strict=True)
+        }
 
     async def _outcomes(self, intents: list[IntentEntry]) -> dict[UUID, OutcomeEntry]:
         if not intents:

@@ -4,6 +4,7 @@ It counts changes and deletions over a rolling hour, whatever nominated them. Th
 records, with a floor (settings `breaker_*`); what an operator approved beforehand comes on top.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -19,7 +20,7 @@ from config.settings import Settings
 
 @dataclass(frozen=True)
 class Limits:
-    """The most changes and the most deletions of an entity in an hour, or by one run."""
+    """A number of changes and, among them, of deletions: made, about to be made, or the most in an hour."""
 
     changes: int
     deletes: int
@@ -33,8 +34,16 @@ def limits(settings: Settings, records: int) -> Limits:
     )
 
 
-async def reserve(stores: Stores, entity: str, *, changes: int, deletes: int) -> str | None:
-    """Count changes that are about to be made. None: go on. Otherwise why repairs of the entity have stopped."""
+@dataclass(frozen=True)
+class Granted:
+    """How many of the wanted repairs may be made now, and why no more of them may."""
+
+    repairs: int
+    stopped: str | None = None
+
+
+async def reserve(stores: Stores, entity: str, wanted: Sequence[Limits]) -> Granted:
+    """Count repairs that are about to be made, each with its changes and deletions: the first ones that still may."""
     records = await known_records(stores, entity)
     async with stores.core.acquire() as connection, connection.transaction():
         await connection.execute("INSERT INTO breakers (entity) VALUES ($1) ON CONFLICT DO NOTHING", entity)
@@ -43,7 +52,7 @@ async def reserve(stores: Stores, entity: str, *, changes: int, deletes: int) ->
             entity,
         )
         if breaker["tripped_at"] is not None:
-            return str(breaker["reason"])
+            return Granted(0, str(breaker["reason"]))
         counted = await connection.fetchrow(
             """
             SELECT COALESCE(sum(changes), 0) AS changes, COALESCE(sum(deletes), 0) AS deletes FROM repair_counts
@@ -53,14 +62,24 @@ async def reserve(stores: Stores, entity: str, *, changes: int, deletes: int) ->
             breaker["counted_from"],
         )
         allowed = _with_approved(limits(stores.settings, records), breaker)
-        reason = exceeded("changes", counted["changes"] + changes, allowed.changes) or exceeded(
-            "deletions", counted["deletes"] + deletes, allowed.deletes
+        granted, total = _grant(Limits(counted["changes"], counted["deletes"]), allowed, wanted)
+        await _count(connection, entity, total.changes - counted["changes"], total.deletes - counted["deletes"])
+        if granted.stopped:
+            await _trip(connection, entity, granted.stopped)
+        return granted
+
+
+def _grant(counted: Limits, allowed: Limits, wanted: Sequence[Limits]) -> tuple[Granted, Limits]:
+    """How many of `wanted` fit on top of what was counted, and what is counted with them."""
+    for number, each in enumerate(wanted):
+        total = Limits(counted.changes + each.changes, counted.deletes + each.deletes)
+        reason = exceeded("changes", total.changes, allowed.changes) or exceeded(
+            "deletions", total.deletes, allowed.deletes
         )
-        if reason is None:
-            await _count(connection, entity, changes, deletes)
-        else:
-            await _trip(connection, entity, reason)
-        return reason
+        if reason:
+            return Granted(number, reason), counted
+        counted = total
+    return Granted(len(wanted)), counted
 
 
 def _with_approved(allowed: Limits, breaker: asyncpg.Record) -> Limits:

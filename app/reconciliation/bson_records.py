@@ -47,6 +47,15 @@ def _is_whole_uuid(held: Any) -> bool:
     return isinstance(held, Binary) and held.subtype == UUID_SUBTYPE and len(held) == _UUID_BYTES
 
 
+def stored_at(document: Any, path: str) -> Any:
+    """What a document holds at a dotted path; None where the path leads through something that is no subdocument."""
+    for name in path.split("."):
+        if not isinstance(document, dict):
+            return None
+        document = document.get(name)
+    return document
+
+
 def value_at(document: Document, kind: Kind, path: str) -> Value:
     """The value at a dotted path. What should be a subdocument and is something else makes it unreadable."""
     held: Any = document

@@ -12,8 +12,8 @@ from typing import Any
 from uuid import UUID
 
 from app.audit.entries import IntentEntry, Outcome, OutcomeEntry
-from app.audit.store import AuditStore
-from app.clock import now
+from app.audit.store import AuditPort
+from app.clock import Clock
 from app.reconciliation.mapping import Side
 from app.reconciliation.records import EntitySides
 from app.reconciliation.resolve import Action, Plan
@@ -46,37 +46,39 @@ class Change:
 
 async def carry_out(
     sides: EntitySides,
-    audit: AuditStore,
+    audit: AuditPort,
     changes: Sequence[Change],
     *,
     timeout_seconds: float,
     announce: Announce,
+    clock: Clock,
 ) -> list[Written | None]:
     """Write the intents, try the writes side by side, record the outcomes; answers one result per change.
 
     None stands for a write of which the store did not tell: its intent stays open for `finish`. Raises
     StoreUnavailableError before anything is written when the audit store is away.
     """
-    deadline = now() + timedelta(seconds=timeout_seconds) + _GRACE
-    intents = [_intent(change, deadline) for change in changes]
+    started = clock()
+    latest = started + timedelta(seconds=timeout_seconds)
+    intents = [_intent(change, started, latest + _GRACE) for change in changes]
     await audit.append(intents)
-    results = await _write(sides, changes, deadline - _GRACE)
-    await _end(audit, list(zip(intents, results, strict=True)), announce)
+    results = await _write(sides, changes, latest, clock)
+    await _end(audit, list(zip(intents, results, strict=True)), announce, clock)
     return results
 
 
 async def finish(
-    sides: EntitySides, audit: AuditStore, intents: Sequence[IntentEntry], *, announce: Announce
+    sides: EntitySides, audit: AuditPort, intents: Sequence[IntentEntry], *, announce: Announce, clock: Clock
 ) -> None:
     """Say how the writes of dead writers ended, by reading their records again."""
     for side in Side:
         own = [intent for intent in intents if intent.side == side]
         held = await sides.side(side).read([intent.key for intent in own]) if own else {}
-        await _end(audit, [(each, _judge(each, held.get(each.key, ABSENT))) for each in own], announce)
+        await _end(audit, [(each, _judge(each, held.get(each.key, ABSENT))) for each in own], announce, clock)
 
 
 async def _end(
-    audit: AuditStore, ended: Sequence[tuple[IntentEntry, Written | None]], announce: Announce
+    audit: AuditPort, ended: Sequence[tuple[IntentEntry, Written | None]], announce: Announce, clock: Clock
 ) -> None:
     """Record outcomes, but first have it known what was written: who dies in between is followed by `finish`."""
     known = [(intent, result) for intent, result in ended if result is not None]
@@ -84,18 +86,20 @@ async def _end(
     await announce([intent for intent, result in known if result.outcome in written])
     await audit.append(
         [
-            OutcomeEntry(id=intent.id, at=now(), outcome=result.outcome, detail=result.detail)
+            OutcomeEntry(id=intent.id, at=clock(), outcome=result.outcome, detail=result.detail)
             for intent, result in known
         ]
     )
 
 
 async def _write(
-    sides: EntitySides, changes: Sequence[Change], latest: datetime
+    sides: EntitySides, changes: Sequence[Change], latest: datetime, clock: Clock
 ) -> list[Written | None]:
     results: dict[UUID, Written | None] = {}
     for side, written in zip(
-        Side, await asyncio.gather(*(_write_side(sides, side, changes, latest) for side in Side)), strict=True
+        Side,
+        await asyncio.gather(*(_write_side(sides, side, changes, latest, clock) for side in Side)),
+        strict=True,
     ):
         own = (change for change in changes if change.plan.side is side)
         results |= {change.id: result for change, result in zip(own, written, strict=True)}
@@ -103,16 +107,17 @@ async def _write(
 
 
 async def _write_side(
-    sides: EntitySides, side: Side, changes: Sequence[Change], latest: datetime
+    sides: EntitySides, side: Side, changes: Sequence[Change], latest: datetime, clock: Clock
 ) -> Sequence[Written | None]:
     own = [change for change in changes if change.plan.side is side]
-    left = (latest - now()).total_seconds()
+    left = (latest - clock()).total_seconds()
     if left <= 0:  # this process was held up; others may judge the intents from now on
         return [Written(Outcome.SUPERSEDED, "its time was over before it was tried")] * len(own)
     try:
         async with asyncio.timeout(left):
             return await sides.side(side).write(
-                [Write(each.key, each.plan, each.reading, each.updated_at) for each in own]
+                [Write(each.key, each.plan, each.reading, each.updated_at) for each in own],
+                until=latest + _GRACE / 2,
             )
     except TimeoutError:
         # It may still take effect: only after the deadline can reading the records tell.
@@ -134,14 +139,14 @@ def _agrees(held: dict[str, Any] | None, wanted: dict[str, Any] | None) -> bool:
     return all(held.get(name) == value for name, value in wanted.items())
 
 
-def _intent(change: Change, deadline: datetime) -> IntentEntry:
+def _intent(change: Change, at: datetime, deadline: datetime) -> IntentEntry:
     before = change.reading.record
     after: Record | None = None
     if change.plan.action is not Action.REMOVE:
         after = (before or {}) | change.plan.values
     return IntentEntry(
         id=change.id,
-        at=now(),
+        at=at,
         deadline=deadline,
         entity=change.entity,
         key=change.key,

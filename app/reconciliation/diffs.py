@@ -1,19 +1,17 @@
 """Diffs: confirmed discrepancies, one row each in the core DB, at most one open per record."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
-from app.audit.entries import Fact
-from app.audit.outbox import record
-from app.errors import ConflictError, Fault, InvalidInputError, NotFoundError
+from app.errors import Fault, InvalidInputError, NotFoundError
 from app.pages import Page, check_limit, decode_cursor_id, encode_cursor
-from app.reconciliation.mapping import Missing, Side, mapping_of
 from app.reconciliation.resolve import FieldDiff, Verdict
-from app.reconciliation.suspects import Suspect, nominate
+from app.reconciliation.suspects import Suspect
 from app.reconciliation.values import spell
 from app.reconciliation.views import DiffView, FieldView
 from app.stores.connections import Stores
@@ -36,48 +34,81 @@ async def standing(core: asyncpg.Pool, entity: str, keys: Sequence[str]) -> dict
     return {row["key"]: view(row) for row in rows if row["status"] in (*OPEN, "rejected")}
 
 
-async def put(
-    core: asyncpg.Pool,
-    suspect: Suspect,
-    verdict: Verdict,
-    *,
-    status: str,
-    over: DiffView | None,
-    reason: str | None = None,
-) -> UUID | None:
-    """Record what a look found: the diff `over` that stood when it was read is renewed, or one is opened.
+@dataclass(frozen=True)
+class Found:
+    """What a look found of a record: it renews the diff `over` that stood when the record was read, or opens one."""
 
-    Answers its id; None, and nothing is recorded, where that diff has been decided or another one opened since.
+    suspect: Suspect
+    verdict: Verdict
+    status: str
+    over: DiffView | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The status that an open diff gets, and why; no reason keeps the one that it has."""
+
+    diff_id: UUID
+    status: str
+    reason: str | None = None
+
+
+async def put(core: asyncpg.Pool, found: Sequence[Found]) -> list[UUID | None]:
+    """Record what looks found, of records of one entity; answers the ids of the diffs, in the order of `found`.
+
+    None, and nothing is recorded, where the diff has been decided or another one opened since it was read.
     """
-    encoded = msgspec.json.encode([_field_view(each) for each in verdict.fields]).decode()
-    diff_id: UUID | None = await core.fetchval(
+    if not found:
+        return []
+    rows = await core.fetch(
         """
         INSERT INTO diffs (entity, key, run_id, cause, kind, status, fields, fingerprint, reason, closed_at)
-        SELECT $1, $2, $3::uuid, $4, $5, $6, $7::jsonb, $8, $9, CASE WHEN $6 = ANY($10) THEN NULL ELSE now() END
-        WHERE NOT EXISTS (SELECT FROM diffs WHERE id = $11 AND status <> $12)
+        SELECT entity, key, run_id, cause, kind, status, fields, fingerprint, reason,
+            CASE WHEN status = ANY($12) THEN NULL ELSE now() END
+        FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::jsonb[],
+            $8::text[], $9::text[], $10::uuid[], $11::text[])
+            AS found (entity, key, run_id, cause, kind, status, fields, fingerprint, reason, over, over_status)
+        WHERE NOT EXISTS (SELECT FROM diffs WHERE id = over AND diffs.status <> over_status)
         ON CONFLICT (entity, key, invariant) WHERE status IN ('open', 'in_review', 'approved', 'unsettled') DO UPDATE SET
             run_id = COALESCE(diffs.run_id, EXCLUDED.run_id), cause = EXCLUDED.cause, kind = EXCLUDED.kind,
             status = EXCLUDED.status, fields = EXCLUDED.fields, reason = EXCLUDED.reason,
             closed_at = EXCLUDED.closed_at, fingerprint = EXCLUDED.fingerprint,
             moved_at = CASE WHEN diffs.fingerprint = EXCLUDED.fingerprint THEN diffs.moved_at ELSE now() END
-            WHERE diffs.id = $11 AND diffs.status = $12
-        RETURNING id
+            WHERE EXISTS (
+                SELECT FROM unnest($10::uuid[], $11::text[]) AS stood (id, status)
+                WHERE stood.id = diffs.id AND stood.status = diffs.status)
+        RETURNING key, id
         """,
-        suspect.entity,
-        suspect.key,
-        suspect.run_id,
-        suspect.cause,
-        verdict.kind.value,
-        status,
+        # In the order of keys, so that two repairers cannot wait for each other.
+        *_columns(sorted((_row(each) for each in found), key=lambda row: row[1]), 11),
+        OPEN,
+    )
+    ids = {row["key"]: row["id"] for row in rows}
+    return [ids.get(each.suspect.key) for each in found]
+
+
+def _row(found: Found) -> tuple[Any, ...]:
+    encoded = msgspec.json.encode([_field_view(each) for each in found.verdict.fields]).decode()
+    return (
+        found.suspect.entity,
+        found.suspect.key,
+        found.suspect.run_id,
+        found.suspect.cause,
+        found.verdict.kind.value,
+        found.status,
         # jsonb cannot hold the character NUL, which a document may: shown as its picture.
         encoded.replace("\\u0000", "\\u2400"),
-        verdict.fingerprint,
-        reason or verdict.review,
-        OPEN,
-        over and over.id,
-        over and over.status,
+        found.verdict.fingerprint,
+        found.reason or found.verdict.review,
+        found.over and found.over.id,
+        found.over and found.over.status,
     )
-    return diff_id
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Rows as one list per column, as unnest wants them."""
+    return [[row[at] for row in rows] for at in range(width)]
 
 
 async def show_unreadable_keys(connection: asyncpg.Connection, run_id: UUID, entity: str) -> None:
@@ -106,17 +137,19 @@ async def show_unreadable_keys(connection: asyncpg.Connection, run_id: UUID, ent
     )
 
 
-async def close(core: asyncpg.Pool, diff_id: UUID, status: str, reason: str | None = None) -> None:
-    """End an open diff, or send it to review; one that has ended stays as it is."""
+async def close(core: asyncpg.Pool, endings: Sequence[Ending]) -> None:
+    """End open diffs, or send them to review; one that has ended stays as it is."""
+    if not endings:
+        return
+    ordered = sorted(((each.diff_id, each.status, each.reason) for each in endings), key=lambda row: row[0])
     await core.execute(
         """
-        UPDATE diffs SET status = $2, reason = COALESCE($3, reason),
-            closed_at = CASE WHEN $2 = ANY($4) THEN NULL ELSE now() END
-        WHERE id = $1 AND status = ANY($4)
+        UPDATE diffs SET status = ending.status, reason = COALESCE(ending.reason, diffs.reason),
+            closed_at = CASE WHEN ending.status = ANY($4) THEN NULL ELSE now() END
+        FROM unnest($1::uuid[], $2::text[], $3::text[]) AS ending (id, status, reason)
+        WHERE diffs.id = ending.id AND diffs.status = ANY($4)
         """,
-        diff_id,
-        status,
-        reason,
+        *_columns(ordered, 3),
         OPEN,
     )
 
@@ -164,62 +197,6 @@ async def get_diff(stores: Stores, diff_id: UUID) -> DiffView:
     if row is None:
         raise NotFoundError(f"no diff {diff_id}")
     return view(row)
-
-
-async def approve(stores: Stores, diff_id: UUID, *, side: str, by: str, reason: str) -> DiffView:
-    """Let `side` win where the rules ask for review. The record is repaired on the one repair path.
-
-    Raises ConflictError where the diff is not in review, InvalidInputError for an unknown side.
-    """
-    if side not in set(Side):
-        raise InvalidInputError("unknown side", [Fault("side", f"is one of {', '.join(Side)}")])
-    return await _decide(stores, diff_id, "approved", Fact.DIFF_APPROVED, by=by, reason=reason, side=side)
-
-
-async def reject(stores: Stores, diff_id: UUID, *, by: str, reason: str) -> DiffView:
-    """Leave the record as it is, as long as its values stay what they are now."""
-    return await _decide(stores, diff_id, "rejected", Fact.DIFF_REJECTED, by=by, reason=reason, side=None)
-
-
-async def _decide(
-    stores: Stores, diff_id: UUID, status: str, name: Fact, *, by: str, reason: str, side: str | None
-) -> DiffView:
-    decidable = ("in_review", "open", "unsettled") if status == "rejected" else ("in_review",)
-    async with stores.core.acquire() as connection, connection.transaction():
-        row = await connection.fetchrow("SELECT * FROM diffs WHERE id = $1 FOR UPDATE", diff_id)
-        if row is None:
-            raise NotFoundError(f"no diff {diff_id}")
-        if row["status"] not in decidable:
-            raise ConflictError(f"diff {diff_id} is {row['status']}, not {' or '.join(decidable)}")
-        if status == "approved" and not _can_be_decided(view(row)):
-            raise ConflictError(f"no side can be chosen; {row['reason']}: correct that, or reject the diff")
-        row = await connection.fetchrow(
-            """
-            UPDATE diffs SET status = $2, resolution = $3, decided_by = $4, decision = $5,
-                closed_at = CASE WHEN $2 = 'rejected' THEN now() END
-            WHERE id = $1 RETURNING *
-            """,
-            diff_id,
-            status,
-            side,
-            by,
-            reason,
-        )
-        entity, key = row["entity"], row["key"]
-        await record(
-            connection, name, by=by, target=str(diff_id), reason=reason,
-            detail={"side": side}, run_id=row["run_id"], entity=entity, key=key,
-        )  # fmt: skip
-        if status == "approved":
-            await nominate(connection, entity, [key], cause=f"approved by {by}", run_id=row["run_id"])
-    return view(row)
-
-
-def _can_be_decided(diff: DiffView) -> bool:
-    """Whether choosing a side settles it: not where a rule has chosen and the write was refused, say."""
-    if diff.kind in {"missing_document", "missing_relational"}:
-        return mapping_of(diff.entity).missing(Side(diff.kind.removeprefix("missing_"))) is Missing.REVIEW
-    return any(each.winner is None for each in diff.fields)
 
 
 def view(row: asyncpg.Record) -> DiffView:

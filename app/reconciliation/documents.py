@@ -1,43 +1,57 @@
 """The document side of an entity: reads and conditional writes by its mapping."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from collections.abc import Mapping as Dictionary
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import DecimalException
 from typing import Any
 from uuid import UUID
 
+from bson import encode
 from bson.errors import BSONError
+from pymongo import DeleteOne, InsertOne, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import DuplicateKeyError, PyMongoError, WriteError
+from pymongo.errors import ClientBulkWriteException, PyMongoError
+from pymongo.results import ClientBulkWriteResult
 from pymongo.write_concern import WriteConcern
 
 from app.audit.entries import Outcome
 from app.errors import StoreUnavailableError
-from app.reconciliation.bson_records import decode_document, documents_of, value_at
+from app.reconciliation.bson_records import CODEC, Document, decode_document, documents_of, stored_at
 from app.reconciliation.mapping import Mapping
-from app.reconciliation.resolve import Action, Plan
-from app.reconciliation.sides import Reading, WriteUnknownError, Written
-from app.reconciliation.values import Record, parse_key, to_document
+from app.reconciliation.resolve import Action
+from app.reconciliation.sides import Reading, Write, Written
+from app.reconciliation.stored_values import marking, read_document_value, write_document_value
+from app.reconciliation.values import Record, Unreadable, from_document, parse_key, to_document
+
+Operation = InsertOne[Document] | UpdateOne | DeleteOne
 
 # A write counts once a majority has it on disk: what was repaired stays repaired.
 _DURABLE = WriteConcern(w="majority", j=True)
+_DUPLICATE = 11000  # MongoDB's code for a key that a unique index has already
+# MongoDB's codes for trouble of its own (a primary that steps down, a shutdown, a time-out, a conflict): they say
+# nothing against the record.
+_PASSING = frozenset({6, 7, 24, 50, 89, 91, 112, 189, 262, 9001, 10107, 11600, 11601, 11602, 13435, 13436})
+# Bytes of one document or statement; MongoDB fails a whole batch for a larger one.
+_LARGEST = 16 * 1024 * 1024
+_UNFIT = (BSONError, DecimalException, ValueError, OverflowError)
 
 
 class DocumentSide:
     """Implements `SidePort` on MongoDB. A missing field and a null match each other, as MongoDB's own `null` does."""
 
-    def __init__(self, database: AsyncDatabase[dict[str, Any]], mapping: Mapping) -> None:
+    def __init__(self, database: AsyncDatabase[Document], mapping: Mapping) -> None:
         self._database = database
         self._mapping = mapping
-        self._collection: AsyncCollection[dict[str, Any]] = database[mapping.collection].with_options(
-            write_concern=_DURABLE
-        )
-        self._paths = [*(each.path for each in mapping.fields), mapping.updated_at]
+        self._marker = mapping.document_deleted
+        self._collection: AsyncCollection[Document] = database[mapping.collection]
+        self._namespace = f"{database.name}.{mapping.collection}"
+        self._paths = [*(each.path for each in mapping.fields), mapping.updated_at_path]
+        if self._marker:
+            self._paths.append(self._marker.at)
         # Whole top-level fields: a projection of `address.city` would hide an address that is no subdocument.
-        self._projection = {path.split(".")[0]: 1 for path in self._paths}
+        self._projection = {path.split(".")[0]: 1 for path in (mapping.key_document, *self._paths)}
 
     async def read(self, keys: Sequence[str]) -> dict[str, Reading]:
         return await self._find(self._key_filter(keys))
@@ -45,77 +59,141 @@ class DocumentSide:
     async def read_referring(self, name: str, keys: Sequence[str]) -> dict[str, Reading]:
         field = self._mapping.field_by_name[name]
         values = [to_document(parse_key(field.kind, key)) for key in keys]
-        return await self._find({field.path: {"$in": values}})
+        found = await self._find({field.path: {"$in": values}})
+        return {key: reading for key, reading in found.items() if reading.record is not None}
 
     async def existing(self, keys: Iterable[str]) -> set[str]:
+        path = self._mapping.key_document
+        wanted = {path: 1} | ({self._marker.at: 1} if self._marker else {})
         with _answering():
-            cursor = self._collection.find(self._key_filter(list(keys)), {self._mapping.key_document: 1})
-            return {str(found[self._mapping.key_document]) async for found in cursor}
+            found = await self._collection.find(self._key_filter(list(keys)), wanted).to_list()
+        return {self._spell_key(each) for each in found if not self._is_deleted(each)}
 
-    async def write(self, key: str, plan: Plan, reading: Reading, updated_at: datetime | None) -> Written:
+    async def write(self, writes: Sequence[Write], *, until: datetime) -> list[Written | None]:
+        results: dict[int, Written | None] = {}
+        operations: dict[int, Operation] = {}
+        for at, each in enumerate(writes):
+            try:
+                operations[at] = self._operation(each, until)
+            except _UNFIT as error:
+                results[at] = Written(Outcome.REJECTED, f"the document side cannot hold a value: {error}")
+        sent = await self._send(list(operations.values()))
+        results |= dict(zip(operations, sent, strict=True))
+        return [results[at] for at in range(len(writes))]
+
+    async def _send(self, operations: Sequence[Operation]) -> list[Written | None]:
         try:
-            return await self._write(key, plan, reading, updated_at)
-        except DuplicateKeyError as error:
-            return _duplicate(error, self._mapping.key_document)
-        except (BSONError, DecimalException, ValueError, OverflowError) as error:
-            return Written(Outcome.REJECTED, f"the document side cannot hold a value: {error}")
-        except WriteError as error:
-            return Written(Outcome.REJECTED, f"the document side refused it (code {error.code})")
-        except PyMongoError as error:
-            raise WriteUnknownError(type(error).__name__) from error
+            return await self._try(operations) if operations else []
+        except PyMongoError:
+            return [None] * len(operations)
 
-    async def _write(self, key: str, plan: Plan, reading: Reading, updated_at: datetime | None) -> Written:
-        mapping = self._mapping
-        values = {mapping.field_by_name[name].path: to_document(value) for name, value in plan.values.items()}
-        if updated_at is not None:
-            values[mapping.updated_at] = updated_at
-        if plan.action is Action.CREATE:
-            await self._collection.insert_one(_nested({mapping.key_document: self._key(key)} | values))
-            return Written(Outcome.APPLIED)
-        condition = {mapping.key_document: self._key(key)} | reading.stored
-        if plan.action is Action.REMOVE:
-            count = (await self._collection.delete_one(condition)).deleted_count
-        else:
-            count = (await self._collection.update_one(condition, {"$set": values})).matched_count
-        return Written(Outcome.APPLIED if count else Outcome.SUPERSEDED)
+    async def _try(self, operations: Sequence[Operation]) -> list[Written | None]:
+        try:
+            result = await self._database.client.bulk_write(
+                operations, ordered=False, verbose_results=True, write_concern=_DURABLE
+            )
+        except ClientBulkWriteException as error:
+            faults = {fault["idx"]: fault for fault in error.details["writeErrors"]}
+            known = {at: _judge_beside(error, at) for at in range(len(operations)) if at not in faults}
+            known |= await self._refusals(faults)
+            return [known[at] for at in range(len(operations))]
+        return [_judge(result, at) for at in range(len(operations))]
 
-    async def _find(self, query: dict[str, Any]) -> dict[str, Reading]:
+    async def _refusals(self, faults: dict[int, Document]) -> dict[int, Written | None]:
+        """What became of operations that the store did not carry out."""
+        # Of several unique indexes that a new record breaks, the store names any one: it may be there nevertheless.
+        path = self._mapping.key_document
+        created = {
+            at: stored_at(fault["op"]["document"], path)
+            for at, fault in faults.items()
+            if fault["code"] == _DUPLICATE and "document" in fault["op"]
+        }
+        there = set()
+        if created:
+            query = {path: {"$in": list(created.values())}}
+            there = {stored_at(each, path) async for each in self._collection.find(query, {path: 1})}
+        return {
+            at: Written(Outcome.SUPERSEDED, "the record exists by now")
+            if created.get(at) in there
+            else _refusal(fault)
+            for at, fault in faults.items()
+        }
+
+    def _operation(self, write: Write, until: datetime) -> Operation:
+        """One conditional write; raises one of _UNFIT where it cannot be sent, which would fail the others too."""
+        key = {self._mapping.key_document: self._key(write.key)}
+        stored = {path: {"$eq": held} for path, held in write.reading.stored.items()}
+        condition = key | stored | _in_time(until)
+        values = self._values(write)
+        if write.plan.action is Action.CREATE and not write.reading.stored:
+            document = _nested(key | values)
+            _check_size(document)
+            return InsertOne(document, namespace=self._namespace)
+        if write.plan.action is Action.REMOVE and not self._marker:
+            _check_size(condition)
+            return DeleteOne(condition, namespace=self._namespace)
+        _check_size(condition, values)
+        return UpdateOne(condition, {"$set": values}, namespace=self._namespace)
+
+    def _values(self, write: Write) -> Document:
+        """What the write sets, by path. A record that is only marked as deleted is revived by clearing its marker."""
+        fields = self._mapping.field_by_name
+        values = {
+            fields[name].path: write_document_value(fields[name], value)
+            for name, value in write.plan.values.items()
+        }
+        if write.updated_at is not None:
+            values[self._mapping.updated_at_path] = write.updated_at
+        if self._marker and write.plan.action is not Action.UPDATE:
+            values[self._marker.at] = marking(self._marker, deleted=write.plan.action is Action.REMOVE)
+        return values
+
+    async def _find(self, query: Document) -> dict[str, Reading]:
         with _answering():
             # The clock is asked first: what is written while we read looks young, never settled.
-            clock = (await self._database.client.admin.command("hello"))["localTime"]
+            told = (await self._database.client.admin.command("hello"))["localTime"]
+            clock = told.replace(tzinfo=UTC)  # commands answer without a zone, whatever the client is set to
             batches: list[Any] = await self._collection.find_raw_batches(query, self._projection).to_list()
         readings = (self._reading(raw, clock) for batch in batches for raw in documents_of(batch))
         return dict(readings)
 
     def _reading(self, raw: bytes, clock: datetime) -> tuple[str, Reading]:
         document, broken = decode_document(raw)
-        stored = {path: _at(document, path) for path in self._paths}
-        updated_at = stored[self._mapping.updated_at]
+        stored = {path: stored_at(document, path) for path in self._paths}
+        updated_at = stored[self._mapping.updated_at_path]
         if not isinstance(updated_at, datetime):
             updated_at = None
-        record: Record = {
-            each.name: broken or value_at(document, each.kind, each.path) for each in self._mapping.fields
-        }
+        record: Record | None = None
+        if not self._is_deleted(document):
+            record = {
+                each.name: broken or read_document_value(each, document) for each in self._mapping.fields
+            }
         reading = Reading(record=record, stored=stored, updated_at=updated_at, age=_age(updated_at, clock))
-        return str(document[self._mapping.key_document]), reading
+        return self._spell_key(document), reading
+
+    def _is_deleted(self, document: Document) -> bool:
+        return self._marker is not None and self._marker.deletes(stored_at(document, self._marker.at))
 
     def _key(self, key: str) -> UUID | int | str:
         return parse_key(self._mapping.key_kind, key)
 
-    def _key_filter(self, keys: Sequence[str]) -> dict[str, Any]:
+    def _spell_key(self, document: Document) -> str:
+        """The key of a document as everybody spells it: 3.0 is the integer 3."""
+        stored = stored_at(document, self._mapping.key_document)
+        key = from_document(self._mapping.key_kind, stored)
+        return str(stored if isinstance(key, Unreadable) else key)
+
+    def _key_filter(self, keys: Sequence[str]) -> Document:
         return {self._mapping.key_document: {"$in": [self._key(key) for key in keys]}}
 
 
-def _at(document: Any, path: str) -> Any:
-    for step in path.split("."):
-        if not isinstance(document, Dictionary):
-            return None
-        document = document.get(step)
-    return document
+def _in_time(until: datetime) -> Document:
+    left = {"$dateDiff": {"startDate": "$$NOW", "endDate": until, "unit": "millisecond"}}
+    return {"$expr": {"$gt": [left, 0]}}
 
 
-def _nested(flat: dict[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
+def _nested(flat: Document) -> Document:
+    nested: Document = {}
     for path, value in flat.items():
         *parents, name = path.split(".")
         place = nested
@@ -129,13 +207,39 @@ def _age(updated_at: datetime | None, clock: datetime) -> timedelta | None:
     return None if updated_at is None else clock.astimezone(UTC) - updated_at.astimezone(UTC)
 
 
-def _duplicate(error: DuplicateKeyError, key_path: str) -> Written:
-    pattern = (error.details or {}).get("keyPattern", {})
-    if list(pattern) == [key_path]:
-        return Written(Outcome.SUPERSEDED, "the record exists by now")
-    return Written(
-        Outcome.REJECTED, f"unique index on {', '.join(pattern) or 'a field'} of the document side"
-    )
+def _check_size(*parts: Document) -> None:
+    size = sum(len(encode(part, codec_options=CODEC)) for part in parts)
+    if size > _LARGEST:
+        raise ValueError(f"{size} bytes are more than MongoDB takes at once")
+
+
+def _judge(result: ClientBulkWriteResult, at: int) -> Written | None:
+    if at in result.insert_results:
+        return Written(Outcome.APPLIED)
+    if at in result.update_results:
+        count = result.update_results[at].matched_count
+    elif at in result.delete_results:
+        count = result.delete_results[at].deleted_count
+    else:
+        return None
+    return Written(Outcome.APPLIED if count else Outcome.SUPERSEDED)
+
+
+def _judge_beside(error: ClientBulkWriteException, at: int) -> Written | None:
+    """How an operation ended beside faults of others; None where the store did not say, or not for good."""
+    written = _judge(error.partial_result, at) if error.partial_result else None
+    if written and written.outcome is Outcome.APPLIED and error.write_concern_errors:
+        return None  # no majority has it: the next primary may never have heard of it
+    return written
+
+
+def _refusal(fault: Document) -> Written | None:
+    if fault["code"] in _PASSING:
+        return None
+    if fault["code"] != _DUPLICATE:
+        return Written(Outcome.REJECTED, f"the document side refused it (code {fault['code']})")
+    fields = ", ".join(fault.get("keyPattern", ())) or "a field"
+    return Written(Outcome.REJECTED, f"unique index on {fields} of the document side")
 
 
 @contextmanager

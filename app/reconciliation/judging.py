@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import asyncpg
-
-from app.reconciliation import diffs
 from app.reconciliation.mapping import Derived, Mapping, Side
 from app.reconciliation.records import EntitySides
 from app.reconciliation.resolve import FieldDiff, Kind, Verdict, describe, resolve
 from app.reconciliation.sides import Reading
 from app.reconciliation.totals import Expected, expect
+from app.reconciliation.work import WorkPort
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Judged:
 
 
 async def judge(
-    every: dict[str, EntitySides], core: asyncpg.Pool, entity: str, keys: Sequence[str]
+    every: dict[str, EntitySides], work: WorkPort, entity: str, keys: Sequence[str]
 ) -> dict[str, Judged]:
     """The verdict on each of these records of `entity`, as both sides hold them now."""
     mapping = every[entity].mapping
@@ -58,7 +56,7 @@ async def judge(
     rules = (each.rule for each in mapping.derived_fields)
     counted = {rule.less.entity for rule in rules if isinstance(rule, Derived)}
     expected = await expect(
-        mapping, pairs, {other: every[other] for other in counted}, left_alone=partial(_left_alone, core)
+        mapping, pairs, {other: every[other] for other in counted}, left_alone=partial(_left_alone, work)
     )
     return {
         key: Judged(
@@ -72,6 +70,7 @@ async def judge(
     }
 
 
-async def _left_alone(core: asyncpg.Pool, entity: str, keys: list[str]) -> set[str]:
-    standing = await diffs.standing(core, entity, keys)
-    return {key for key, diff in standing.items() if diff.status in {"in_review", "rejected"}}
+async def _left_alone(work: WorkPort, entity: str, keys: list[str]) -> set[str]:
+    standing = await work.standing(entity, keys)
+    undecided = {key for key, diff in standing.items() if diff.status in {"in_review", "rejected"}}
+    return undecided | (await work.held(entity, keys)).keys()

@@ -9,25 +9,34 @@ from app.reconciliation.mapping import Mapping
 from app.reconciliation.records import EntitySides, every_entity
 from app.reconciliation.references import find_missing, is_nowhere
 from app.reconciliation.resolve import Kind, Verdict
+from app.reconciliation.work import CoreWork
 from app.stores.connections import Stores
 
 _BATCH = 200
 
 
 async def propose(stores: Stores, run_id: UUID, mapping: Mapping) -> None:
-    """Note with every finding of a run what would become of it: repair, in_review, or equal by now."""
+    """Note with every finding of a dry run what would become of it: repair, in_review, or equal by now; then end it.
+
+    Stops where the run is paused or cancelled, and goes on from there when it is taken up again.
+    """
+    await _propose_review_of_unreadable_keys(stores, run_id)
     every, last = every_entity(stores), ""
     while True:
         rows = await stores.core.fetch(
-            "SELECT key FROM findings WHERE run_id = $1 AND key > $2 ORDER BY key LIMIT $3",
+            """
+            SELECT key FROM findings WHERE run_id = $1 AND key > $2 AND proposal IS NULL AND EXISTS (
+                SELECT FROM runs WHERE id = $1 AND status = 'comparing' AND paused_at IS NULL)
+            ORDER BY key LIMIT $3
+            """,
             run_id,
             last,
             _BATCH,
         )
         if not rows:
-            return
+            break
         keys = [row["key"] for row in rows]
-        judged = await judge(every, stores.core, mapping.entity, keys)
+        judged = await judge(every, CoreWork(stores), mapping.entity, keys)
         verdicts = {key: judged[key].verdict for key in keys}
         impossible = await _impossible(every, mapping, verdicts)
         await stores.core.executemany(
@@ -35,6 +44,24 @@ async def propose(stores: Stores, run_id: UUID, mapping: Mapping) -> None:
             [(run_id, key, _proposal(verdicts[key], impossible.get(key))) for key in keys],
         )
         last = keys[-1]
+    await stores.core.execute(
+        """
+        UPDATE runs SET status = 'done', finished_at = now()
+        WHERE id = $1 AND status = 'comparing' AND paused_at IS NULL
+            AND NOT EXISTS (SELECT FROM findings WHERE run_id = $1 AND proposal IS NULL)
+        """,
+        run_id,
+    )
+
+
+async def _propose_review_of_unreadable_keys(stores: Stores, run_id: UUID) -> None:
+    """Nothing can address these records, so they are not read again."""
+    proposal = {"verdict": "in_review", "reason": "its key is not of the declared kind", "writes": []}
+    await stores.core.execute(
+        "UPDATE findings SET proposal = $2 WHERE run_id = $1 AND kind = 'unreadable_key'",
+        run_id,
+        msgspec.json.encode(proposal).decode(),
+    )
 
 
 async def _impossible(

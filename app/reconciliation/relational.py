@@ -1,7 +1,8 @@
 """The relational side of an entity: reads and conditional writes by its mapping."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,10 +11,12 @@ import asyncpg
 
 from app.audit.entries import Outcome
 from app.errors import StoreUnavailableError
-from app.reconciliation.mapping import COLUMN, Authority, Derived, Field, Mapping, Missing, Side
-from app.reconciliation.resolve import Action, Plan
-from app.reconciliation.sides import Reading, WriteUnknownError, Written
-from app.reconciliation.values import Record, Value, from_relational, instant_of, parse_key, to_relational
+from app.reconciliation.mapping import Authority, Derived, Field, Mapping, Missing, Side, is_plain
+from app.reconciliation.resolve import Action
+from app.reconciliation.row_writes import RowWrite, Shape, Target, Verb, column_types
+from app.reconciliation.sides import Reading, Write, Written
+from app.reconciliation.stored_values import marking, read_relational_value, write_relational_value
+from app.reconciliation.values import Kind, Record, instant_of, parse_key
 
 _LOST = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
 
@@ -22,14 +25,22 @@ class _DoesNotFitError(Exception):
     """A column took a value only by changing it; the write is rolled back."""
 
 
+# After these a statement has changed nothing for certain. AttributeError is what asyncpg raises for a value that is not
+# of the type of its column at all.
+_REFUSALS = (
+    _DoesNotFitError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.DataError,
+    asyncpg.SyntaxOrAccessError,
+    asyncpg.DeadlockDetectedError,
+    ValueError,
+    AttributeError,
+)
+
+
 def column(mapping: Mapping, each: Field) -> str:
     """The SQL expression of a field: a plain column is qualified with the mapped table."""
     return f'{mapping.table}."{each.expression}"' if is_plain(each) else each.expression or "NULL"
-
-
-def is_plain(each: Field) -> bool:
-    """Whether a field is a column of the mapped table itself, which alone can be written."""
-    return bool(each.expression and COLUMN.match(each.expression))
 
 
 def from_clause(mapping: Mapping) -> str:
@@ -40,26 +51,37 @@ def from_clause(mapping: Mapping) -> str:
 
 
 def select_clause(mapping: Mapping) -> str:
-    """SELECT of a record: "key", "f0" and so on for the fields that the side keeps, "updated_at", "clock"."""
+    """SELECT of a record: "key", "f0" and so on for the fields that the side keeps, "updated_at", "deleted", "clock".
+
+    "deleted" is what the marker of a soft delete holds, if the mapping has one.
+    """
     kept = (each for each in mapping.fields if each.expression)
-    columns = ", ".join(f'{column(mapping, each)} AS "f{at}"' for at, each in enumerate(kept))
+    columns = [f'{column(mapping, each)} AS "f{at}"' for at, each in enumerate(kept)]
+    if mapping.relational_deleted:
+        columns.append(f'{mapping.table}."{mapping.relational_deleted.at}" AS "deleted"')
     return (
-        f'SELECT {mapping.table}."{mapping.key_relational}" AS "key", {columns}, '
+        f'SELECT {mapping.table}."{mapping.key_relational}" AS "key", {", ".join(columns)}, '
         f'{mapping.table}."{mapping.updated_at}" AS "updated_at", clock_timestamp() AS "clock" {from_clause(mapping)}'
     )
 
 
 def rights_needed(mapping: Mapping) -> list[str]:
     """The privileges on the mapped table that repairs may need, beside SELECT."""
+    removes = mapping.missing_document in {Missing.REMOVE, Missing.REVIEW}
     rights: list[str] = []
     if mapping.missing_relational is Missing.CREATE:
         rights.append("INSERT")
-    if any(
-        not isinstance(each.rule, Derived) and each.rule != Authority(Side.RELATIONAL)
-        for each in mapping.fields
+    # A row is locked before it is deleted, which takes the right to update it.
+    if (
+        removes
+        or mapping.relational_deleted
+        or any(
+            not isinstance(each.rule, Derived) and each.rule != Authority(Side.RELATIONAL)
+            for each in mapping.fields
+        )
     ):
         rights.append("UPDATE")
-    if Missing.REMOVE is mapping.missing_document or Missing.REVIEW is mapping.missing_document:
+    if removes and not mapping.relational_deleted:
         rights.append("DELETE")
     return rights
 
@@ -70,102 +92,114 @@ class RelationalSide:
     def __init__(self, pool: asyncpg.Pool, mapping: Mapping) -> None:
         self._pool = pool
         self._mapping = mapping
+        self._marker = mapping.relational_deleted
         self._key_column = f'{mapping.table}."{mapping.key_relational}"'
         self._kept = [each for each in mapping.fields if each.expression]
         self._plain = {each.name: each.expression or "" for each in self._kept if is_plain(each)}
         self._select = select_clause(mapping)
 
     async def read(self, keys: Sequence[str]) -> dict[str, Reading]:
-        query = f"{self._select} WHERE {self._key_column} = ANY($1)"
+        query = f"{self._select} WHERE {self._key_column} = ANY({_array(self._mapping.key_kind)})"
         return await self._read(query, [self._key(key) for key in keys])
 
     async def read_referring(self, name: str, keys: Sequence[str]) -> dict[str, Reading]:
         each = self._mapping.field_by_name[name]
-        query = f"{self._select} WHERE {column(self._mapping, each)} = ANY($1)"
-        return await self._read(query, [parse_key(each.kind, key) for key in keys])
+        query = f"{self._select} WHERE {column(self._mapping, each)} = ANY({_array(each.kind)})"
+        found = await self._read(query, [parse_key(each.kind, key) for key in keys])
+        return {key: reading for key, reading in found.items() if reading.record is not None}
 
     async def existing(self, keys: Iterable[str]) -> set[str]:
-        query = f'SELECT {self._key_column} AS "key" FROM {self._mapping.table} WHERE {self._key_column} = ANY($1)'
+        marker = f'{self._mapping.table}."{self._marker.at}"' if self._marker else "NULL"
+        query = (
+            f'SELECT {self._key_column} AS "key", {marker} AS "deleted" '
+            f"FROM {self._mapping.table} WHERE {self._key_column} = ANY({_array(self._mapping.key_kind)})"
+        )
         with _answering():
             rows = await self._pool.fetch(query, [self._key(key) for key in keys])
-        return {str(row["key"]) for row in rows}
+        return {str(row["key"]) for row in rows if not self._is_deleted(row)}
 
-    async def write(self, key: str, plan: Plan, reading: Reading, updated_at: datetime | None) -> Written:
+    async def write(self, writes: Sequence[Write], *, until: datetime) -> list[Written | None]:
+        results: dict[int, Written | None] = dict.fromkeys(range(len(writes)))
+        rows: dict[int, RowWrite] = {}
+        for at, each in enumerate(writes):
+            try:
+                rows[at] = self._row_write(each)
+            except ValueError as error:
+                results[at] = _unfit(error)
+        with suppress(*_LOST, asyncpg.PostgresError):
+            async with self._pool.acquire() as connection:
+                await self._write_rows(connection, rows, until, results)
+        return [results[at] for at in range(len(writes))]
+
+    async def _write_rows(
+        self,
+        connection: Any,
+        rows: dict[int, RowWrite],
+        until: datetime,
+        results: dict[int, Written | None],
+    ) -> None:
+        mapping = self._mapping
+        types = await column_types(connection, mapping.table)
+        target = Target(mapping.table, mapping.key_relational, types, until)
+        shapes: defaultdict[Shape, list[int]] = defaultdict(list)
+        # In the order of the keys: two that create the same rows wait for each other but in one direction.
+        for at in sorted(rows, key=lambda at: str(rows[at].key)):
+            shapes[rows[at].shape].append(at)
+        for own in shapes.values():
+            written = await self._write_alike(connection, target, [rows[at] for at in own])
+            results.update(zip(own, written, strict=True))
+
+    async def _write_alike(
+        self, connection: Any, target: Target, rows: Sequence[RowWrite]
+    ) -> list[Written | None]:
+        """Write rows of one shape in one transaction; where one fails, the halves by themselves, down to the one."""
         try:
-            return await self._write(key, plan, reading, updated_at)
-        except _DoesNotFitError as error:
-            return Written(Outcome.REJECTED, str(error))
-        except asyncpg.IntegrityConstraintViolationError as error:
-            return Written(Outcome.REJECTED, f"constraint {error.constraint_name or error.column_name}")
-        except (asyncpg.DataError, ValueError) as error:
-            return Written(Outcome.REJECTED, f"the relational side cannot hold a value: {error}")
-        except asyncpg.InsufficientPrivilegeError:
-            return Written(Outcome.REJECTED, f"no right to {plan.action} {self._mapping.table}")
-        except (*_LOST, asyncpg.PostgresError) as error:
-            raise WriteUnknownError(type(error).__name__) from error
+            async with connection.transaction():
+                kept = await target.write(connection, rows)
+                self._check_fit(rows, kept)
+        except _REFUSALS as error:
+            if len(rows) == 1:
+                return [self._refusal(rows[0].verb, error)]
+            half = len(rows) // 2
+            return [
+                *await self._write_alike(connection, target, rows[:half]),
+                *await self._write_alike(connection, target, rows[half:]),
+            ]
+        except (*_LOST, asyncpg.PostgresError):
+            return [None] * len(rows)
+        return [Written(Outcome.APPLIED if str(each.key) in kept else Outcome.SUPERSEDED) for each in rows]
 
-    async def _write(self, key: str, plan: Plan, reading: Reading, updated_at: datetime | None) -> Written:
-        if plan.action is Action.CREATE:
-            statement, arguments = self._insert(key, plan.values, updated_at)
-        elif plan.action is Action.REMOVE:
-            statement, arguments = self._delete(key, reading)
-        else:
-            statement, arguments = self._update(key, plan.values, reading, updated_at)
-        async with self._pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(statement, *arguments)
-            if row is None:
-                return Written(Outcome.SUPERSEDED)
-            if plan.action is not Action.REMOVE:
-                self._check_fit(plan.values, row)
-        return Written(Outcome.APPLIED)
+    def _row_write(self, write: Write) -> RowWrite:
+        """The row that carries out a write. Raises ValueError for a value that the relational side cannot hold."""
+        plan, stored = write.plan, write.reading.stored
+        sets = {
+            self._plain[name]: write_relational_value(self._mapping.field_by_name[name], value)
+            for name, value in plan.values.items()
+        }
+        verb = Verb.UPDATE
+        if plan.action is Action.CREATE and not stored:
+            verb = Verb.INSERT
+        elif plan.action is Action.REMOVE and not self._marker:
+            verb = Verb.DELETE
+        if write.updated_at is not None and verb is not Verb.DELETE:
+            sets[self._mapping.updated_at] = write.updated_at
+        if self._marker and plan.action is not Action.UPDATE:
+            sets[self._marker.at] = marking(self._marker, deleted=plan.action is Action.REMOVE)
+        return RowWrite(self._key(write.key), verb, sets, stored, plan.values)
 
-    def _insert(self, key: str, values: Record, updated_at: datetime | None) -> tuple[str, list[Any]]:
-        columns = [self._mapping.key_relational, *(self._plain[name] for name in values)]
-        arguments: list[Any] = [self._key(key), *(to_relational(value) for value in values.values())]
-        if updated_at is not None:
-            columns.append(self._mapping.updated_at)
-            arguments.append(updated_at)
-        names = ", ".join(f'"{name}"' for name in columns)
-        places = ", ".join(f"${at}" for at in range(1, len(columns) + 1))
-        statement = (
-            f"INSERT INTO {self._mapping.table} ({names}) VALUES ({places}) "
-            f'ON CONFLICT ("{self._mapping.key_relational}") DO NOTHING {self._returning(values)}'
-        )
-        return statement, arguments
+    def _check_fit(self, rows: Sequence[RowWrite], kept: dict[str, asyncpg.Record]) -> None:
+        for each in rows:
+            row = kept.get(str(each.key))
+            if row is not None:
+                self._check_row(each.values, row)
+        if kept.keys() - {str(each.key) for each in rows}:
+            raise _DoesNotFitError(f"column {self._mapping.key_relational} cannot hold the key unchanged")
 
-    def _update(
-        self, key: str, values: Record, reading: Reading, updated_at: datetime | None
-    ) -> tuple[str, list[Any]]:
-        sets = {self._plain[name]: to_relational(value) for name, value in values.items()}
-        if updated_at is not None:
-            sets[self._mapping.updated_at] = updated_at
-        assignments = ", ".join(f'"{name}" = ${at}' for at, name in enumerate(sets, start=1))
-        condition, arguments = self._condition(key, reading, first=len(sets) + 1)
-        statement = (
-            f"UPDATE {self._mapping.table} SET {assignments} WHERE {condition} {self._returning(values)}"
-        )
-        return statement, [*sets.values(), *arguments]
-
-    def _delete(self, key: str, reading: Reading) -> tuple[str, list[Any]]:
-        condition, arguments = self._condition(key, reading, first=1)
-        return f"DELETE FROM {self._mapping.table} WHERE {condition} {self._returning({})}", arguments
-
-    def _condition(self, key: str, reading: Reading, *, first: int) -> tuple[str, list[Any]]:
-        terms = [f'"{self._mapping.key_relational}" = ${first}']
-        terms += [
-            f'"{name}" IS NOT DISTINCT FROM ${at}' for at, name in enumerate(reading.stored, start=first + 1)
-        ]
-        return " AND ".join(terms), [self._key(key), *reading.stored.values()]
-
-    def _returning(self, values: Record) -> str:
-        columns = [f'"{self._plain[name]}"' for name in values] or [f'"{self._mapping.key_relational}"']
-        return "RETURNING " + ", ".join(columns)
-
-    def _check_fit(self, values: Record, row: asyncpg.Record) -> None:
-        for at, (name, value) in enumerate(values.items()):
-            kept = from_relational(self._mapping.field_by_name[name].kind, row[at])
-            if kept != value:
-                raise _DoesNotFitError(f"column {self._plain[name]} cannot hold {name} unchanged")
+    def _check_row(self, values: Record, row: asyncpg.Record) -> None:
+        for name, value in values.items():
+            column = self._plain[name]
+            if read_relational_value(self._mapping.field_by_name[name], row[column]) != value:
+                raise _DoesNotFitError(f"column {column} cannot hold {name} unchanged")
 
     async def _read(self, query: str, values: list[UUID | int | str]) -> dict[str, Reading]:
         with _answering():
@@ -173,24 +207,56 @@ class RelationalSide:
         return {str(row["key"]): self._reading(row) for row in rows}
 
     def _reading(self, row: asyncpg.Record) -> Reading:
-        record: dict[str, Value] = {
-            each.name: from_relational(each.kind, row[f"f{at}"]) for at, each in enumerate(self._kept)
-        }
         stored = {
             self._plain[each.name]: row[f"f{at}"]
             for at, each in enumerate(self._kept)
             if each.name in self._plain
         }
+        stored[self._mapping.updated_at] = row["updated_at"]
+        if self._marker:
+            stored[self._marker.at] = row["deleted"]
+        record: Record | None = None
+        if not self._is_deleted(row):
+            record = {
+                each.name: read_relational_value(each, row[f"f{at}"]) for at, each in enumerate(self._kept)
+            }
         updated_at = instant_of(row["updated_at"])
-        return Reading(
-            record=record,
-            stored=stored | {self._mapping.updated_at: row["updated_at"]},
-            updated_at=updated_at,
-            age=None if updated_at is None else row["clock"] - updated_at,
-        )
+        age = None if updated_at is None else row["clock"] - updated_at
+        return Reading(record=record, stored=stored, updated_at=updated_at, age=age)
+
+    def _is_deleted(self, row: asyncpg.Record) -> bool:
+        return self._marker is not None and self._marker.deletes(row["deleted"])
 
     def _key(self, key: str) -> UUID | int | str:
         return parse_key(self._mapping.key_kind, key)
+
+    def _refusal(self, verb: Verb, error: Exception) -> Written:
+        match error:
+            case _DoesNotFitError():
+                return Written(Outcome.REJECTED, str(error))
+            case asyncpg.IntegrityConstraintViolationError():
+                return Written(Outcome.REJECTED, f"constraint {error.constraint_name or error.column_name}")
+            case asyncpg.DeadlockDetectedError():
+                return Written(Outcome.SUPERSEDED, "another transaction stood in the way")
+            case asyncpg.InsufficientPrivilegeError():
+                return Written(Outcome.REJECTED, f"no right to {verb} in {self._mapping.table}")
+            case asyncpg.SyntaxOrAccessError():
+                return Written(
+                    Outcome.REJECTED, f"the relational side refused it (SQLSTATE {error.sqlstate})"
+                )
+            case _:
+                return _unfit(error)
+
+
+def _array(kind: Kind) -> str:
+    """The parameter of some keys. A column of 32 bits is asked for 64-bit keys too, and just does not have them."""
+    return "$1::int8[]" if kind is Kind.INTEGER else "$1"
+
+
+def _unfit(error: Exception) -> Written:
+    # asyncpg's own message shows the whole array that it could not send, its cause says what is wrong with the value.
+    reason = error.__cause__ if isinstance(error, asyncpg.InterfaceError) else error
+    return Written(Outcome.REJECTED, f"the relational side cannot hold a value: {reason}")
 
 
 @contextmanager

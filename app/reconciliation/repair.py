@@ -5,64 +5,40 @@ Outcomes of a write: *applied*; *superseded*, what was read no longer held, so t
 what was nor what was meant, so it is looked at again.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from uuid import UUID
+from functools import partial
+from uuid import UUID, uuid4
 
 from loguru import logger
 
-from app.audit.entries import IntentEntry, Outcome
-from app.audit.store import AuditStore
-from app.clock import now
+from app.audit.entries import Outcome
+from app.audit.store import AuditPort, AuditStore
+from app.clock import Clock, now
 from app.errors import CoreError
-from app.reconciliation import breaker, diffs, jobs, runs
-from app.reconciliation.changes import Change, carry_out, finish, prepare
-from app.reconciliation.consequences import dependents
-from app.reconciliation.judging import Judged, judge
+from app.reconciliation.breaker import Limits
+from app.reconciliation.changes import Announce, Change, carry_out, finish
+from app.reconciliation.consequences import followers, nominate_dependents
+from app.reconciliation.diffs import OPEN, Ending, Found
+from app.reconciliation.judging import judge
 from app.reconciliation.mapping import Mapping, Side
 from app.reconciliation.records import EntitySides, every_entity
 from app.reconciliation.references import Need, find_missing, is_nowhere
 from app.reconciliation.resolve import Action, Kind, Verdict
 from app.reconciliation.sides import Written
-from app.reconciliation.suspects import (
-    Postponed,
-    Suspect,
-    claim,
-    dismiss,
-    hasten,
-    next_due,
-    nominate,
-    postpone,
-)
-from app.reconciliation.views import DiffView
+from app.reconciliation.suspects import Postponed, Suspect
+from app.reconciliation.triage import PATIENCE, Agreed, Dismiss, Look, Repair, Show, Wait, triage
+from app.reconciliation.work import CoreWork, WorkPort
 from app.stores.connections import Stores
 from app.stores.health import FAULTS
 
-BATCH = 32
-# After so many looks a record that will not settle, or waits in vain, is shown as such and left: about 50 s.
-PATIENCE = 8
+# Records that are read, judged and written together.
+BATCH = 250
 _LONGEST_DELAY_SECONDS = 30.0
 _STOPPED_SECONDS = 60.0
-
-
-@dataclass
-class Look:
-    """One look at one suspect: what was judged, what stands recorded, what is to be done."""
-
-    suspect: Suspect
-    judged: Judged
-    diff: DiffView | None
-    verdict: Verdict
-    diff_id: UUID | None = None
-
-    @property
-    def out_of_patience(self) -> bool:
-        return self.suspect.attempts >= PATIENCE
-
-    def is_young(self, window: timedelta) -> bool:
-        ages = (self.judged.document.age, self.judged.relational.age)
-        return any(age is not None and age < window for age in ages)
+_DECIDED_MEANWHILE_SECONDS = 0.1
 
 
 @dataclass
@@ -72,48 +48,61 @@ class Batch:
     done: list[Suspect] = field(default_factory=list)
     postponed: list[Postponed] = field(default_factory=list)
     nominations: list[tuple[str, Iterable[str], Suspect]] = field(default_factory=list)
+    shown: list[tuple[Look, Show]] = field(default_factory=list)
+    endings: list[Ending] = field(default_factory=list)
     arrived: list[str] = field(default_factory=list)
 
-    def wait(self, suspect: Suspect, waiting_for: str, seconds: float | None = None) -> None:
-        """Look again later; unless `seconds` is given the delay doubles with each attempt, from 0.2 s on."""
+    def wait(self, suspect: Suspect, waiting_for: str) -> None:
+        """Look again later; the delay doubles with each attempt, from 0.2 s on."""
         doubled = min(0.2 * 2 ** min(suspect.attempts, PATIENCE), _LONGEST_DELAY_SECONDS)
-        self.postponed.append(Postponed(suspect, doubled if seconds is None else seconds, waiting_for))
+        self.postponed.append(Postponed(suspect, doubled, waiting_for))
 
     def hold_back(self, suspect: Suspect, waiting_for: str, seconds: float) -> None:
         """Look again later for a reason that is not the record's: its patience is not used up."""
         self.postponed.append(Postponed(suspect, seconds, waiting_for, counts=False))
+
+    def end(self, look: Look, diff_id: UUID, status: str, reason: str | None = None) -> None:
+        """Nothing more is to be done about a record: its diff gets this status."""
+        self.endings.append(Ending(diff_id, status, reason))
+        self.done.append(look.suspect)
 
     def undecided(self, claimed: Sequence[Suspect]) -> list[Suspect]:
         decided = {each.key for each in self.done} | {each.suspect.key for each in self.postponed}
         return [suspect for suspect in claimed if suspect.key not in decided]
 
 
+@dataclass(frozen=True)
 class Repairer:
-    """Works off suspects. Any number may run at once, on any number of machines."""
+    """Works off suspects. Any number may run at once, on any number of machines.
 
-    def __init__(self, stores: Stores) -> None:
-        self._stores = stores
-        self._audit = AuditStore(stores.audit, stores.settings.namespace)
-        self._sides = every_entity(stores)
-        self._settle_window = timedelta(milliseconds=stores.settings.settle_milliseconds)
-        self._write_seconds = stores.settings.store_timeout_seconds
-        # Long enough for any batch but one that meets a store at its slowest several times; another repairer may
-        # then take up its suspects, which open intents and conditional writes make harmless.
-        self._lease_seconds = self._write_seconds * 2 + 10
+    A record changed within `settle_window`, by its store's clock, waits. A write that is not answered within
+    `write_seconds` is given up.
+    """
+
+    sides: dict[str, EntitySides]
+    work: WorkPort
+    audit: AuditPort
+    settle_window: timedelta
+    write_seconds: float
+    clock: Clock = now
 
     async def run_due(self) -> float | None:
         """Look at every suspect that is due, referenced entities first; answers seconds until the next one is.
 
         Raises StoreUnavailableError when a store goes away; what was claimed is given back first.
         """
-        stopped = await breaker.stopped(self._stores.core)
-        working = {entity: sides for entity, sides in self._sides.items() if entity not in stopped}
+        stopped = await self.work.stopped()
+        working = {entity: sides for entity, sides in self.sides.items() if entity not in stopped}
         for entity, sides in working.items():
-            while claimed := await claim(
-                self._stores.core, entity, limit=BATCH, lease_seconds=self._lease_seconds
-            ):
+            while claimed := await self.work.claim(entity, limit=BATCH, lease_seconds=self._lease_seconds):
                 await self._work_off(sides, claimed)
-        return await next_due(self._stores.core, list(working))
+        return await self.work.next_due(list(working))
+
+    @property
+    def _lease_seconds(self) -> float:
+        # Long enough for any batch but one that meets a store at its slowest several times; another repairer may
+        # then take up its suspects, which open intents and conditional writes make harmless.
+        return self.write_seconds * 2 + 10
 
     async def _work_off(self, sides: EntitySides, claimed: list[Suspect]) -> None:
         batch, left = Batch(), claimed
@@ -131,9 +120,10 @@ class Repairer:
     async def _decide(self, sides: EntitySides, claimed: list[Suspect], batch: Batch) -> None:
         ready = await self._finish_intents(sides, claimed, batch)
         looks = await self._look(sides, ready)
-        allowed = await jobs.repairing_modes(self._stores.core, sides.mapping.entity)
+        allowed = await self.work.repairing_modes(sides.mapping.entity)
         wanted = [look for look in looks if await self._triage(look, allowed, batch)]
         wanted = await self._with_references(sides.mapping, wanted, batch)
+        await self._show(batch)
         await self._repair(sides, wanted, batch)
 
     async def _isolate(
@@ -149,31 +139,30 @@ class Repairer:
             named.opt(exception=error).error("record.unjudgeable")
             reason = f"it cannot be judged: {type(error).__name__}, see the logs"
             verdict = Verdict(Kind.FIELDS, review=reason)
-            await diffs.put(self._stores.core, suspect, verdict, status="in_review", over=None)
+            await self.work.put([Found(suspect, verdict, "in_review", over=None)])
             batch.done.append(suspect)
         return claimed
 
     async def _record(self, batch: Batch) -> None:
-        core = self._stores.core
         for entity, keys, suspect in batch.nominations:
             cause = f"{suspect.entity} {suspect.key}"
-            await nominate(core, entity, keys, cause=cause, mode=suspect.mode, run_id=suspect.run_id)
-        await postpone(core, batch.postponed)
-        await dismiss(core, batch.done)
-        await hasten(core, batch.arrived)
-        await runs.settle(self._stores, {each.run_id for each in batch.done if each.run_id})
+            await self.work.nominate(entity, keys, cause=cause, mode=suspect.mode, run_id=suspect.run_id)
+        await self.work.close(batch.endings)
+        await self.work.postpone(batch.postponed)
+        await self.work.dismiss(batch.done)
+        await self.work.hasten(batch.arrived)
 
     async def _finish_intents(
         self, sides: EntitySides, claimed: Sequence[Suspect], batch: Batch
     ) -> list[Suspect]:
         """No record is judged while a write to it may be under way: a dead writer's intent is finished first."""
         by_key = {each.key: each for each in claimed}
-        entity, instant = sides.mapping.entity, now()
+        entity, instant = sides.mapping.entity, self.clock()
         intents = [
-            each for each in await self._audit.open_intents() if each.entity == entity and each.key in by_key
+            each for each in await self.audit.open_intents() if each.entity == entity and each.key in by_key
         ]
         over = [each for each in intents if each.deadline <= instant]
-        await finish(sides, self._audit, over, announce=self._nominate_dependents)
+        await finish(sides, self.audit, over, announce=self._announce, clock=self.clock)
         busy = {each.key: each.deadline - instant for each in intents if each.deadline > instant}
         for key, left in busy.items():
             batch.hold_back(by_key[key], "a write under way", left.total_seconds() + 0.1)
@@ -181,192 +170,173 @@ class Repairer:
 
     async def _look(self, sides: EntitySides, suspects: Sequence[Suspect]) -> list[Look]:
         entity, keys = sides.mapping.entity, [each.key for each in suspects]
-        judged = await judge(self._sides, self._stores.core, entity, keys)
-        standing = await diffs.standing(self._stores.core, entity, keys)
-        return [
-            Look(
-                each,
-                judged[each.key],
-                standing.get(each.key),
-                _verdict(judged[each.key], standing.get(each.key)),
-            )
-            for each in suspects
-        ]
+        # Before the sides are read: a hold or a decision that comes later must find the look still to be written.
+        standing = await self.work.standing(entity, keys)
+        held = await self.work.held(entity, keys)
+        judged = await judge(self.sides, self.work, entity, keys)
+        return [Look(each, judged[each.key], standing.get(each.key), held.get(each.key)) for each in suspects]
 
     async def _triage(self, look: Look, allowed: set[str], batch: Batch) -> bool:
-        """Whether the record is to be repaired now; every other case is recorded or postponed here."""
-        suspect, verdict = look.suspect, look.verdict
-        if look.judged.expected.unsettled:
-            for entity, keys in look.judged.expected.unsettled.items():
-                batch.nominations.append((entity, keys, suspect))
-        if verdict.kind is Kind.EQUAL:
-            await self._note_equal(look, allowed, batch)
-        elif look.is_young(self._settle_window):
-            await self._wait_or_show(look, "the record to settle", batch)
-        elif verdict.kind is Kind.MISSING_BOTH:
-            await self._show(look, "vanished", batch, reason="on neither side")
-        elif _is_rejected(look):
-            batch.done.append(suspect)
-        elif verdict.review:
-            await self._show(look, "in_review", batch)
-        elif not _may_repair(suspect, allowed) and not _is_approved(look):
-            await self._show(look, "open", batch, reason="its job only observes")
-        else:
-            return True
+        """Whether the record is to be repaired now; every other case goes into the batch."""
+        for entity, keys in look.judged.expected.unsettled.items():
+            batch.nominations.append((entity, keys, look.suspect))
+        match triage(look, allowed=allowed, settle_window=self.settle_window):
+            case Repair():
+                return True
+            case Wait(waiting_for=waiting_for):
+                batch.wait(look.suspect, waiting_for)
+            case Show() as shown:
+                batch.shown.append((look, shown))
+            case Agreed() if look.diff and look.diff.status in OPEN:
+                batch.end(look, look.diff.id, await self._how_it_ended(look.suspect, look.diff.id))
+            case Agreed() | Dismiss():
+                batch.done.append(look.suspect)
         return False
 
-    async def _note_equal(self, look: Look, allowed: set[str], batch: Batch) -> None:
-        if unsettled := look.judged.expected.unsettled:
-            waiting = ", ".join(f"{len(keys)} {entity}" for entity, keys in unsettled.items())
-            look.verdict = look.judged.doubtful()
-            if _may_repair(look.suspect, allowed):
-                await self._wait_or_show(look, f"{waiting} to be reconciled", batch)
-            else:
-                await self._show(
-                    look, "unsettled", batch, reason=f"follows from {waiting} that are observed only"
-                )
-            return
-        if look.diff and look.diff.status in diffs.OPEN:
-            recent = await self._audit.changes(entity=look.suspect.entity, key=look.suspect.key, limit=2)
-            repaired = any(
-                each.intent.diff_id == look.diff.id
-                and each.outcome
-                and each.outcome.outcome is Outcome.APPLIED
-                for each in recent
-            )
-            await diffs.close(self._stores.core, look.diff.id, "repaired" if repaired else "vanished")
-        batch.done.append(look.suspect)
-
-    async def _wait_or_show(self, look: Look, waiting_for: str, batch: Batch) -> None:
-        if look.out_of_patience:
-            await self._show(look, "unsettled", batch, reason=f"waited in vain for {waiting_for}")
-        else:
-            batch.wait(look.suspect, waiting_for)
-
-    async def _show(self, look: Look, status: str, batch: Batch, *, reason: str | None = None) -> None:
-        if status == "unsettled" and _is_approved(look):
-            status = "approved"
-        if await self._put(look, status, batch, reason=reason):
-            batch.done.append(look.suspect)
-
-    async def _put(self, look: Look, status: str, batch: Batch, *, reason: str | None = None) -> UUID | None:
-        """Record what the look found, unless an operator decided meanwhile: then it is looked at again."""
-        diff_id = await diffs.put(
-            self._stores.core, look.suspect, look.verdict, status=status, reason=reason, over=look.diff
-        )
-        if diff_id is None:
-            batch.hold_back(look.suspect, "another look: its diff has just been decided", 0.1)
-        return diff_id
+    async def _how_it_ended(self, suspect: Suspect, diff_id: UUID) -> str:
+        """An open diff of a record that agrees: a change of ours may have made it so, before its worker died."""
+        recent = await self.audit.changes(entity=suspect.entity, key=suspect.key, limit=2)
+        ours = (each for each in recent if each.intent.diff_id == diff_id and each.outcome)
+        applied = any(each.outcome and each.outcome.outcome is Outcome.APPLIED for each in ours)
+        return "repaired" if applied else "vanished"
 
     async def _with_references(self, mapping: Mapping, looks: list[Look], batch: Batch) -> list[Look]:
         """The looks whose writes refer to records that are there; the others wait for them, or go to review."""
-        missing = await find_missing(self._sides, mapping, {look.suspect.key: look.verdict for look in looks})
-        ready = [look for look in looks if look.suspect.key not in missing]
+        missing = await find_missing(self.sides, mapping, {look.suspect.key: look.verdict for look in looks})
         for look in looks:
             need = missing.get(look.suspect.key)
             if need is None:
                 continue
             hopeless = await self._is_hopeless(need)
             if hopeless or look.out_of_patience:
-                reason = hopeless or f"waited in vain for {need}"
-                await self._show(look, "in_review", batch, reason=reason)
+                batch.shown.append((look, Show("in_review", hopeless or f"waited in vain for {need}")))
             else:
                 batch.nominations.append((need.entity, [need.key], look.suspect))
                 batch.wait(look.suspect, str(need))
-        return ready
+        return [look for look in looks if look.suspect.key not in missing]
 
     async def _is_hopeless(self, need: Need) -> str | None:
-        if await is_nowhere(self._sides, need):
+        if await is_nowhere(self.sides, need):
             return f"{need} is on neither side"
-        standing = await diffs.standing(self._stores.core, need.entity, [need.key])
+        if need.key in await self.work.held(need.entity, [need.key]):
+            return f"{need} is held"
+        standing = await self.work.standing(need.entity, [need.key])
         diff = standing.get(need.key)
         return f"{need} is {diff.status}" if diff and diff.status in {"in_review", "rejected"} else None
 
-    async def _repair(self, sides: EntitySides, looks: list[Look], batch: Batch) -> None:
-        if not looks:
-            return
-        for look in looks:
-            look.diff_id = await self._put(look, "approved" if _is_approved(look) else "open", batch)
-        looks = [look for look in looks if look.diff_id]
-        plans = [plan for look in looks for plan in look.verdict.plans]
-        removals = sum(plan.action is Action.REMOVE for plan in plans)
-        stopped = await breaker.reserve(
-            self._stores, sides.mapping.entity, changes=len(plans), deletes=removals
+    async def _show(self, batch: Batch) -> None:
+        for (look, shown), diff_id in zip(batch.shown, await self._put(batch.shown, batch), strict=True):
+            if diff_id is None:
+                continue
+            batch.done.append(look.suspect)
+            if shown.status == "in_review":
+                # What is derived from it has waited for it, and now counts it as it is.
+                held = look.judged.document.record, look.judged.relational.record
+                for entity, keys in followers(look.suspect.entity, *held):
+                    batch.nominations.append((entity, keys, look.suspect))
+
+    async def _put(self, shown: Sequence[tuple[Look, Show]], batch: Batch) -> list[UUID | None]:
+        """Record what looks found, unless an operator decided meanwhile: then the record is looked at again."""
+        diff_ids = await self.work.put(
+            [Found(look.suspect, look.verdict, each.status, look.diff, each.reason) for look, each in shown]
         )
-        if stopped:
-            for look in looks:
-                batch.hold_back(look.suspect, f"an operator: {stopped}", _STOPPED_SECONDS)
+        for (look, _show), diff_id in zip(shown, diff_ids, strict=True):
+            if diff_id is None:
+                reason = "another look: its diff has just been decided"
+                batch.hold_back(look.suspect, reason, _DECIDED_MEANWHILE_SECONDS)
+        return diff_ids
+
+    async def _repair(self, sides: EntitySides, looks: list[Look], batch: Batch) -> None:
+        shown = [(look, Show("approved" if look.is_approved else "open")) for look in looks]
+        put = zip(looks, await self._put(shown, batch), strict=True)
+        ready = [(look, diff_id) for look, diff_id in put if diff_id]
+        if not ready:
             return
-        changes = [
-            change
-            for look in looks
-            if look.diff_id
-            for change in prepare(
-                look.suspect, look.diff_id, look.verdict, look.judged.document, look.judged.relational
-            )
-        ]
+        granted = await self.work.reserve(sides.mapping.entity, [_size(look) for look, _diff_id in ready])
+        for look, _diff_id in ready[granted.repairs :]:
+            batch.hold_back(look.suspect, f"an operator: {granted.stopped}", _STOPPED_SECONDS)
+        ready = ready[: granted.repairs]
+        if not ready:
+            return
+        changes = [change for look, diff_id in ready for change in _prepare(look, diff_id)]
         results = await carry_out(
             sides,
-            self._audit,
+            self.audit,
             changes,
-            timeout_seconds=self._write_seconds,
-            announce=self._nominate_dependents,
+            timeout_seconds=self.write_seconds,
+            announce=self._announce,
+            clock=self.clock,
         )
-        outcomes = list(zip(changes, results, strict=True))
-        for look in looks:
-            own = [pair for pair in outcomes if pair[0].suspect is look.suspect]
-            await self._conclude(sides.mapping, look, own, batch)
+        ended: dict[UUID, list[tuple[Change, Written | None]]] = defaultdict(list)
+        for change, result in zip(changes, results, strict=True):
+            ended[change.diff_id].append((change, result))
+        for look, diff_id in ready:
+            self._conclude(look, diff_id, ended[diff_id], batch)
 
-    async def _conclude(
-        self, mapping: Mapping, look: Look, own: list[tuple[Change, Written | None]], batch: Batch
+    def _conclude(
+        self, look: Look, diff_id: UUID, own: list[tuple[Change, Written | None]], batch: Batch
     ) -> None:
-        assert look.diff_id is not None
         results = [result for _change, result in own]
         batch.arrived += [
-            str(Need(mapping.entity, look.suspect.key, change.plan.side))
+            str(Need(change.entity, change.key, change.plan.side))
             for change, result in own
             if change.plan.action is Action.CREATE and result and result.outcome is Outcome.APPLIED
         ]
         rejected = [each.detail for each in results if each and each.outcome is Outcome.REJECTED]
         if None in results:
-            batch.hold_back(look.suspect, "a write under way", self._write_seconds + 2.5)
+            batch.hold_back(look.suspect, "a write under way", self.write_seconds + 2.5)
         elif rejected:
-            await diffs.close(self._stores.core, look.diff_id, "in_review", f"rejected: {rejected[0]}")
-            batch.done.append(look.suspect)
-        elif any(each and each.outcome is not Outcome.APPLIED for each in results):
-            await self._wait_or_show(look, "a moment in which nobody else writes it", batch)
+            batch.end(look, diff_id, "in_review", f"rejected: {rejected[0]}")
+        elif all(each and each.outcome is Outcome.APPLIED for each in results):
+            self._conclude_applied(look, diff_id, batch)
+        elif look.out_of_patience and not look.is_approved:
+            batch.end(look, diff_id, "unsettled", "somebody else writes it all the time")
         else:
-            await diffs.close(self._stores.core, look.diff_id, "repaired")
-            if look.judged.expected.unsettled:
-                batch.wait(look.suspect, "records that it is derived from")
-            else:
-                batch.done.append(look.suspect)
+            batch.wait(look.suspect, "a moment in which nobody else writes it")
 
-    async def _nominate_dependents(self, written: Sequence[IntentEntry]) -> None:
-        """Have the records looked at that follow from what was written, on behalf of whoever may repair them."""
-        for intent in written:
-            for entity, keys in dependents(intent):
-                cause = f"{intent.entity} {intent.key}"
-                await nominate(self._stores.core, entity, keys, cause=cause, mode="any", run_id=intent.run_id)
+    def _conclude_applied(self, look: Look, diff_id: UUID, batch: Batch) -> None:
+        if look.judged.expected.unsettled:
+            batch.endings.append(Ending(diff_id, "repaired"))
+            batch.wait(look.suspect, "records that it is derived from")
+        else:
+            batch.end(look, diff_id, "repaired")
 
-
-def _verdict(judged: Judged, diff: DiffView | None) -> Verdict:
-    verdict = judged.verdict
-    # A decision holds for the values that the operator saw; when they moved, it is theirs to take again.
-    if verdict.review and diff and diff.status == "approved" and diff.fingerprint == verdict.fingerprint:
-        return judged.decided(Side(str(diff.resolution)))
-    return verdict
+    @property
+    def _announce(self) -> Announce:
+        return partial(nominate_dependents, self.work.nominate)
 
 
-def _may_repair(suspect: Suspect, allowed: set[str]) -> bool:
-    return suspect.mode in allowed or (suspect.mode == "any" and bool(allowed))
+def repairer_of(stores: Stores) -> Repairer:
+    """The repairer of all declared entities."""
+    return Repairer(
+        sides=every_entity(stores),
+        work=CoreWork(stores),
+        audit=AuditStore(stores.audit, stores.settings.namespace),
+        settle_window=timedelta(milliseconds=stores.settings.settle_milliseconds),
+        write_seconds=stores.settings.store_timeout_seconds,
+    )
 
 
-def _is_approved(look: Look) -> bool:
-    diff = look.diff
-    return diff is not None and diff.status == "approved" and diff.fingerprint == look.verdict.fingerprint
+def _size(look: Look) -> Limits:
+    plans = look.verdict.plans
+    return Limits(changes=len(plans), deletes=sum(plan.action is Action.REMOVE for plan in plans))
 
 
-def _is_rejected(look: Look) -> bool:
-    diff = look.diff
-    return diff is not None and diff.status == "rejected" and diff.fingerprint == look.verdict.fingerprint
+def _prepare(look: Look, diff_id: UUID) -> list[Change]:
+    """The changes of a verdict. Each sets `updated_at` to the greater of the two that were read, never to now."""
+    document, relational = look.judged.document, look.judged.relational
+    known = [each.updated_at for each in (document, relational) if each.updated_at is not None]
+    return [
+        Change(
+            id=uuid4(),
+            entity=look.suspect.entity,
+            key=look.suspect.key,
+            cause=look.suspect.cause,
+            run_id=look.suspect.run_id,
+            diff_id=diff_id,
+            plan=plan,
+            reading=document if plan.side is Side.DOCUMENT else relational,
+            updated_at=max(known, default=None),
+        )
+        for plan in look.verdict.plans
+    ]

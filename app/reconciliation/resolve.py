@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, assert_never
 
 from app.reconciliation.mapping import Authority, Derived, Field, Mapping, Missing, Precedence, Review, Side
@@ -62,7 +63,7 @@ class Verdict:
     present: Record | None = None
     """The record of the side that has it, where the other one lacks it."""
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Tells whether a discrepancy is still the one that was seen before."""
         seen: list[Any] = [self.kind]

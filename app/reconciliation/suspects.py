@@ -12,6 +12,11 @@ import asyncpg
 
 from app.clock import now
 
+# What a record waits for that was written a moment ago.
+SETTLING = "the record to settle"
+# Whether a suspect waits with the run that found it, which an operator has paused; an event takes it out of that.
+_RESTS = """EXISTS (SELECT FROM runs WHERE runs.id = suspects.run_id AND runs.paused_at IS NOT NULL
+    AND suspects.cause = 'run ' || runs.id::text)"""
 # Records nominated by one statement.
 _AT_ONCE = 5000
 
@@ -53,7 +58,11 @@ async def nominate(
     mode: str = "incremental",
     run_id: UUID | None = None,
 ) -> None:
-    """Make records suspects; one that already is one is looked at (again) now."""
+    """Make records suspects; one that already is one is looked at (again) now.
+
+    Its patience starts anew, but not that with a record that will not settle: one that is written all the time would
+    never be shown as unsettled.
+    """
     # In the order of keys, so that two nominations at once cannot wait for each other.
     ordered = sorted(set(keys))
     for at in range(0, len(ordered), _AT_ONCE):
@@ -72,25 +81,26 @@ async def _nominate(
             cause = EXCLUDED.cause,
             mode = CASE WHEN suspects.mode = EXCLUDED.mode THEN suspects.mode ELSE 'any' END,
             run_id = COALESCE(EXCLUDED.run_id, suspects.run_id),
-            attempts = 0,
-            waiting_for = NULL,
+            attempts = CASE WHEN suspects.waiting_for = $6 THEN suspects.attempts ELSE 0 END,
             due_at = LEAST(suspects.due_at, EXCLUDED.due_at)
         """,
         entity,
         keys,
         *origin,
+        SETTLING,
     )
 
 
 async def claim(core: asyncpg.Pool, entity: str, *, limit: int, lease_seconds: float) -> list[Suspect]:
-    """Claim up to `limit` due suspects of an entity for `lease_seconds`."""
+    """Claim up to `limit` due suspects of an entity for `lease_seconds`; those of a run that rests, rest with it."""
     lease = uuid4()
     rows = await core.fetch(
-        """
+        f"""
         UPDATE suspects SET leased_by = $3, leased_until = now() + make_interval(secs => $4)
         FROM (
             SELECT key FROM suspects
             WHERE entity = $1 AND due_at <= now() AND leased_until < now()
+                AND NOT {_RESTS}
             ORDER BY due_at, key LIMIT $2 FOR UPDATE SKIP LOCKED
         ) AS due
         WHERE suspects.entity = $1 AND suspects.key = due.key
@@ -135,31 +145,34 @@ async def dismiss(connection: asyncpg.Connection | asyncpg.Pool, suspects: Seque
 
 async def postpone(connection: asyncpg.Connection | asyncpg.Pool, postponed: Sequence[Postponed]) -> None:
     """Give suspects back, to be looked at later; one that was nominated again meanwhile is due now."""
-    await connection.executemany(
+    if not postponed:
+        return
+    ordered = sorted(postponed, key=lambda each: (each.suspect.entity, each.suspect.key))
+    await connection.execute(
         """
-        UPDATE suspects SET leased_until = '-infinity', attempts = attempts + $7::int, waiting_for = $5,
-            due_at = CASE WHEN nominations = $3 THEN now() + make_interval(secs => $6) ELSE now() END
-        WHERE entity = $1 AND key = $2 AND leased_by = $4
+        UPDATE suspects SET leased_until = '-infinity', attempts = suspects.attempts + given.counts,
+            waiting_for = given.waiting_for,
+            due_at = CASE WHEN suspects.nominations = given.nominations
+                THEN now() + make_interval(secs => given.seconds) ELSE now() END
+        FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::float8[], $7::int[])
+            AS given (entity, key, nominations, lease, waiting_for, seconds, counts)
+        WHERE suspects.entity = given.entity AND suspects.key = given.key AND leased_by = given.lease
         """,
-        [
-            (
-                each.suspect.entity,
-                each.suspect.key,
-                each.suspect.nominations,
-                each.suspect.lease,
-                each.waiting_for,
-                each.seconds,
-                int(each.counts),
-            )
-            for each in sorted(postponed, key=lambda each: each.suspect.key)
-        ],
+        [each.suspect.entity for each in ordered],
+        [each.suspect.key for each in ordered],
+        [each.suspect.nominations for each in ordered],
+        [each.suspect.lease for each in ordered],
+        [each.waiting_for for each in ordered],
+        [each.seconds for each in ordered],
+        [int(each.counts) for each in ordered],
     )
 
 
 async def next_due(core: asyncpg.Pool, entities: Sequence[str]) -> float | None:
     """Seconds until the next suspect of these entities is due, at most 0 when one is; None when there is none."""
     due_at = await core.fetchval(
-        "SELECT min(due_at) FROM suspects WHERE entity = ANY($1) AND leased_until < now()", entities
+        f"SELECT min(due_at) FROM suspects WHERE entity = ANY($1) AND leased_until < now() AND NOT {_RESTS}",
+        entities,
     )
     return None if due_at is None else float((due_at - now()).total_seconds())
 

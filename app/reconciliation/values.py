@@ -7,7 +7,7 @@ the field's kind becomes an `Unreadable`: it equals nothing of the other side, s
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from decimal import Context, Decimal
+from decimal import Context, Decimal, DecimalException
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -51,7 +51,7 @@ def from_document(kind: Kind, stored: Any) -> Value:
     if stored is None:
         return None
     value = _DOCUMENT_READERS[kind](stored)
-    return _unreadable(stored) if value is None else value
+    return unreadable(stored) if value is None else value
 
 
 def from_relational(kind: Kind, stored: Any) -> Value:
@@ -59,7 +59,7 @@ def from_relational(kind: Kind, stored: Any) -> Value:
     if stored is None:
         return None
     value = _RELATIONAL_READERS[kind](stored)
-    return _unreadable(stored) if value is None else value
+    return unreadable(stored) if value is None else value
 
 
 def to_document(value: Value) -> Any:
@@ -115,6 +115,22 @@ def spell(value: Value) -> Any:
             return value
 
 
+def parse_value(kind: Kind, spelled: Any) -> Value:
+    """The value of a field of this kind that `spell` spelled so; raises ValueError where it spells none."""
+    match spelled:
+        case None:
+            return None
+        case {"unreadable": str(shown)}:
+            return Unreadable(shown)
+    try:
+        value = _PARSERS[kind](spelled)
+    except (ValueError, TypeError, AttributeError, DecimalException):
+        value = None
+    if spell(value) != spelled:
+        raise ValueError(f"{spelled!r} spells no {kind}")
+    return value
+
+
 def _spell_decimal(value: Decimal) -> str:
     """One spelling per value, at least two decimals: 10.5 and 10.500 are 10.50, -0 is 0.00."""
     plain = value.normalize(_EXACT)
@@ -134,7 +150,8 @@ def instant_of(stored: Any) -> datetime | None:
     return stored.astimezone(UTC) if stored.tzinfo else stored.replace(tzinfo=UTC)
 
 
-def _unreadable(stored: Any) -> Unreadable:
+def unreadable(stored: Any) -> Unreadable:
+    """What stands for a stored value that is not of its field's kind."""
     return Unreadable(f"{type(stored).__name__} {str(stored)[:80]!r}")
 
 
@@ -191,4 +208,14 @@ _RELATIONAL_READERS: dict[Kind, Callable[[Any], Any]] = {
     Kind.DECIMAL: _finite,
     Kind.TIMESTAMP: _milliseconds,
     Kind.DATE: _only(date),
+}
+
+_PARSERS: dict[Kind, Callable[[Any], Value]] = {
+    Kind.UUID: UUID,
+    Kind.TEXT: str,
+    Kind.INTEGER: int,
+    Kind.BOOLEAN: bool,
+    Kind.DECIMAL: Decimal,
+    Kind.TIMESTAMP: datetime.fromisoformat,
+    Kind.DATE: date.fromisoformat,
 }
