@@ -325,7 +325,9 @@ def _booking(world: World, launch: Launch, customer: Customer, rng: random.Rando
     if status in COUNTED:
         launch.sold += seats
     cancelled = moment(rng, booked, closes + HOUR) if status is BookingStatus.CANCELLED else None
-    early = Decimal("0.90") if rng.random() < 0.2 else Decimal(1)  # noqa: PLR2004  (a share)
+    # A launch may have been cheaper before its last change: only what was booked by then can have cost less.
+    cheaper = rng.random() < 0.2 and booked < launch.updated_at  # noqa: PLR2004  (a share)
+    early = Decimal("0.90") if cheaper else Decimal(1)
     return Booking(
         id=new_id(rng),
         customer_id=customer.id,
