@@ -45,8 +45,9 @@ def faults() -> Iterator[str]:
     project = pyproject["project"]
     direct: list[str] = project["dependencies"]
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
-    groups = [line for lines in pyproject["dependency-groups"].values() for line in lines]
-    yield from faults_of(everything, wanted=direct + extras + groups)
+    groups = pyproject["dependency-groups"]
+    yield from faults_of(everything, wanted=direct + extras + groups["dev"])
+    yield from faults_of(Path("requirements-benchmarks.lock"), wanted=groups["benchmarks"])
     yield from faults_of(production, wanted=direct + pyproject["build-system"]["requires"])
     all_pins = pins(everything.read_text(encoding="utf-8"))
     for name, versions in pins(production.read_text(encoding="utf-8")).items():

@@ -1,6 +1,7 @@
 """The actors of reconciliation. A message only wakes: what is to be done lies in the core DB."""
 
 import asyncio
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -13,9 +14,10 @@ from actors.queues import Queue
 from app.audit.outbox import relay
 from app.audit.store import AuditStore
 from app.errors import StoreUnavailableError
-from app.reconciliation import execution, runs
+from app.reconciliation import execution, runs, undo
 from app.reconciliation.jobs import SCHEDULES
-from app.reconciliation.repair import Repairer
+from app.reconciliation.partitions import Call
+from app.reconciliation.repair import repairer_of
 from app.stores.connections import Stores
 from app.stores.health import FAULTS
 
@@ -29,17 +31,16 @@ _LATEST_SECONDS = 60.0
     queue_name=Queue.RUNS, max_retries=5, min_backoff=1000, max_backoff=15_000, time_limit=10 * MINUTE
 )
 async def begin_run(run_id: str) -> None:
-    """Plan a run's partitions and send one message for each."""
+    """Plan a run's partitions and call those that there is room for."""
     stores = worker_stores.stores
     try:
-        numbers = await execution.begin(stores, UUID(run_id))
+        calls = await execution.begin(stores, UUID(run_id))
     except (StoreUnavailableError, *FAULTS):
         raise  # tried again, and after that found by the sweep
     except Exception as error:
-        await execution.fail(stores, UUID(run_id), error)
+        _send(await execution.fail(stores, UUID(run_id), error))
         raise
-    for number in numbers:
-        compare_partition.send(run_id, number)
+    _send(calls)
     await _wake_repairs()
 
 
@@ -47,17 +48,16 @@ async def begin_run(run_id: str) -> None:
     queue_name=Queue.SCANS, max_retries=5, min_backoff=3000, max_backoff=15_000, time_limit=24 * HOUR
 )
 async def compare_partition(run_id: str, number: int) -> None:
-    """Compare one partition; the message of the last one hands the findings on."""
+    """Compare one partition and call those that there is room for now; the last one hands the findings on."""
     stores = worker_stores.stores
     try:
-        settled = await execution.compare(stores, UUID(run_id), number)
+        calls = await execution.compare(stores, UUID(run_id), number)
     except (StoreUnavailableError, *FAULTS):
         raise  # as above
     except Exception as error:
-        await execution.fail(stores, UUID(run_id), error)
+        _send(await execution.fail(stores, UUID(run_id), error))
         raise
-    if not settled:
-        compare_partition.send_with_options(args=(run_id, number), delay=5_000)
+    _send(calls)
     await _wake_repairs()
 
 
@@ -66,13 +66,24 @@ async def repair_suspects() -> None:
     """Work off the suspects that are due, and come again when the next ones are."""
     stores = worker_stores.stores
     try:
-        seconds = await Repairer(stores).run_due()
+        seconds = await repairer_of(stores).run_due()
     except (StoreUnavailableError, *FAULTS) as error:
         logger.bind(reason=str(error)).warning("repairs.stopped")
         seconds = 2.0
     await _relay(stores)
     if seconds is not None and seconds < _LATEST_SECONDS:
         await asyncio.to_thread(_wake_later, max(seconds, 0.05))
+
+
+@dramatiq.actor(
+    queue_name=Queue.REPAIRS, max_retries=5, min_backoff=1000, max_backoff=15_000, time_limit=HOUR
+)
+async def undo_changes(undo_id: str) -> None:
+    """Take back what is left of an undo; tried again when a store is away, and after that found by the sweep."""
+    stores = worker_stores.stores
+    await undo.carry_out(stores, UUID(undo_id))
+    await _relay(stores)
+    await _wake_repairs()
 
 
 @dramatiq.actor(
@@ -100,14 +111,28 @@ async def run_incremental() -> None:
 
 
 @dramatiq.actor(
+    queue_name=Queue.RUNS,
+    max_retries=0,
+    time_limit=5 * MINUTE,
+    periodic=cron(SCHEDULES["invariants"]),
+    catch_up="fire_once",
+)
+async def run_invariants() -> None:
+    """Start this hour's checks of invariants."""
+    await _start_due("invariants")
+
+
+@dramatiq.actor(
     queue_name=Queue.RUNS, max_retries=0, time_limit=5 * MINUTE, periodic=cron("* * * * *"), catch_up="skip"
 )
 async def sweep() -> None:
-    """Find what was left behind: runs without a worker, suspects that are due, facts that wait for the audit."""
+    """Find what was left behind: runs and undos without a worker, suspects that are due, facts that wait."""
     stores = worker_stores.stores
     for run_id in await execution.left_behind(stores):
         logger.bind(run_id=str(run_id)).info("run.resumed")
         begin_run.send(str(run_id))
+    for undo_id in await undo.left_behind(stores):
+        undo_changes.send(str(undo_id))
     await execution.nominate_unfinished(stores)
     await _relay(stores)
     await _wake_repairs()
@@ -129,6 +154,17 @@ def wake_run(run_id: UUID) -> None:
 def wake_repairs() -> None:
     """Have the suspects looked at; as `wake_run`."""
     repair_suspects.send()
+
+
+def wake_undo(undo_id: UUID) -> None:
+    """Have changes taken back; as `wake_run`."""
+    undo_changes.send(str(undo_id))
+
+
+def _send(calls: Iterable[Call]) -> None:
+    for call in calls:
+        delay = int(call.seconds * 1000) or None
+        compare_partition.send_with_options(args=(str(call.run_id), call.number), delay=delay)
 
 
 async def _start_due(mode: str) -> None:

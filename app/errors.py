@@ -28,11 +28,18 @@ class InvalidInputError(CoreError):
 
 
 class ConflictError(CoreError):
-    """The state does not allow it now; `instance` is the path of what stands in the way, where there is one."""
+    """The state does not allow it now.
 
-    def __init__(self, message: str, instance: str | None = None) -> None:
+    `instance` is the path of what stands in the way, where there is one; `faults` lists everything that does, where
+    many things were asked for at once.
+    """
+
+    def __init__(
+        self, message: str, instance: str | None = None, *, faults: list[Fault] | None = None
+    ) -> None:
         super().__init__(message)
         self.instance = instance
+        self.faults = faults or []
 
 
 class StoreUnavailableError(CoreError):

@@ -28,19 +28,22 @@ def encode_cursor(position: str) -> str:
 
 def decode_cursor_id(cursor: str | None) -> UUID | None:
     """The id that a cursor holds; raises InvalidInputError where it is none of ours."""
-    return None if cursor is None else _decode(cursor, UUID)
+    return decode_cursor(cursor, UUID)
 
 
 def decode_cursor_number(cursor: str | None) -> int | None:
     """The number that a cursor holds; raises InvalidInputError where it is none of ours."""
-    return None if cursor is None else _decode(cursor, int)
+    return decode_cursor(cursor, int)
 
 
-def _decode(cursor: str, parse: Callable[[str], Item]) -> Item:
+def decode_cursor(cursor: str | None, parse: Callable[[str], Item]) -> Item | None:
+    """What `parse` makes of the place that a cursor holds; raises InvalidInputError where it is none of ours."""
+    if cursor is None:
+        return None
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         return parse(base64.b64decode(padded, altchars=b"-_", validate=True).decode())
-    except ValueError:
+    except (ValueError, TypeError):
         raise InvalidInputError(
             "malformed cursor", [Fault("cursor", "is none that this service gave")]
         ) from None

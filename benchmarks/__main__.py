@@ -9,25 +9,26 @@ from app.embedded.launch import EmbeddedStores
 from app.reconciliation.mapping import load_mappings
 from config.settings import parse_settings
 
-NAMES = ("seed", "reconcile", "events")
+NAMES = ("seed", "reconcile", "growth", "incremental", "repairs", "events")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", choices=[*NAMES, "all"])
     parser.add_argument("--quick", action="store_true", help="small sizes, within a minute")
+    parser.add_argument("--records", type=int, help="other sizes, by hand: how many records a side")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     chosen = parser.parse_args()
     good = True
     for name in NAMES if chosen.name == "all" else (chosen.name,):
-        good = _run(name, quick=chosen.quick, as_json=chosen.json) and good
+        good = _run(name, chosen) and good
     return 0 if good else 1
 
 
-def _run(name: str, *, quick: bool, as_json: bool) -> bool:
+def _run(name: str, chosen: argparse.Namespace) -> bool:
     module = importlib.import_module(f"benchmarks.{name}")
     started = time.monotonic()
-    if not as_json:
+    if not chosen.json:
         print(f"{name}: {module.__doc__.splitlines()[0]}", flush=True)
     good = True
     # The whole system where a benchmark drives it from outside, the stores alone elsewhere.
@@ -36,12 +37,12 @@ def _run(name: str, *, quick: bool, as_json: bool) -> bool:
     try:
         load_mappings("")
         settings = parse_settings(stores.environment | {"ASTROCORE_DATA_DIR": str(stores.data_dir)})
-        for figure in module.run(settings, quick=quick):
-            print(figure.as_json() if as_json else f"  {figure.as_text()}", flush=True)
+        for figure in module.run(settings, quick=chosen.quick, records=chosen.records):
+            print(figure.as_json() if chosen.json else f"  {figure.as_text()}", flush=True)
             good = good and figure.ok
     finally:
         stores.stop()
-    if not as_json:
+    if not chosen.json:
         print(f"  took {time.monotonic() - started:.0f} s", file=sys.stderr)
     return good
 

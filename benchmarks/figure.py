@@ -27,9 +27,9 @@ class Figure:
         return json.dumps(asdict(self))
 
     def as_text(self) -> str:
-        parts = [f"{self.name:<44}{self.value:>12,.4g} {self.unit:<12}"]
+        parts = [f"{self.name:<56}{_shown(self.value):>12} {self.unit:<12}"]
         if self.limit is not None:
-            parts.append(f"limit {self.limit:,.4g} ({self.limit_name})")
+            parts.append(f"limit {_shown(self.limit)} ({self.limit_name})")
         if self.ratio is not None:
             parts.append(f"ratio {self.ratio:.3f}")
         if self.spread is not None:
@@ -37,6 +37,10 @@ class Figure:
         if self.goal:
             parts.append(f"goal {self.goal}: {'reached' if self.ok else 'MISSED'}")
         return "  ".join(parts)
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def compare(

@@ -20,9 +20,10 @@ from config.settings import Settings
 _BATCH = 1000
 
 
-def run(settings: Settings, *, quick: bool) -> Iterator[Figure]:
-    """One figure: loading a world and its drift."""
-    yield from asyncio.run(_measure(settings, 2_000 if quick else 50_000, 3 if quick else 5))
+def run(settings: Settings, *, quick: bool, records: int | None) -> Iterator[Figure]:
+    """One figure: loading a world and its drift; `records` are its bookings."""
+    number = records or (2_000 if quick else 50_000)
+    yield from asyncio.run(_measure(settings, number, 3 if quick else 5))
 
 
 async def _measure(settings: Settings, bookings: int, rounds: int) -> list[Figure]:

@@ -78,6 +78,12 @@ class Settings(BaseModel):
     mappings: str = Field(
         "", description="further mapping modules to load, comma-separated, e.g. mycompany.mappings"
     )
+    scans_in_flight: int = Field(
+        4,
+        ge=1,
+        le=100,
+        description="partitions compared at once, over all workers: each reads both databases",
+    )
     settle_milliseconds: int = Field(
         200, ge=0, le=60_000, description="a record changed more recently than this is looked at again later"
     )

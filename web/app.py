@@ -5,19 +5,20 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from litestar import Litestar, Router, get
-from litestar.datastructures import State
 from litestar.di import Provide
 
 from app.reconciliation.mapping import load_mappings
-from app.stores.connections import Stores, open_stores
+from app.stores.connections import open_stores
 from config.logging import set_up_logging
 from config.processes import die_with_parent
 from config.settings import settings
-from web import health, reconciliation
+from web import health
 from web.guards import needs_operator_key
 from web.problems import MAX_BODY_BYTES, respond
+from web.reconciliation import CONTROLLERS
 from web.requests import with_request_id
 from web.schema import KEY_SCHEME, VERSION, describe
+from web.stores import opened_stores
 from web.validation import refuse_invalid
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
@@ -37,12 +38,6 @@ async def running(app: Litestar) -> AsyncIterator[None]:
         yield
 
 
-def opened_stores(state: State) -> Stores:
-    """The stores of this process, for a handler's `stores`."""
-    stores: Stores = state.stores
-    return stores
-
-
 @get("/", summary="What this is, and where to go on", include_in_schema=False, sync_to_thread=False)
 def index() -> dict[str, str]:
     return {
@@ -58,12 +53,7 @@ def guarded() -> Router:
     """Everything below /v1: the guard and the checks stand here, once, so that no call can go without them."""
     return Router(
         "/v1",
-        route_handlers=[
-            reconciliation.Jobs,
-            reconciliation.Runs,
-            reconciliation.Diffs,
-            reconciliation.Records,
-        ],
+        route_handlers=CONTROLLERS,
         guards=[needs_operator_key],
         before_request=refuse_invalid,
         security=[{KEY_SCHEME: []}],

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Annotated, Literal
+from uuid import UUID
 
 from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -10,7 +11,7 @@ from app.pages import LIMIT_MAX
 from app.reconciliation.events import Event
 from web.validation import FAULT
 
-Mode = Literal["full", "incremental"]
+Mode = Literal["full", "incremental", "invariants"]
 Side = Literal["document", "relational"]
 RunStatus = Literal[
     "active", "queued", "comparing", "held", "repairing", "done", "cancelled", "failed", "skipped"
@@ -18,7 +19,8 @@ RunStatus = Literal[
 DiffStatus = Literal[
     "pending", "open", "in_review", "approved", "unsettled", "repaired", "rejected", "vanished"
 ]
-Kind = Literal["fields", "missing_document", "missing_relational"]
+UndoItemStatus = Literal["pending", "undone", "refused"]
+Kind = Literal["fields", "missing_document", "missing_relational", "invariant"]
 
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="how many to list at most")]
 Cursor = Annotated[str | None, QueryParameter(description="`next_cursor` of the page before")]
@@ -29,6 +31,14 @@ Reason = Annotated[
         max_length=1000,
         description="why, for whoever reads the history later",
         extra={FAULT: "must say why, in 1 to 1,000 characters"},
+    ),
+]
+
+Throttle = Annotated[
+    Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
+    Meta(
+        description="the most records that are read in a second, of each side; null: as fast as it can",
+        extra={FAULT: "is null, or a number from 1 on"},
     ),
 ]
 
@@ -60,12 +70,65 @@ class Approval(Struct, forbid_unknown_fields=True):
     reason: Reason
 
 
+Ids = Annotated[list[UUID], Meta(min_length=1, max_length=1000)]
+
+
+class Decisions(Struct, forbid_unknown_fields=True):
+    """One decision on one to a thousand diffs: it holds for all of them, or for none."""
+
+    ids: Ids
+    reason: Reason
+
+
+class Approvals(Struct, forbid_unknown_fields=True):
+    """The side whose values win in one to a thousand diffs: in all of them, or in none."""
+
+    ids: Ids
+    side: Side
+    reason: Reason
+
+
+class RecordName(Struct, forbid_unknown_fields=True):
+    """A record of an entity."""
+
+    entity: str
+    id: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+class Holding(Struct, forbid_unknown_fields=True):
+    """One to a thousand records to hold or to release: all of them, or none."""
+
+    records: Annotated[list[RecordName], Meta(min_length=1, max_length=1000)]
+    reason: Reason
+
+
+class UndoChoice(Struct, forbid_unknown_fields=True):
+    """What to undo: one to a thousand changes, or all changes of one run."""
+
+    change_ids: Annotated[list[UUID], Meta(max_length=1000)] = []
+    run_id: UUID | None = None
+
+
+class UndoOrder(UndoChoice, forbid_unknown_fields=True, kw_only=True):
+    """What to undo, and why."""
+
+    reason: Reason
+
+
 class RunOrder(Struct, forbid_unknown_fields=True):
     """The run to start. A dry run finds and proposes, and changes nothing."""
 
     entity: str
     mode: Mode = "full"
     dry_run: bool = False
+    records_per_second: Throttle = None
+
+
+class RunChange(Struct, forbid_unknown_fields=True):
+    """How fast a run may read from now on, and why."""
+
+    reason: Reason
+    records_per_second: Throttle
 
 
 class ChangeEvent(Event, forbid_unknown_fields=True, frozen=True):

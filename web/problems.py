@@ -57,7 +57,7 @@ _FRAMEWORK_DETAILS = {
 
 
 class Problem(Struct, omit_defaults=True):
-    """What went wrong. `errors` lists every fault of the input; `instance` is what stands in the way."""
+    """What went wrong. `errors` lists every fault of what was asked; `instance` is what stands in the way."""
 
     type: str
     title: str
@@ -107,7 +107,7 @@ def _core_error(error: CoreError) -> Response[Any]:
         return _surprise(error)
     problem = problem_of(status, str(error))
     match error:
-        case InvalidInputError(faults=faults) if faults:
+        case InvalidInputError(faults=faults) | ConflictError(faults=faults) if faults:
             problem.errors = faults
         case ConflictError(instance=str(instance)):
             problem.instance = instance

@@ -18,7 +18,7 @@ VERSION = version("astrobookings-core")
 
 PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",
-    "description": "RFC 9457. `errors` lists every fault of the input; `instance` is what stands in the way.",
+    "description": "RFC 9457. `errors` lists every fault of what was asked; `instance` is what stands in the way.",
     "required": ["type", "title", "status", "detail"],
     "properties": {
         "type": {"type": "string"},

@@ -12,6 +12,7 @@ import msgspec
 
 from app.cli.errors import CommandError, UnreachableError
 from app.embedded.banner import web_url
+from app.pages import LIMIT_MAX, Page
 from config.settings import PREFIX, Settings, settings
 
 TIMEOUT_SECONDS = 30.0
@@ -34,7 +35,7 @@ class Api:
     http: httpx.Client
     url: str
 
-    def get(self, path: Path, kind: type[Answer], **parameters: object) -> Answer:
+    def get(self, path: Path, kind: type[Answer], /, **parameters: object) -> Answer:
         """Read what lies at a path below the API; a parameter that is None is left out."""
         given = {name: str(value) for name, value in parameters.items() if value is not None}
         return _decode(self._call("GET", path, params=given), kind)
@@ -86,6 +87,16 @@ def connect(chosen: Settings | None = None) -> Iterator[Api]:
     # Proxies of the environment are for the outside world.
     with httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
         yield Api(http, url)
+
+
+def every(api: Api, path: Path, kind: type[Answer], /, **parameters: object) -> Iterator[Answer]:
+    """Every item of a list, page by page."""
+    cursor: str | None = None
+    while True:
+        page = api.get(path, Page[kind], **parameters, limit=LIMIT_MAX, cursor=cursor)  # type: ignore[valid-type]
+        yield from page.items
+        if (cursor := page.next_cursor) is None:
+            return
 
 
 class _Fault(msgspec.Struct):

@@ -1,5 +1,6 @@
 """`astrocore diffs`: confirmed discrepancies, and the decisions that some of them need."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -8,14 +9,28 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli import output
-from app.cli.client import connect
-from app.cli.options import AsJson, Cursor, Limit, Reason, group
-from app.pages import Page
+from app.cli.client import Api, connect, every
+from app.cli.errors import CommandError
+from app.cli.options import AsJson, Cursor, Limit, Reason, Yes, confirm, group
+from app.pages import LIMIT_MAX, Page
 from app.reconciliation.views import DiffView, FieldView
 
 app = group("Look at discrepancies, and decide those that no rule decides.")
 
+COLUMNS = ("id", "entity", "status", "what", "since")
+
 DiffId = Annotated[UUID, typer.Argument(metavar="ID", help="The diff's id.", show_default=False)]
+DiffIds = Annotated[
+    list[UUID] | None, typer.Argument(metavar="[ID]…", help="The diffs' ids.", show_default=False)
+]
+OfRun = Annotated[UUID | None, typer.Option("--run", help="All of this run.", show_default=False)]
+OfEntity = Annotated[str | None, typer.Option("--entity", help="All of this entity.", show_default=False)]
+OfKind = Annotated[
+    str | None,
+    typer.Option(
+        "--kind", help="All of this kind: fields, missing_document, missing_relational.", show_default=False
+    ),
+]
 
 
 @app.command("list")
@@ -39,15 +54,19 @@ def list_diffs(
         output.print_json(page)
         return
     console = output.stdout()
-    console.print(output.listing(("id", "entity", "status", "what", "since"), map(_row, page.items)))
+    console.print(output.listing(COLUMNS, map(_row, page.items)))
     output.print_more(page.next_cursor, len(page.items))
 
 
 def _row(diff: DiffView) -> tuple[str | Text, ...]:
-    what = output.words(diff.kind)
+    what = _what(diff)
     if diff.kind == "fields":
         what = ", ".join(output.printable(field.name) for field in diff.fields)
     return str(diff.id), diff.entity, output.state(diff.status), what, output.brief(diff.first_seen_at)
+
+
+def _what(diff: DiffView) -> str:
+    return f"invariant {output.printable(diff.invariant)}" if diff.invariant else output.words(diff.kind)
 
 
 @app.command("show")
@@ -58,23 +77,80 @@ def show_diff(diff_id: DiffId, as_json: AsJson = False) -> None:
 
 
 @app.command("approve")
-def approve_diff(
-    diff_id: DiffId,
+def approve_diffs(
+    *,
+    diff_ids: DiffIds = None,
     side: Annotated[str, typer.Option(help="Whose values win: document or relational.")],
     reason: Reason,
+    run: OfRun = None,
+    entity: OfEntity = None,
+    kind: OfKind = None,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Settle a diff with the values of one side; the record is repaired in a moment."""
+    """Settle diffs with the values of one side, all or none; the records are repaired in a moment."""
     with connect() as api:
-        body = {"side": side, "reason": reason}
-        show(api.post(("diffs", str(diff_id), "approve"), DiffView, body), as_json=as_json)
+        chosen = _chosen(api, diff_ids or [], ("in_review",), run_id=run, entity=entity, kind=kind)
+        _confirm(chosen, f"Let the {side} side win in", yes=yes, asked=not diff_ids)
+        _print_decided(_decide(api, "approve", chosen, {"side": side, "reason": reason}), as_json=as_json)
 
 
 @app.command("reject")
-def reject_diff(diff_id: DiffId, reason: Reason, as_json: AsJson = False) -> None:
-    """Leave the record as it is, for as long as its values stay what they are."""
+def reject_diffs(
+    *,
+    diff_ids: DiffIds = None,
+    reason: Reason,
+    run: OfRun = None,
+    entity: OfEntity = None,
+    kind: OfKind = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Leave the records as they are, for as long as their values stay what they are; all or none."""
+    statuses = ("in_review", "open", "unsettled")
     with connect() as api:
-        show(api.post(("diffs", str(diff_id), "reject"), DiffView, {"reason": reason}), as_json=as_json)
+        chosen = _chosen(api, diff_ids or [], statuses, run_id=run, entity=entity, kind=kind)
+        _confirm(chosen, "Leave as they are the records of", yes=yes, asked=not diff_ids)
+        _print_decided(_decide(api, "reject", chosen, {"reason": reason}), as_json=as_json)
+
+
+def _chosen(api: Api, named: Sequence[UUID], statuses: Sequence[str], **filters: object) -> list[UUID]:
+    """The diffs that were named, or those that the filters find and that can be decided so."""
+    filtering = any(value is not None for value in filters.values())
+    if bool(named) == filtering:
+        raise CommandError(
+            "which diffs?", "name them by their ids, or choose them by --run, --entity or --kind"
+        )
+    if named:
+        return list(named)
+    found = [
+        diff.id for status in statuses for diff in every(api, ("diffs",), DiffView, status=status, **filters)
+    ]
+    if not found:
+        raise CommandError("no diff that waits for a decision is among those")
+    return found
+
+
+def _confirm(chosen: Sequence[UUID], question: str, *, yes: bool, asked: bool) -> None:
+    if asked and not yes:
+        confirm(f"{question} {len(chosen):,} diff{'' if len(chosen) == 1 else 's'}?")
+
+
+def _decide(api: Api, decision: str, chosen: Sequence[UUID], body: dict[str, str]) -> list[DiffView]:
+    decided: list[DiffView] = []
+    for at in range(0, len(chosen), LIMIT_MAX):
+        ids = [str(each) for each in chosen[at : at + LIMIT_MAX]]
+        decided += api.post(("diffs", decision), list[DiffView], {"ids": ids, **body})
+    return decided
+
+
+def _print_decided(decided: list[DiffView], *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(decided)
+    elif len(decided) == 1:
+        show(decided[0], as_json=False)
+    else:
+        output.stdout().print(output.listing(COLUMNS, map(_row, decided)))
 
 
 def show(diff: DiffView, *, as_json: bool) -> None:
@@ -99,7 +175,7 @@ def diff_facts(diff: DiffView) -> list[tuple[str, str | Text]]:
         ("diff", str(diff.id)),
         ("record", f"{diff.entity} {output.printable(diff.key)}"),
         ("status", output.state(diff.status)),
-        ("what", output.words(diff.kind)),
+        ("what", _what(diff)),
         ("cause", output.cause(diff.cause, diff.run_id)),
         ("reason", output.shown(diff.reason)),
         ("decided", decided),

@@ -35,6 +35,13 @@ def _print(console: Console, record: RecordView) -> None:
     )
     if record.waiting:
         console.print(Text(f"waits to be looked at: {output.printable(record.waiting)}", style="yellow"))
+    if record.hold:
+        console.print(
+            Text(
+                f"held by {output.printable(record.hold.placed_by)}: {output.printable(record.hold.reason)}",
+                style="yellow",
+            )
+        )
     console.print(sides_table(record))
     _heading(console, f"discrepancies: {len(record.diffs)}")
     for diff in sorted(record.diffs, key=lambda diff: diff.first_seen_at):

@@ -26,7 +26,7 @@ def list_jobs(as_json: AsJson = False) -> None:
 
 @app.command("repair")
 def repair(reason: Reason, name: Name = None, every: Every = False, as_json: AsJson = False) -> None:
-    """Let a job repair what it finds."""
+    """Let a job repair what it finds; those that check invariants only ever tell."""
     _change(name, {"repairs": True, "reason": reason}, every=every, as_json=as_json)
 
 
@@ -68,8 +68,12 @@ def _change(name: str | None, change: dict[str, Any], *, every: bool, as_json: b
     if (name is None) is not every:
         raise typer.BadParameter("name one job, or --all")
     with connect() as api:
-        names = [job.name for job in _all(api)] if name is None else [name]
+        names = [job.name for job in _all(api) if _can(job, change)] if name is None else [name]
         show([api.patch(("jobs", each), JobView, change) for each in names], as_json=as_json)
+
+
+def _can(job: JobView, change: dict[str, Any]) -> bool:
+    return job.mode != "invariants" or not change.get("repairs")
 
 
 def show(jobs: Iterable[JobView], *, as_json: bool) -> None:

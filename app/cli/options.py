@@ -5,13 +5,26 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from app.cli.errors import CommandError
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for whoever reads the history later.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many to list at most.")]
 Cursor = Annotated[
     str | None,
     typer.Option("--cursor", help="Go on where a page ended: its next_cursor.", show_default=False),
 ]
+
+
+def confirm(question: str) -> None:
+    """Ask whoever typed the command; raises CommandError where the answer is no, or nobody can be asked."""
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        raise CommandError("nothing was done", "--yes does it without asking")
 
 
 class ListByDefault(TyperGroup):

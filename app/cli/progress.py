@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -74,7 +73,7 @@ class Bars:
         if task is None:
             task = self._tasks[str(run.id)] = self._bars.add_task(f"{run.entity:<10}", total=None, detail="")
         done, total = extent(run)
-        detail = output.printable(describe(run, datetime.now(UTC)))
+        detail = output.printable(describe(run))
         self._bars.update(task, completed=done, total=total, detail=detail)
 
 
@@ -92,7 +91,7 @@ class Lines:
         if saying == self._said and time.monotonic() - self._at < LINE_SECONDS:
             return
         self._said, self._at = saying, time.monotonic()
-        line = output.printable(f"{run.entity}: {describe(run, datetime.now(UTC))}")
+        line = output.printable(f"{run.entity}: {describe(run)}")
         self._console.print(line, soft_wrap=True)
 
 
@@ -100,7 +99,7 @@ def extent(run: RunView) -> tuple[int, int | None]:
     """How much of the present step is done, and how much there is; None while nobody knows."""
     records = max(run.document_records, run.relational_records)
     if run.status == "repairing":
-        return max(run.findings - run.pending, 0), run.findings
+        return max(run.nominated - run.pending, 0), run.nominated
     if run.status in ENDED:
         return 1, 1
     if records and run.expected_records:
@@ -108,31 +107,30 @@ def extent(run: RunView) -> tuple[int, int | None]:
     return run.partitions_done, run.partitions or None
 
 
-def describe(run: RunView, now: datetime) -> str:
+def describe(run: RunView) -> str:
     """What the run is at, in one line: the step, how far, how fast, how long still, and what was found."""
+    paused = "paused, " if run.paused_at else ""
     match run.status:
         case "queued":
-            return "waiting for a worker"
+            return f"{paused}waiting for a worker"
         case "comparing":
             records = max(run.document_records, run.relational_records)
-            pace = _pace(run, records, "records", run.started_at, now) if records else "just begun"
-            return f"comparing: {pace}{_found(run)}"
+            pace = _pace(run, records, "records") if records else "just begun"
+            return f"{paused}comparing: {pace}{_found(run)}"
         case "repairing" if not waits_for_operator(run):
-            since = run.compared_at or run.started_at
-            return f"repairing: {_pace(run, extent(run)[0], 'settled', since, now)}{_found(run)}"
+            return f"{paused}repairing: {_pace(run, extent(run)[0], 'settled')}{_found(run)}"
         case _:
             reason = f": {run.reason}" if run.reason else ""
             return f"{output.words(run.status)}{reason}{_found(run)}"
 
 
-def _pace(run: RunView, count: int, what: str, since: datetime | None, now: datetime) -> str:
+def _pace(run: RunView, count: int, what: str) -> str:
     done, total = extent(run)
     text = f"{count:,} of {total:,} {what}" if done == count and total else f"{count:,} {what}"
-    seconds = (now - since).total_seconds() if since else 0.0
-    if count and seconds > 0:
-        text += f", {count / seconds:,.0f}/s"
-    if total and 0 < done < total and seconds > 0:
-        text += f", {duration((total - done) * seconds / done)} left"
+    if run.rate:
+        text += f", {run.rate:,.0f}/s"
+    if run.eta_seconds:
+        text += f", {duration(run.eta_seconds)} left"
     return text
 
 

@@ -26,17 +26,26 @@ def reconcile(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Find and propose; change nothing.")] = False,
     incremental: Annotated[
-        bool, typer.Option("--incremental", help="Look only at what changed since the last time.")
+        bool, typer.Option("--incremental", help="Look only at what changed since: --mode incremental.")
     ] = False,
+    mode: Annotated[str, typer.Option(help="full, incremental or invariants.")] = "full",
+    throttle: Annotated[
+        int | None,
+        typer.Option(min=1, help="Read at most so many records a second, of each side.", show_default=False),
+    ] = None,
     no_follow: Annotated[bool, typer.Option("--no-follow", help="Start the runs and return.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare both databases and repair what differs: referenced entities first, one after the other.
 
+    With --mode invariants: check what must hold on each side by itself, and report what does not.
     Ctrl-C stops the watching, not the run.
     """
-    order: dict[str, object] = {"mode": "incremental" if incremental else "full", "dry_run": dry_run}
-    chosen = in_order(entities or [])
+    mode = "incremental" if incremental else mode
+    order: dict[str, object] = {"mode": mode, "dry_run": dry_run}
+    if throttle is not None:
+        order["records_per_second"] = throttle
+    chosen = in_order(entities or (with_invariants() if mode == "invariants" else []))
     with connect() as api:
         if no_follow:
             started = [_start(api, entity, order) for entity in chosen]
@@ -59,6 +68,15 @@ def in_order(entities: Sequence[str]) -> list[str]:
         if entity not in known:
             raise CommandError(f"unknown entity {entity!r}", f"known are {', '.join(known)}")
     return [entity for entity in known if not entities or entity in entities]
+
+
+def with_invariants() -> list[str]:
+    """The entities that have invariants to check."""
+    from app.reconciliation.mapping import load_mappings, mappings
+    from app.reconciliation.rules import invariants_of
+
+    load_mappings(settings().mappings)
+    return [entity for entity in mappings() if invariants_of(entity)]
 
 
 def _start(api: Api, entity: str, order: dict[str, object]) -> RunView:
@@ -109,6 +127,9 @@ def _summarise(runs: list[RunView], *, as_json: bool) -> None:
         output.print_json(runs)
     else:
         output.stdout().print(summary(runs))
+        for run in runs:
+            for warning in run.warnings:
+                output.stderr().print(output.printable(f"{run.entity}: {warning}"), style="yellow")
 
 
 def summary(runs: Sequence[RunView]) -> Table:
@@ -133,6 +154,7 @@ def _row(run: RunView) -> tuple[str | Text, ...]:
     seconds = output.seconds_between(run.created_at, run.finished_at)
     others = [
         *(f"{count:,} {output.words(name)}" for name, count in run.outcomes.items() if name not in COUNTED),
+        *(f"{count:,} {output.words(kind)}" for kind, count in run.kinds.items() if kind not in KINDS),
         *(f"+{count:,} {entity}" for entity, count in run.consequences.items()),
     ]
     return (

@@ -16,23 +16,25 @@ from app.audit.outbox import record
 from app.audit.store import AuditStore
 from app.clock import now
 from app.errors import CoreError
-from app.reconciliation import breaker, runs
+from app.reconciliation import breaches, breaker, partitions, runs
 from app.reconciliation.mapping import Mapping, mapping_of
+from app.reconciliation.partitions import Call, Lease
 from app.reconciliation.proposals import propose
+from app.reconciliation.scanning.check import CheckResult, check
 from app.reconciliation.scanning.scan import Finding, KeyRange, ScanStoppedError, plan_ranges, scan
+from app.reconciliation.schema import find_drift
 from app.reconciliation.suspects import nominate
 from app.reconciliation.watermarks import nominate_changed
 from app.stores.connections import Stores
 
-# Renewed twice a second; shorter than it takes to notice a dead worker, so that whoever gets its message can start.
-_LEASE_SECONDS = 10
-_PROGRESS_SECONDS = 0.5
+_WATCH_SECONDS = 0.5
 
 
 @dataclass
 class Progress:
     """What a scan in its thread and the task that watches it tell each other."""
 
+    pace: float | None
     document_records: int = 0
     relational_records: int = 0
     stopped: bool = False
@@ -41,145 +43,135 @@ class Progress:
         self.document_records, self.relational_records = document_records, relational_records
 
 
-async def begin(stores: Stores, run_id: UUID) -> list[int]:
-    """Take up a queued run; answers the partitions that are to be compared."""
-    run = await stores.core.fetchrow("SELECT * FROM runs WHERE id = $1", run_id)
-    if run is None or run["status"] not in {"queued", "comparing"}:
+async def begin(stores: Stores, run_id: UUID) -> list[Call]:
+    """Take up a run that is queued or left behind; answers the partitions that are to be compared now."""
+    run = await _take_up(stores, run_id)
+    if run is None:
         return []
     mapping = mapping_of(run["entity"])
     if run["mode"] == "incremental":
         await _take_changed(stores, mapping, run_id)
         return []
-    if run["status"] == "queued":
-        await _plan(stores, run_id, mapping)
-    rows = await stores.core.fetch(
-        "SELECT number FROM partitions WHERE run_id = $1 AND status <> 'done' ORDER BY number", run_id
+    if run["status"] == "queued" and not await _plan(stores, run, mapping):
+        return []
+    await conclude(stores, run_id)  # whoever compared the last partition may have died before it could
+    return await partitions.waiting(stores)
+
+
+async def _take_up(stores: Stores, run_id: UUID) -> asyncpg.Record | None:
+    """A run that may be moved on; None where it rests or has ended, as it does here when its mapping is another now."""
+    run = await stores.core.fetchrow(
+        "SELECT * FROM runs WHERE id = $1 AND status IN ('queued', 'comparing') AND paused_at IS NULL", run_id
     )
-    if not rows:  # every one is compared, and whoever compared the last one died before it could conclude
-        await conclude(stores, run_id)
-    return [row["number"] for row in rows]
+    if run is not None and run["mapping_hash"] != mapping_of(run["entity"]).hash:
+        reason = (
+            f"the mapping of {run['entity']} is another one since the run was started: start it again, "
+            "once every process runs the same version"
+        )
+        await _end_failed(stores, run_id, reason)
+        return None
+    return run
 
 
-async def _plan(stores: Stores, run_id: UUID, mapping: Mapping) -> None:
-    ranges = await asyncio.to_thread(plan_ranges, stores.settings, mapping)
+async def _plan(stores: Stores, run: asyncpg.Record, mapping: Mapping) -> bool:
+    """Cut a run into partitions; False where the sides are no longer as the mapping says, and the run has failed."""
+    run_id, drift = run["id"], await find_drift(stores, mapping)
+    if drift.blocking:
+        await _end_failed(stores, run_id, f"schema drift: {'; '.join(drift.blocking)}")
+        return False
+    # What invariants need of other entities would be read again for every range.
+    ranges = [KeyRange()]
+    if run["mode"] != "invariants":
+        ranges = await asyncio.to_thread(plan_ranges, stores.settings, mapping)
     async with stores.core.acquire() as connection, connection.transaction():
         if await _lock(connection, run_id, "queued"):
-            await connection.executemany(
-                "INSERT INTO partitions (run_id, number, low, high) VALUES ($1, $2, $3, $4)",
-                [(run_id, number, each.low, each.high) for number, each in enumerate(ranges)],
-            )
+            await partitions.put(connection, run_id, ranges)
             await connection.execute(
-                "UPDATE runs SET status = 'comparing', started_at = now() WHERE id = $1", run_id
+                "UPDATE runs SET status = 'comparing', started_at = now(), warnings = $2 WHERE id = $1",
+                run_id,
+                drift.warnings,
             )
+    return True
 
 
-async def compare(stores: Stores, run_id: UUID, number: int) -> bool:
+async def compare(stores: Stores, run_id: UUID, number: int) -> list[Call]:
     """Compare one partition and, after the last, decide what becomes of the findings.
 
-    Answers False where somebody else holds the partition: ask again later, for they may have died.
+    Answers what is to be compared next: what waits for the room that this one leaves, or this one again, later, where
+    somebody else has it in hand.
     """
-    leased = await stores.core.fetchrow(
-        """
-        UPDATE partitions SET status = 'running', attempts = attempts + 1,
-            leased_until = now() + make_interval(secs => $3), findings = 0
-        WHERE run_id = $1 AND number = $2 AND status <> 'done' AND COALESCE(leased_until, '-infinity') < now()
-            AND EXISTS (SELECT FROM runs WHERE id = $1 AND status = 'comparing')
-        RETURNING low, high, (SELECT entity FROM runs WHERE id = $1) AS entity, attempts
-        """,
-        run_id,
-        number,
-        _LEASE_SECONDS,
-    )
-    if leased is not None:
-        await _compare_leased(stores, run_id, number, leased)
+    run = await _take_up(stores, run_id)
+    if run is None:
+        return []
+    lease = await partitions.take(stores, run_id, number)
+    if lease is None:
+        await conclude(stores, run_id)
+        return await partitions.ask_again(stores.core, run_id, number)
+    await _compare_leased(stores, lease, mapping_of(run["entity"]), run["mode"])
     await conclude(stores, run_id)
-    return not await stores.core.fetchval(
-        """
-        SELECT EXISTS (SELECT FROM partitions JOIN runs ON runs.id = run_id AND runs.status = 'comparing'
-            WHERE run_id = $1 AND number = $2 AND partitions.status <> 'done')
-        """,
-        run_id,
-        number,
+    return await partitions.waiting(stores)
+
+
+async def _compare_leased(stores: Stores, lease: Lease, mapping: Mapping, mode: str) -> None:
+    await stores.core.execute(
+        "DELETE FROM findings WHERE run_id = $1 AND partition = $2", lease.run_id, lease.number
     )
-
-
-async def _compare_leased(stores: Stores, run_id: UUID, number: int, leased: asyncpg.Record) -> None:
-    mapping, progress = mapping_of(leased["entity"]), Progress()
-    await stores.core.execute("DELETE FROM findings WHERE run_id = $1 AND partition = $2", run_id, number)
+    progress = Progress((await partitions.renew(stores.core, lease, 0, 0)).pace)
     loop = asyncio.get_running_loop()
 
     def keep(found: list[Finding]) -> None:
-        asyncio.run_coroutine_threadsafe(_keep_findings(stores, run_id, number, found), loop).result()
+        asyncio.run_coroutine_threadsafe(_keep_findings(stores, lease, found), loop).result()
 
-    watcher = asyncio.create_task(_watch(stores, run_id, number, progress))
+    watcher = asyncio.create_task(_watch(stores, lease, progress))
     try:
         result = await asyncio.to_thread(
-            scan,
+            check if mode == "invariants" else scan,
             stores.settings,
             mapping,
-            KeyRange(leased["low"], leased["high"]),
+            lease.key_range,
             on_progress=progress.update,
             on_findings=keep,
             stopped=lambda: progress.stopped,
+            pace=lambda: progress.pace,
         )
+        if isinstance(result, CheckResult):
+            await breaches.confirm(
+                stores, lease.run_id, mapping.entity, result, stopped=lambda: progress.stopped
+            )
     except ScanStoppedError:
-        return
+        await partitions.give_back(stores.core, lease)
     except Exception:
-        await stores.core.execute(
-            "UPDATE partitions SET leased_until = now() + interval '2 seconds' WHERE run_id = $1 AND number = $2",
-            run_id,
-            number,
-        )
+        await partitions.give_back(stores.core, lease)
         raise
+    else:
+        await partitions.finish(stores.core, lease, result)
     finally:
         progress.stopped = True
         watcher.cancel()
-    await stores.core.execute(
-        """
-        UPDATE partitions SET status = 'done', finished_at = now(), document_records = $3, relational_records = $4,
-            findings = (SELECT count(*) FROM findings WHERE run_id = $1 AND partition = $2)
-        WHERE run_id = $1 AND number = $2 AND attempts = $5
-        """,
-        run_id,
-        number,
-        result.document_records,
-        result.relational_records,
-        leased["attempts"],
-    )
 
 
-async def _keep_findings(stores: Stores, run_id: UUID, number: int, found: list[Finding]) -> None:
+async def _keep_findings(stores: Stores, lease: Lease, found: list[Finding]) -> None:
     await stores.core.executemany(
         """
         INSERT INTO findings (run_id, key, partition, kind, fields) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (run_id, key) DO NOTHING
         """,
-        [(run_id, each.key, number, each.kind, list(each.fields)) for each in found],
+        [(lease.run_id, each.key, lease.number, each.kind, list(each.fields)) for each in found],
     )
 
 
-async def _watch(stores: Stores, run_id: UUID, number: int, progress: Progress) -> None:
-    """Publish the counts, keep the lease, and stop the scan when its run is no longer comparing."""
+async def _watch(stores: Stores, lease: Lease, progress: Progress) -> None:
+    """Publish the counts, keep the lease, and tell the scan how fast it may read, or that it is no longer wanted."""
     while True:
-        await asyncio.sleep(_PROGRESS_SECONDS)
+        await asyncio.sleep(_WATCH_SECONDS)
         try:
-            alive = await stores.core.fetchval(
-                """
-                UPDATE partitions SET document_records = $3, relational_records = $4,
-                    leased_until = now() + make_interval(secs => $5)
-                WHERE run_id = $1 AND number = $2
-                RETURNING (SELECT status = 'comparing' FROM runs WHERE id = $1)
-                """,
-                run_id,
-                number,
-                progress.document_records,
-                progress.relational_records,
-                _LEASE_SECONDS,
+            terms = await partitions.renew(
+                stores.core, lease, progress.document_records, progress.relational_records
             )
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            logger.bind(run_id=str(run_id), fault=type(error).__name__).warning("scan.unwatched")
+            logger.bind(run_id=str(lease.run_id), fault=type(error).__name__).warning("scan.unwatched")
         else:
-            progress.stopped = not alive
+            progress.stopped, progress.pace = not terms.wanted, terms.pace
 
 
 async def conclude(stores: Stores, run_id: UUID) -> None:
@@ -193,18 +185,20 @@ async def conclude(stores: Stores, run_id: UUID) -> None:
             UPDATE runs SET (document_records, relational_records, findings) = (
                 SELECT COALESCE(sum(document_records), 0), COALESCE(sum(relational_records), 0),
                     COALESCE(sum(findings), 0) FROM partitions WHERE run_id = $1
-            ), compared_at = now() WHERE id = $1 RETURNING *
+            ), compared_at = COALESCE(compared_at, now()),
+            compare_seconds = COALESCE(compare_seconds, extract(epoch FROM now() - started_at) - paused_seconds)
+            WHERE id = $1 RETURNING *
             """,
             run_id,
         )
-        if not run["dry_run"]:
+        if run["mode"] == "invariants":
+            await connection.execute(
+                "UPDATE runs SET status = 'done', finished_at = now() WHERE id = $1", run_id
+            )
+        elif not run["dry_run"]:
             await _pass_breaker(connection, stores, run)
     if run["dry_run"]:
         await propose(stores, run_id, mapping_of(run["entity"]))
-        await stores.core.execute(
-            "UPDATE runs SET status = 'done', finished_at = now() WHERE id = $1 AND status = 'comparing'",
-            run_id,
-        )
     await runs.settle(stores, {run_id})
 
 
@@ -229,13 +223,24 @@ async def _pass_breaker(connection: asyncpg.Connection, stores: Stores, run: asy
     )  # fmt: skip
 
 
-async def fail(stores: Stores, run_id: UUID, error: Exception) -> None:
-    """End a run that cannot go on; the reason tells operators, not the driver's words."""
+async def fail(stores: Stores, run_id: UUID, error: Exception) -> list[Call]:
+    """End a run that cannot go on; answers what may be compared in its place.
+
+    The reason tells operators, not the driver's words.
+    """
     reason = (
         str(error) if isinstance(error, CoreError) else f"an unexpected {type(error).__name__}, see the logs"
     )
+    await _end_failed(stores, run_id, reason)
+    return await partitions.waiting(stores)
+
+
+async def _end_failed(stores: Stores, run_id: UUID, reason: str) -> None:
     await stores.core.execute(
-        "UPDATE runs SET status = 'failed', reason = $2, finished_at = now() WHERE id = $1 AND status = ANY($3)",
+        """
+        UPDATE runs SET status = 'failed', reason = $2, finished_at = now(), paused_at = NULL
+        WHERE id = $1 AND status = ANY($3)
+        """,
         run_id,
         reason,
         runs.ACTIVE,
@@ -243,14 +248,18 @@ async def fail(stores: Stores, run_id: UUID, error: Exception) -> None:
 
 
 async def left_behind(stores: Stores) -> list[UUID]:
-    """Runs that nobody is working on, because a message or a worker was lost; ends those that are done."""
+    """Runs that nobody is working on, because a message or a worker was lost; ends those that are done.
+
+    A paused run rests: nobody is meant to work on it.
+    """
     repairing = await stores.core.fetch("SELECT id FROM runs WHERE status = 'repairing'")
     await runs.settle(stores, {row["id"] for row in repairing})
     rows = await stores.core.fetch(
         """
-        SELECT id FROM runs WHERE (status = 'queued' AND created_at < now() - interval '15 seconds')
-            OR (status = 'comparing' AND NOT EXISTS (
-                SELECT FROM partitions WHERE run_id = runs.id AND status = 'running' AND leased_until > now()))
+        SELECT id FROM runs WHERE paused_at IS NULL
+            AND ((status = 'queued' AND created_at < now() - interval '15 seconds')
+                OR (status = 'comparing' AND NOT EXISTS (
+                    SELECT FROM partitions WHERE run_id = runs.id AND status = 'running' AND leased_until > now())))
         """
     )
     return [row["id"] for row in rows]
@@ -265,15 +274,16 @@ async def nominate_unfinished(stores: Stores) -> None:
 
 
 async def forget_old(stores: Stores) -> None:
-    """Delete runs, with their partitions and findings, that ended more than 90 days ago, and old ticks likewise.
+    """Delete what ended more than 90 days ago: runs with their partitions and findings, diffs, ticks.
 
-    Incremental and skipped runs that found nothing go after a day: there are thousands of them a day.
+    A rejected diff stays while it is its record's last: it is the decision that keeps the record as it is.
     """
+    await stores.core.execute("DELETE FROM runs WHERE finished_at < now() - interval '90 days'")
     await stores.core.execute(
         """
-        DELETE FROM runs WHERE finished_at < now() - interval '90 days'
-            OR (mode = 'incremental' AND finished_at < now() - interval '1 day' AND NOT EXISTS (
-                SELECT FROM diffs WHERE diffs.run_id = runs.id))
+        DELETE FROM diffs WHERE closed_at < now() - interval '90 days' AND (status <> 'rejected' OR EXISTS (
+            SELECT FROM diffs AS later WHERE later.entity = diffs.entity AND later.key = diffs.key
+                AND later.invariant = diffs.invariant AND later.id > diffs.id))
         """
     )
     await stores.core.execute(
@@ -287,7 +297,7 @@ async def _take_changed(stores: Stores, mapping: Mapping, run_id: UUID) -> None:
             number = await nominate_changed(connection, stores, mapping, run_id)
             await connection.execute(
                 """
-                UPDATE runs SET status = 'repairing', started_at = now(), findings = $2 WHERE id = $1
+                UPDATE runs SET status = 'repairing', started_at = now(), findings = $2, nominated = $2 WHERE id = $1
                 """,
                 run_id,
                 number,
@@ -296,8 +306,9 @@ async def _take_changed(stores: Stores, mapping: Mapping, run_id: UUID) -> None:
 
 
 async def _lock(connection: asyncpg.Connection, run_id: UUID, status: str) -> asyncpg.Record | None:
+    """The run, locked, where it is in that status and does not rest."""
     return await connection.fetchrow(
-        "SELECT * FROM runs WHERE id = $1 AND status = $2 FOR UPDATE", run_id, status
+        "SELECT * FROM runs WHERE id = $1 AND status = $2 AND paused_at IS NULL FOR UPDATE", run_id, status
     )
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 from app.audit.store import AuditStore, Change
 from app.errors import Fault, InvalidInputError
 from app.pages import Page, check_limit, decode_cursor_number, encode_cursor
-from app.reconciliation import diffs
+from app.reconciliation import diffs, holds
 from app.reconciliation.mapping import mapping_of
 from app.reconciliation.records import entity_sides
 from app.reconciliation.resolve import differ
@@ -73,6 +73,7 @@ async def record(stores: Stores, entity: str, key: str) -> RecordView:
         waiting=(waiting["waiting_for"] or "its turn") if waiting else None,
         diffs=known.items,
         changes=[_view(each) for each in changes],
+        hold=await holds.find(stores, entity, key),
     )
 
 
@@ -98,6 +99,7 @@ def _view(change: Change) -> ChangeView:
         outcome=outcome.outcome if outcome else None,
         detail=outcome.detail if outcome else None,
         finished_at=outcome.at if outcome else None,
+        undoes=intent.undoes,
     )
 
 

@@ -1,6 +1,7 @@
 """Predefined jobs: for each entity a full one every night and an incremental one every minute.
 
-A job only observes until an operator lets it repair.
+A job only observes until an operator lets it repair. An entity with invariants has a third one, every hour, that checks
+them; it only ever observes.
 """
 
 import asyncpg
@@ -10,17 +11,20 @@ from app.audit.outbox import record
 from app.errors import Fault, InvalidInputError, NotFoundError
 from app.reconciliation import breaker
 from app.reconciliation.mapping import mapping_of, mappings
+from app.reconciliation.rules import invariants_of
 from app.reconciliation.views import JobView
 from app.stores.connections import Stores
 
 # Cron expressions in UTC, by mode.
-SCHEDULES = {"full": "0 2 * * *", "incremental": "* * * * *"}
+SCHEDULES = {"full": "0 2 * * *", "incremental": "* * * * *", "invariants": "37 * * * *"}
 
 
-def check_mode(mode: str) -> str:
-    """The mode, refused where it is unknown."""
+def check_mode(mode: str, entity: str) -> str:
+    """The mode, refused where it is unknown or the entity has nothing for it."""
     if mode not in SCHEDULES:
         raise InvalidInputError("unknown mode", [Fault("mode", f"is one of {', '.join(SCHEDULES)}")])
+    if mode == "invariants" and not invariants_of(entity):
+        raise InvalidInputError("nothing to check", [Fault("entity", f"{entity} has no invariants")])
     return mode
 
 
@@ -28,7 +32,12 @@ async def ensure_jobs(core: asyncpg.Pool) -> None:
     """Add the jobs of entities that have none yet; they observe."""
     await core.executemany(
         "INSERT INTO jobs (name, entity, mode) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        [(f"{entity}-{mode}", entity, mode) for entity in mappings() for mode in SCHEDULES],
+        [
+            (f"{entity}-{mode}", entity, mode)
+            for entity in mappings()
+            for mode in SCHEDULES
+            if mode != "invariants" or invariants_of(entity)
+        ],
     )
 
 
@@ -51,7 +60,9 @@ async def change_job(
     by: str,
     reason: str,
 ) -> JobView:
-    """Let a job repair or only observe, pause it or let it go on; raises NotFoundError.
+    """Let a job repair or only observe, pause it or let it go on.
+
+    Raises NotFoundError, InvalidInputError for letting one repair that checks invariants.
 
     A job that may repair from now on takes up what it had only observed.
     """
@@ -68,6 +79,11 @@ async def change_job(
         )
         if row is None:
             raise NotFoundError(f"no job {name!r}")
+        if repairs and row["mode"] == "invariants":
+            raise InvalidInputError(
+                "what breaks an invariant is reported, never repaired",
+                [Fault("repairs", f"{name} can only observe")],
+            )
         detail = {"repairs": repairs, "paused": paused}
         await record(
             connection,
@@ -101,7 +117,7 @@ async def _take_up_observed(connection: asyncpg.Connection, entity: str, mode: s
         """
         INSERT INTO suspects (entity, key, cause, mode)
         SELECT entity, key, 'its job may repair now', $2 FROM diffs
-        WHERE entity = $1 AND status = 'open' ORDER BY key ON CONFLICT DO NOTHING
+        WHERE entity = $1 AND status = 'open' AND invariant = '' ORDER BY key ON CONFLICT DO NOTHING
         """,
         entity,
         mode,

@@ -7,156 +7,58 @@ named in the setting `mappings` and call `declare`.
 
 import hashlib
 import importlib
-import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import assert_never
 
-from app.errors import Fault, InvalidInputError, NotFoundError
-from app.reconciliation.values import Kind, Value, parse_key
+from app.errors import InvalidInputError, NotFoundError
+from app.reconciliation.declarations import (
+    COLUMN,
+    Authority,
+    Converter,
+    Derived,
+    Field,
+    Join,
+    Missing,
+    Precedence,
+    Reference,
+    Review,
+    Rule,
+    Side,
+    SoftDelete,
+    Source,
+    Total,
+    is_plain,
+)
+from app.reconciliation.faults import faults_between, faults_of
+from app.reconciliation.values import Kind, parse_key
 
-# A column of the mapped table itself: what may be written.
-COLUMN = re.compile(r"[a-z_][a-z0-9_]*\Z")
-
-
-class Side(StrEnum):
-    DOCUMENT = "document"
-    RELATIONAL = "relational"
-
-    @property
-    def other(self) -> "Side":
-        return Side.RELATIONAL if self is Side.DOCUMENT else Side.DOCUMENT
-
-
-@dataclass(frozen=True)
-class Authority:
-    """The side that is right for a field."""
-
-    side: Side
-
-
-@dataclass(frozen=True)
-class Precedence:
-    """(winner, loser) pairs of values, whichever side has them; what no pair settles goes to review."""
-
-    beats: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Total:
-    """A sum over the records of another entity that refer to this one, counted on the document side."""
-
-    entity: str
-    reference: str
-    field: str
-    where_field: str
-    where_values: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Derived:
-    """A document field that must equal another field of the record, by its authority, less a total."""
-
-    base: str
-    less: Total
-
-
-@dataclass(frozen=True)
-class Review:
-    """Neither side is right by rule: an operator decides."""
-
-
-Rule = Authority | Precedence | Derived | Review
-
-
-class Missing(StrEnum):
-    """What to do when one side lacks a record: create it there, remove it from the other side, or ask."""
-
-    CREATE = "create"
-    REMOVE = "remove"
-    REVIEW = "review"
-
-
-@dataclass(frozen=True)
-class Converter:
-    """How one side stores a field otherwise than the mapping means it: codes for words, cents for an amount.
-
-    `read` makes the field's value of a stored one of kind `stored`, `write` the reverse; both are pure, are never
-    given a missing value, and raise ValueError for what they cannot convert. `name` tells one converter from another:
-    it stands for both functions in the hash of a mapping.
-    """
-
-    name: str
-    stored: Kind
-    read: Callable[[Value], Value] = field(repr=False, compare=False)
-    write: Callable[[Value], Value] = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class SoftDelete:
-    """A marker that makes a record count as absent although a side still has it.
-
-    `at` is a dotted path or a plain column, of kind timestamp (set: deleted then) or boolean (true: deleted).
-    """
-
-    at: str
-    kind: Kind = Kind.TIMESTAMP
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field of an entity.
-
-    `document` is a dotted path, `relational` a column of the mapped table or an SQL expression over its joins; both
-    default to the name. A converter says how that side stores it where that is not its kind. `personal` marks what
-    tells about a person.
-    """
-
-    name: str
-    kind: Kind
-    rule: Rule
-    document: str = ""
-    relational: str | None = ""
-    personal: bool = False
-    document_converter: Converter | None = None
-    relational_converter: Converter | None = None
-
-    @property
-    def path(self) -> str:
-        return self.document or self.name
-
-    @property
-    def expression(self) -> str | None:
-        """Where the relational side keeps it; None for what it does not keep."""
-        return self.name if self.relational == "" else self.relational
-
-
-@dataclass(frozen=True)
-class Join:
-    """A table joined to the mapped one; its `updated_at` makes the joined record suspect too."""
-
-    table: str
-    on: str
-    updated_at: str = "updated_at"
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A field that holds the key of a record of another entity, which must exist first."""
-
-    field: str
-    entity: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """Documents of another collection whose change makes a record of this entity suspect: `key` leads to it."""
-
-    collection: str
-    key: str
-    updated_at: str = "updated_at"
+# What a declaration is made of can be had from here too: who declares needs no other module of ours.
+__all__ = [
+    "COLUMN",
+    "Authority",
+    "Converter",
+    "Derived",
+    "Field",
+    "Join",
+    "Kind",
+    "Mapping",
+    "Missing",
+    "Precedence",
+    "Reference",
+    "Review",
+    "Rule",
+    "Side",
+    "SoftDelete",
+    "Source",
+    "Total",
+    "check_mappings",
+    "declare",
+    "is_plain",
+    "load_mappings",
+    "mapping_of",
+    "mappings",
+]
 
 
 @dataclass(frozen=True)
@@ -173,18 +75,24 @@ class Mapping:
     key_document: str = "_id"
     key_relational: str = "id"
     updated_at: str = "updated_at"
+    updated_at_document: str = ""
+    """Where documents keep their `updated_at`, if not at a field of the same name."""
     joins: tuple[Join, ...] = ()
     references: tuple[Reference, ...] = ()
     sources: tuple[Source, ...] = ()
     document_deleted: SoftDelete | None = None
     relational_deleted: SoftDelete | None = None
     ignored: tuple[str, ...] = ()
-    """Top-level fields and columns that the mapping leaves out on purpose: they are no drift of the schema."""
+    """Columns and (dotted paths of) fields that the mapping leaves out on purpose: they are no drift of the schema."""
 
     def __post_init__(self) -> None:
-        faults = list(_faults(self))
+        faults = list(faults_of(self))
         if faults:
             raise InvalidInputError(f"mapping {self.entity} cannot hold", faults)
+
+    @property
+    def updated_at_path(self) -> str:
+        return self.updated_at_document or self.updated_at
 
     @cached_property
     def field_by_name(self) -> dict[str, Field]:
@@ -207,7 +115,7 @@ class Mapping:
     def parse_key(self, text: str) -> object:
         """The key that `text` spells; raises InvalidInputError where it spells none."""
         try:
-            return parse_key(self.key_kind, text)
+            return self._parse(text)
         except ValueError:
             raise InvalidInputError(
                 f"{text!r} is not a key of {self.entity}: expected {self.key_kind}"
@@ -220,43 +128,19 @@ class Mapping:
     def is_key(self, text: str) -> bool:
         """Whether `text` spells a key: a document may have an `_id` of another kind, which nothing can address."""
         try:
-            parse_key(self.key_kind, text)
+            self._parse(text)
         except ValueError:
             return False
         return True
 
+    def _parse(self, text: str) -> object:
+        # No PostgreSQL text holds it, neither theirs nor ours.
+        if "\0" in text:
+            raise ValueError("a key has no NUL")
+        return parse_key(self.key_kind, text)
+
     def missing(self, side: Side) -> Missing:
         return self.missing_document if side is Side.DOCUMENT else self.missing_relational
-
-
-def _faults(mapping: Mapping) -> Iterable[Fault]:
-    names = [each.name for each in mapping.fields]
-    for name in {name for name in names if names.count(name) > 1}:
-        yield Fault(name, "declared twice")
-    if mapping.key_kind not in {Kind.UUID, Kind.INTEGER, Kind.TEXT}:
-        yield Fault("key_kind", "a key is a uuid, an integer or a text")
-    for each in mapping.fields:
-        yield from _rule_faults(mapping, each)
-    for reference in mapping.references:
-        if reference.field not in names:
-            yield Fault(reference.field, "a reference names no field of the mapping")
-
-
-def _rule_faults(mapping: Mapping, each: Field) -> Iterable[Fault]:
-    match each.rule:
-        case Derived(base=base):
-            if not any(other.name == base and isinstance(other.rule, Authority) for other in mapping.fields):
-                yield Fault(each.name, f"is derived from {base}, which is no field with an authority")
-        case Authority(side=Side.RELATIONAL) if mapping.missing_relational is Missing.REMOVE:
-            if not each.expression:
-                yield Fault(each.name, "the relational side is right for it but does not keep it")
-        case Authority() | Precedence() | Review():
-            if not each.expression or not COLUMN.match(each.expression):
-                yield Fault(
-                    each.name, "may be written on the relational side and must be a plain column there"
-                )
-        case _:
-            assert_never(each.rule)
 
 
 _registry: dict[str, Mapping] = {}
@@ -271,12 +155,24 @@ def declare(mapping: Mapping) -> Mapping:
 
 
 def load_mappings(modules: str) -> None:
-    """Import our own mappings and those of other teams (`modules`, comma-separated)."""
+    """Import our own mappings and those of other teams (`modules`, comma-separated).
+
+    Raises InvalidInputError, listing every fault, where one names an entity or a field of one that is not there.
+    """
     for name in (
         "app.reconciliation.entities",
         *(part.strip() for part in modules.split(",") if part.strip()),
     ):
         importlib.import_module(name)
+    check_mappings(_registry.values())
+
+
+def check_mappings(declared: Iterable[Mapping]) -> None:
+    """Raises InvalidInputError, listing every fault, where mappings do not fit each other."""
+    entities = {each.entity: each for each in declared}
+    faults = [fault for each in entities.values() for fault in faults_between(each, entities)]
+    if faults:
+        raise InvalidInputError("mappings that do not fit each other", faults)
 
 
 def mappings() -> dict[str, Mapping]:

@@ -5,6 +5,7 @@ found another run of the same job active, else *cancelled* or *failed*.
 """
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from uuid import UUID
 
 import asyncpg
@@ -12,11 +13,13 @@ import msgspec
 
 from app.audit.entries import Fact
 from app.audit.outbox import record
+from app.clock import now
 from app.errors import ConflictError, Fault, InvalidInputError, NotFoundError
 from app.pages import Page, check_limit, decode_cursor_id, encode_cursor
 from app.reconciliation import breaker, diffs
 from app.reconciliation.jobs import check_mode, ensure_jobs
 from app.reconciliation.mapping import mapping_of
+from app.reconciliation.progress import pace_of
 from app.reconciliation.suspects import nominate
 from app.reconciliation.views import RunView
 from app.stores.connections import Stores
@@ -56,24 +59,28 @@ async def start_run(
     *,
     mode: str = "full",
     dry_run: bool = False,
+    records_per_second: int | None = None,
     cause: str = "operator",
     by: str,
 ) -> RunView:
     """Queue a run. A dry run compares and reports what would be done, and writes nothing else.
 
+    `records_per_second` throttles a run that scans: it reads no more of each side, over all workers.
     Raises NotFoundError for an unknown entity, ConflictError, with the path of the active run, while there is one.
     """
     mapping = mapping_of(entity)
-    check_mode(mode)
+    check_mode(mode, entity)
     if dry_run and mode != "full":
         raise InvalidInputError("only a full run can be dry", [Fault("dry_run", "goes with mode full")])
+    check_throttle(records_per_second, mode)
     await ensure_jobs(stores.core)
     try:
         async with stores.core.acquire() as connection, connection.transaction():
             run_id: UUID = await connection.fetchval(
                 """
-                INSERT INTO runs (entity, mode, dry_run, status, cause, requested_by, mapping_hash, expected_records)
-                VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7) RETURNING id
+                INSERT INTO runs (entity, mode, dry_run, status, cause, requested_by, mapping_hash, expected_records,
+                    records_per_second)
+                VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7, $8) RETURNING id
                 """,
                 entity,
                 mode,
@@ -82,6 +89,7 @@ async def start_run(
                 by,
                 mapping.hash,
                 await breaker.known_records(stores, entity),
+                records_per_second,
             )
             if cause != "schedule" or mode == "full":
                 await record(
@@ -94,6 +102,19 @@ async def start_run(
             f"a {mode} run of {entity} is active", f"/v1/reconciliation/runs/{active}" if active else None
         ) from None
     return await get_run(stores, run_id)
+
+
+def check_throttle(records_per_second: int | None, mode: str = "full") -> None:
+    """Raises InvalidInputError where a throttle is none, or where there is nothing to throttle."""
+    if records_per_second is None:
+        return
+    if mode == "incremental":
+        fault = "does not go with mode incremental: such a run does not scan"
+    elif not 0 < records_per_second < 2**31:
+        fault = "is null, or a number from 1 on"
+    else:
+        return
+    raise InvalidInputError("bad throttle", [Fault("records_per_second", fault)])
 
 
 async def start_due(stores: Stores, mode: str, *, by: str) -> list[UUID]:
@@ -171,7 +192,10 @@ async def list_runs(
 
 
 async def cancel_run(stores: Stores, run_id: UUID, *, by: str, reason: str) -> RunView:
-    """End an active run. What it repaired stays repaired; what it nominated and nobody has looked at is dropped."""
+    """End an active run, also one that rests.
+
+    What it repaired stays repaired; what it nominated and nobody has looked at is dropped.
+    """
     async with stores.core.acquire() as connection, connection.transaction():
         await _move(connection, run_id, ACTIVE, "cancelled", reason)
         await _drop_suspects(connection, run_id)
@@ -231,7 +255,7 @@ async def nominate_findings(connection: asyncpg.Connection, run_id: UUID, entity
         """
         SELECT key FROM findings WHERE run_id = $1 AND kind <> 'unreadable_key'
         UNION SELECT key FROM diffs WHERE entity = $2 AND status IN ('open', 'in_review', 'unsettled')
-            AND kind <> 'unreadable_key'
+            AND kind <> 'unreadable_key' AND invariant = ''
         """,
         run_id,
         entity,
@@ -240,15 +264,16 @@ async def nominate_findings(connection: asyncpg.Connection, run_id: UUID, entity
     await nominate(
         connection, entity, [row["key"] for row in rows], cause=f"run {run_id}", mode="full", run_id=run_id
     )  # fmt: skip
+    await connection.execute("UPDATE runs SET nominated = $2 WHERE id = $1", run_id, len(rows))
 
 
 async def settle(stores: Stores, run_ids: Iterable[UUID]) -> None:
-    """End the runs of which no suspect is left to be looked at."""
+    """End the runs of which no suspect is left to be looked at, but for those that rest."""
     async with stores.core.acquire() as connection, connection.transaction():
         rows = await connection.fetch(
             """
             UPDATE runs SET status = 'done', finished_at = now()
-            WHERE id = ANY($1) AND status = 'repairing'
+            WHERE id = ANY($1) AND status = 'repairing' AND paused_at IS NULL
               AND NOT EXISTS (SELECT FROM suspects WHERE run_id = runs.id)
             RETURNING id, entity, mode
             """,
@@ -272,7 +297,8 @@ async def _move(
         raise ConflictError(f"run {run_id} is {row['status']}, not {' or '.join(allowed)}")
     return await connection.fetchrow(
         """
-        UPDATE runs SET status = $2, reason = $3, finished_at = CASE WHEN $2 = 'cancelled' THEN now() END
+        UPDATE runs SET status = $2, reason = $3, finished_at = CASE WHEN $2 = 'cancelled' THEN now() END,
+            paused_at = CASE WHEN $2 = 'cancelled' THEN NULL ELSE paused_at END
         WHERE id = $1 RETURNING *
         """,
         run_id,
@@ -286,6 +312,7 @@ def _view(row: asyncpg.Record) -> RunView:
     so_far = values.pop("documents_so_far"), values.pop("rows_so_far")
     if values["compared_at"] is None:
         values["document_records"], values["relational_records"] = (int(number or 0) for number in so_far)
+    values |= asdict(pace_of(values, now()))
     stopped = values.pop("stopped")
     if stopped and values["status"] == "repairing":
         values["reason"] = f"repairs of {values['entity']} have stopped: {stopped}"

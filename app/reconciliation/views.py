@@ -47,6 +47,12 @@ class RunView(Struct, frozen=True):
     """Diffs of other entities that this run led to, by entity: what its derived fields are counted from, and such."""
     kinds: dict[str, int]
     """Findings of this run by kind: fields, missing_document, missing_relational."""
+    nominated: int
+    """Records that this run made suspects: what it found, and what it looks at again because a diff is open."""
+    rate: float | None
+    """Records a second while it compares, records settled a second while it repairs; null where nobody knows."""
+    eta_seconds: float | None
+    """How long the present step will still take; null where nobody knows."""
     created_at: datetime
     started_at: datetime | None
     compared_at: datetime | None
@@ -54,10 +60,31 @@ class RunView(Struct, frozen=True):
     paused_at: datetime | None
     """Since when it rests; it goes on where it stopped when it is resumed."""
     paused_seconds: float
+    """How long it has rested since it started, before the present rest."""
+    compare_seconds: float | None
+    """How long the comparing took, rests left out; null until everything is compared."""
     records_per_second: int | None
     """The throttle: the most records that it reads in a second, of each side."""
     warnings: list[str]
     """What was odd about the sides' schemas when it began, but did not stop it."""
+
+
+class PartitionView(Struct, frozen=True):
+    """A part of a run: the keys from `low` on and below `high`; null is no border on that side."""
+
+    number: int
+    low: str | None
+    high: str | None
+    status: str
+    """pending, running or done."""
+    document_records: int
+    relational_records: int
+    findings: int
+    """Counted once it is done."""
+    attempts: int
+    leased_until: datetime | None
+    """While it is compared: when others may take it, unless its worker renews that."""
+    finished_at: datetime | None
 
 
 class FieldView(Struct, frozen=True):
@@ -115,6 +142,67 @@ class ChangeView(Struct, frozen=True):
     outcome: str | None
     detail: str | None
     finished_at: datetime | None
+    undoes: UUID | None = None
+    """The change that this one takes back."""
+
+
+class HoldView(Struct, frozen=True):
+    """A record that is left alone until somebody releases it."""
+
+    entity: str
+    key: str
+    reason: str
+    placed_by: str
+    placed_at: datetime
+    undo_id: UUID | None
+    """The undo that placed it, where one did."""
+
+
+class HoldsPlaced(Struct, frozen=True):
+    """What came of holding records: which are held from now on, and which were held already, as they are."""
+
+    placed: list[HoldView]
+    already_held: list[HoldView]
+
+
+class UndoView(Struct, frozen=True):
+    """Changes that are taken back: how many of how many records, and how far it is."""
+
+    id: UUID
+    run_id: UUID | None
+    """The run that is undone, where it is a whole one."""
+    reason: str
+    requested_by: str
+    status: str
+    changes: int
+    records: int
+    pending: int
+    undone: int
+    refused: int
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class UndoItemView(Struct, frozen=True):
+    """One change to be taken back, and what came of it."""
+
+    change_id: UUID
+    entity: str
+    key: str
+    side: str
+    status: str
+    reason: str | None
+    """Why it could not be taken back."""
+    undone_by: UUID | None
+    """The change that took it back."""
+
+
+class UndoPreview(Struct, frozen=True):
+    """What an undo would take back, and how many changes it could not from the start."""
+
+    changes: int
+    records: int
+    refused: int
 
 
 class RecordView(Struct, frozen=True):
@@ -129,3 +217,5 @@ class RecordView(Struct, frozen=True):
     """Why it waits to be looked at; null where it is no suspect."""
     diffs: list[DiffView]
     changes: list[ChangeView]
+    hold: HoldView | None = None
+    """Why it is left alone; null where it is not."""

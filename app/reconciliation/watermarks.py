@@ -13,9 +13,11 @@ import asyncpg
 from pymongo.errors import PyMongoError
 
 from app.errors import StoreUnavailableError
+from app.reconciliation.bson_records import stored_at
 from app.reconciliation.mapping import Mapping
 from app.reconciliation.relational import from_clause
 from app.reconciliation.suspects import nominate
+from app.reconciliation.values import Unreadable, from_document
 from app.stores.connections import Stores
 
 OVERLAP = timedelta(minutes=2)
@@ -75,19 +77,20 @@ async def _sources(
     stores: Stores, mapping: Mapping, since: dict[str, datetime]
 ) -> AsyncIterator[tuple[str, set[str]]]:
     tables = {mapping.table: mapping.updated_at} | {each.table: each.updated_at for each in mapping.joins}
-    paths = {mapping.collection: (mapping.key_document, mapping.updated_at)}
+    paths = {mapping.collection: (mapping.key_document, mapping.updated_at_path)}
     paths |= {each.collection: (each.key, each.updated_at) for each in mapping.sources}
     try:
         for table, updated_at in tables.items():
             name = f"table {table}"
             query = (
                 f'SELECT DISTINCT {mapping.table}."{mapping.key_relational}" {from_clause(mapping)} '
-                f'WHERE {table}."{updated_at}" >= $1'
+                f'WHERE {table}."{updated_at}" >= $1::timestamptz'
             )
             yield name, {str(row[0]) for row in await stores.admin.fetch(query, since[name])}
         for collection, (path, updated_at) in paths.items():
             name = f"collection {collection}"
             cursor = stores.customer[collection].find({updated_at: {"$gte": since[name]}}, {path: 1})
-            yield name, {str(found[path]) async for found in cursor if found.get(path) is not None}
+            keys = {from_document(mapping.key_kind, stored_at(found, path)) async for found in cursor}
+            yield name, {str(key) for key in keys if key is not None and not isinstance(key, Unreadable)}
     except (PyMongoError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise StoreUnavailableError("a database does not answer") from error

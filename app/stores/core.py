@@ -35,6 +35,8 @@ class Run(Table, tablename="runs"):
     paused_seconds = DoublePrecision()
     records_per_second = Integer(null=True)
     warnings = Array(base_column=Text())
+    compare_seconds = DoublePrecision(null=True)
+    nominated = BigInt()
 
 
 class Partition(Table, tablename="partitions"):

@@ -22,7 +22,13 @@ def test_every_actor_states_its_queue_retries_and_time_limit(actors) -> None:
 
 def test_every_periodic_actor_has_a_spec_that_can_be_kept_and_a_catch_up_policy(actors) -> None:
     periodic = [actor for actor in actors if "periodic" in actor["options"]]
-    assert {actor["name"] for actor in periodic} == {"run_full", "run_incremental", "sweep", "forget_old"}
+    assert {actor["name"] for actor in periodic} == {
+        "run_full",
+        "run_incremental",
+        "run_invariants",
+        "sweep",
+        "forget_old",
+    }
     for actor in periodic:
         cron.parse(actor["options"]["periodic"])
         assert actor["options"]["catch_up"] in {"fire_once", "fire_all", "skip"}

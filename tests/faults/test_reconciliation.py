@@ -3,18 +3,21 @@
 import os
 import random
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.stories.conftest import System, running_system
+from app.embedded.launch import EmbeddedStores
+from tests.stories.conftest import System, running_system, wait_for
 
 pytestmark = pytest.mark.slow
 
 KILLS = 6
 ENTITIES = ("customers", "launches", "bookings")
+RUNS = "/v1/reconciliation/runs"
 
 
 @pytest.fixture
@@ -105,3 +108,71 @@ def test_messages_of_a_killed_worker_are_worked_off_within_a_minute(system: Syst
         waits.append(time.monotonic() - started)
     print(f"worked off after {', '.join(f'{wait:.1f} s' for wait in waits)}")
     assert max(waits) < 75, "a minute, and the run itself on a busy machine"
+
+
+@pytest.fixture
+def whole() -> Iterator[EmbeddedStores]:
+    """A system that can be killed as a whole, and started again on what it left."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)  # the user that PostgreSQL runs as under root has to pass through
+        stores = EmbeddedStores(Path(folder), what="up")
+        yield stores
+        stores.stop()
+
+
+def kill_everything(whole: EmbeddedStores) -> None:
+    """Kill the supervisor, which takes every process and store with it."""
+    assert whole.pid is not None
+    assert whole.data_dir is not None
+    os.kill(whole.pid, signal.SIGKILL)
+    whole.stop()
+    deadline = time.monotonic() + 10
+    while worker_processes(whole.data_dir):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(600)
+def test_runs_go_on_after_every_process_and_store_was_killed_and_a_paused_one_rests_on(
+    whole: EmbeddedStores,
+) -> None:
+    def status(run: str) -> str:
+        return system.api.get(f"{RUNS}/{run}").json()["status"]
+
+    def start(**order: object) -> str:
+        return system.api.post(RUNS, json=order).json()["id"]
+
+    with running_system(whole) as system:
+        system.cli("seed", "--bookings", "4000", "--drift", "0.02")
+        system.cli("jobs", "repair", "--all", "--reason", "the faults begin")
+        system.cli("jobs", "pause", "--all", "--reason", "only the runs of this test")
+        resting = start(entity="customers")
+        system.api.post(f"{RUNS}/{resting}/pause", json={"reason": "the night"})
+        repairing = start(entity="launches")
+        wait_for(lambda: status(repairing), lambda found: found in {"repairing", "done"})
+        comparing = start(entity="bookings", records_per_second=500)
+        wait_for(
+            lambda: system.api.get(f"{RUNS}/{comparing}").json(), lambda run: run["document_records"] > 0
+        )
+        killed_at = {run: status(run) for run in (resting, repairing, comparing)}
+        kill_everything(whole)
+    print(f"killed while {killed_at}")
+    assert killed_at[comparing] == "comparing"
+
+    with running_system(whole) as system:
+        started = time.monotonic()
+        while unfinished := [run for run in (repairing, comparing) if status(run) != "done"]:
+            assert time.monotonic() - started < 150, system.api.get(f"{RUNS}/{unfinished[0]}").json()
+            time.sleep(0.2)
+        print(f"done {time.monotonic() - started:.0f} s after the restart")
+        attempts = [
+            part["attempts"] for part in system.api.get(f"{RUNS}/{comparing}/partitions").json()["items"]
+        ]
+        assert max(attempts) > 1
+        assert system.api.get(f"{RUNS}/{resting}").json()["paused_at"]
+        assert status(resting) == killed_at[resting]
+
+        system.api.post(f"{RUNS}/{resting}/resume", json={"reason": "the morning"})
+        wait_for(lambda: status(resting), lambda found: found == "done")
+        assert not system.cli_json("seed", "--check")["faults"]
+        assert_every_change_has_one_outcome(system)

@@ -64,9 +64,9 @@ def wait_for(look: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
 
 
 @contextmanager
-def running_system() -> Iterator[System]:
-    """A whole system of its own, on stores of its own."""
-    running = EmbeddedStores(what="up")
+def running_system(running: EmbeddedStores | None = None) -> Iterator[System]:
+    """A whole system, on stores of its own unless they are given."""
+    running = running or EmbeddedStores(what="up")
     running.start()
     assert running.data_dir is not None
     settings = parse_settings(running.environment | {"ASTROCORE_DATA_DIR": str(running.data_dir)})

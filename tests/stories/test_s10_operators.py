@@ -120,3 +120,30 @@ def test_the_time_of_a_record_is_shown_in_utc(seeded: System) -> None:
     dry = {"entity": "customers", "dry_run": True}
     run = seeded.follow(seeded.api.post("/v1/reconciliation/runs", json=dry).json()["id"])
     assert datetime.fromisoformat(run["created_at"]).utcoffset() == UTC.utcoffset(None)
+
+
+async def test_an_operator_undoes_a_run_and_nothing_does_it_again_until_the_records_are_released(
+    seeded: System, databases: Stores
+) -> None:
+    ada = customer()
+    await put_document(databases, "customers", ada | {"city": "Paris"})
+    await put_row(databases, "customers", ada)
+    (run,) = seeded.cli_json("reconcile", "customers")
+    assert (await row_of(databases, "customers", ada))["city"] == "Paris"
+
+    undone = seeded.cli("undo", "--run", run["id"], "--reason", "a wrong import", "--yes")
+    assert run["id"] in undone
+    assert (await row_of(databases, "customers", ada))["city"] == "London"
+    key = str(ada["id"])
+    assert key in {hold["key"] for hold in seeded.cli_json("holds", "--limit", "1000")["items"]}
+
+    seeded.cli("reconcile", "customers")
+    assert (await row_of(databases, "customers", ada))["city"] == "London"
+    assert "held: undone: a wrong import" in " ".join(seeded.cli("history", "customers", key).split())
+
+    seeded.cli("holds", "release", "customers", key, "--reason", "it was right")
+    record = f"/v1/reconciliation/records/customers/{key}"
+    wait_for(lambda: seeded.api.get(record).json(), lambda found: found["waiting"] is None)
+    assert (await row_of(databases, "customers", ada))["city"] == "Paris"
+    (change, undoing, first) = seeded.api.get(record).json()["changes"]
+    assert (undoing["undoes"], change["undoes"]) == (first["id"], None)

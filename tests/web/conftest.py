@@ -15,7 +15,7 @@ from config.settings import settings
 # Actors bind their broker when they are imported. Nothing listens there: a test that sends has forgotten to fake it.
 with patch.dict(os.environ, {"ASTROCORE_BROKER_URL": "redis://127.0.0.1:1/0?forgot=to_fake_the_wake"}):
     settings.cache_clear()
-    from web import reconciliation
+    from actors import reconciliation as actors
     from web.app import create_app
 
     settings.cache_clear()
@@ -49,10 +49,11 @@ async def operator(anyone: httpx.AsyncClient) -> httpx.AsyncClient:
 
 @pytest.fixture
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was woken: the ids of runs, and `repairs`."""
+    """What was woken: the ids of runs and undos, and `repairs`."""
     seen: list[Any] = []
-    monkeypatch.setattr(reconciliation, "wake_run", seen.append)
-    monkeypatch.setattr(reconciliation, "wake_repairs", lambda: seen.append("repairs"))
+    monkeypatch.setattr(actors, "wake_run", seen.append)
+    monkeypatch.setattr(actors, "wake_undo", seen.append)
+    monkeypatch.setattr(actors, "wake_repairs", lambda: seen.append("repairs"))
     return seen
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 import redis.exceptions
 
-from web import reconciliation
+from actors import reconciliation as actors
 
 BASE = "/v1/reconciliation"
 
@@ -75,7 +75,7 @@ async def test_a_run_is_started_though_the_broker_is_away(
         ConnectionResetError(),
     ]
     for error in errors:
-        monkeypatch.setattr(reconciliation, "wake_run", Mock(side_effect=error))
+        monkeypatch.setattr(actors, "wake_run", Mock(side_effect=error))
         answer = await start(real)
         assert answer.status_code == 201
         await real.post(f"{answer.headers['location']}/cancel")

@@ -7,6 +7,7 @@ as the single-record compare reads them.
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -15,10 +16,18 @@ from pymongoarrow.api import Schema
 from pymongoarrow.context import PyMongoArrowContext
 from pymongoarrow.types import BinaryType, Decimal128Type
 
-from app.reconciliation.bson_records import CODEC, Document, decode_document, documents_of, value_at
+from app.reconciliation.bson_records import (
+    CODEC,
+    Document,
+    decode_document,
+    documents_of,
+    stored_at,
+    value_at,
+)
 from app.reconciliation.scanning import canonical
 from app.reconciliation.scanning.canonical import Cells, Column, Layout
-from app.reconciliation.values import Kind, Value
+from app.reconciliation.scanning.conversion import converted
+from app.reconciliation.values import Kind, Unreadable, Value
 
 _ARROW_TYPES: dict[Kind, Any] = {
     Kind.UUID: BinaryType(4),
@@ -36,7 +45,9 @@ class DocumentDecoder:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._spots = (layout.key, *layout.columns)
+        columns = (replace(column, kind=column.kind_in_documents) for column in layout.columns)
+        marker = [Column("", layout.marker.kind, layout.marker.at)] if layout.marker else []
+        self._spots = (layout.key, *columns, *marker)
         tree: Document = {}
         for spot in self._spots:
             *parents, leaf = spot.path.split(".")
@@ -74,16 +85,43 @@ class DocumentDecoder:
         context = PyMongoArrowContext(self._schema, codec_options=CODEC)
         context.process_bson_stream(raw)
         table = context.finish()
-        key, *cells = (_cells_of_bson(spot.kind, _leaf(table, spot.path)) for spot in self._spots)
-        return canonical.assemble(self.layout, key, cells)
+        leaves = [_leaf(table, spot.path) for spot in self._spots]
+        cells = (
+            converted(_cells_of_bson(spot.kind, stored), column.document_converter, column.kind)
+            for column, spot, stored in zip(self.layout.columns, self._spots[1:], leaves[1:], strict=False)
+        )
+        key = _cells_of_bson(self.layout.key.kind, leaves[0])
+        if self.layout.key.kind is Kind.TEXT and key.values.str.contains(_NUL, literal=True).any():
+            raise ValueError("a key that is none")
+        frame = canonical.assemble(self.layout, key, list(cells))
+        return frame.filter(_lives(leaves[-1])) if self.layout.marker else frame
 
     def _decode_singly(self, documents: Sequence[bytes]) -> pl.DataFrame:
-        return canonical.frame_of_records(self.layout, (self._read(each) for each in documents))
+        found = (self._read(each) for each in documents)
+        return canonical.frame_of_records(self.layout, (each for each in found if each))
 
-    def _read(self, raw: bytes) -> tuple[Value, list[Value]]:
+    def _read(self, raw: bytes) -> tuple[Value, list[Value]] | None:
+        """The key and the values of a document, None where it is marked as deleted."""
         document, broken = decode_document(raw)
-        key, *values = (value_at(document, spot.kind, spot.path) for spot in self._spots)
-        return key, [broken] * len(values) if broken else values
+        marker = self.layout.marker
+        if marker and marker.deletes(stored_at(document, marker.at)):
+            return None
+        key = value_at(document, self.layout.key.kind, self.layout.key.path)
+        if isinstance(key, str) and _NUL in key:
+            key = Unreadable(f"str {key!r}")
+        return key, [broken or _value_of(document, column) for column in self.layout.columns]
+
+
+def _value_of(document: Document, column: Column) -> Value:
+    stored = value_at(document, column.kind_in_documents, column.path)
+    converter = column.document_converter
+    return converter.value_of(column.kind, stored) if converter else stored
+
+
+def _lives(marker: pa.Array) -> pl.Series:
+    """Which documents are not marked as deleted, by a marker that is a time, true or false, or nothing."""
+    stored = canonical.plain(marker if pa.types.is_boolean(marker.type) else marker.is_valid())
+    return ~stored.values.fill_null(False)
 
 
 def _arrow_type(branch: Any) -> Any:
@@ -128,6 +166,8 @@ _DECODED: dict[Kind, frozenset[int]] = {
     Kind.TIMESTAMP: frozenset({0x09}),
     Kind.DATE: frozenset({0x09}),
 }
+# No PostgreSQL text holds it: a key with it can be in no table and in no finding.
+_NUL = "\0"
 # Length 16, subtype 4.
 _NO_UUID = rb"(?!\x10\x00\x00\x00\x04)"
 

@@ -26,7 +26,7 @@ import pyarrow as pa
 from bson.decimal128 import Decimal128
 
 from app.reconciliation import relational
-from app.reconciliation.mapping import Field, Mapping
+from app.reconciliation.mapping import Converter, Field, Mapping, SoftDelete
 from app.reconciliation.values import Kind, Unreadable, Value
 
 KEY, ODD = "key", "odd"
@@ -63,17 +63,39 @@ class Column:
     kind: Kind
     path: str
     expression: str = ""
+    document_converter: Converter | None = None
+    relational_converter: Converter | None = None
+
+    @property
+    def kind_in_documents(self) -> Kind:
+        return self.document_converter.stored if self.document_converter else self.kind
+
+    @property
+    def kind_in_rows(self) -> Kind:
+        return self.relational_converter.stored if self.relational_converter else self.kind
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What to read of an entity, and how the frames of it look. `source` is the FROM clause of its rows."""
+    """What to read of an entity, and how the frames of it look.
+
+    `source` is the FROM clause of its rows and `live` the condition of those that are not marked as deleted, empty
+    where none is; `marker` is where a document that is marked says so.
+    """
 
     collection: str
     table: str
     source: str
     key: Column
     columns: tuple[Column, ...]
+    marker: SoftDelete | None = None
+    live: str = ""
+
+    @property
+    def paths(self) -> list[str]:
+        """Everything that is read of a document."""
+        marker = [self.marker.at] if self.marker else []
+        return [self.key.path, *(column.path for column in self.columns), *marker]
 
     @cached_property
     def schema(self) -> dict[str, Any]:
@@ -89,10 +111,32 @@ def layout_of(mapping: Mapping, fields: Sequence[Field]) -> Layout:
     """The layout of these fields of a mapping; those that only documents keep have no expression."""
     key = Column(KEY, mapping.key_kind, mapping.key_document, f'{mapping.table}."{mapping.key_relational}"')
     columns = tuple(
-        Column(each.name, each.kind, each.path, relational.column(mapping, each) if each.expression else "")
+        Column(
+            each.name,
+            each.kind,
+            each.path,
+            relational.column(mapping, each) if each.expression else "",
+            each.document_converter,
+            each.relational_converter,
+        )
         for each in fields
     )
-    return Layout(mapping.collection, mapping.table, relational.from_clause(mapping), key, columns)
+    return Layout(
+        mapping.collection,
+        mapping.table,
+        relational.from_clause(mapping),
+        key,
+        columns,
+        mapping.document_deleted,
+        _live(mapping),
+    )
+
+
+def _live(mapping: Mapping) -> str:
+    marker = mapping.relational_deleted
+    if marker is None:
+        return ""
+    return f'{mapping.table}."{marker.at}" {"IS NULL" if marker.kind is Kind.TIMESTAMP else "IS NOT TRUE"}'
 
 
 def spill_of(index: int) -> str:

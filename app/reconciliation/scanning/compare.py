@@ -22,12 +22,16 @@ _RIGHT = "_r"
 
 
 class FindingKind(StrEnum):
-    """What a scan saw of a key. `unreadable_key` is a record whose key is not of the declared kind."""
+    """What a scan saw of a key. `unreadable_key` is a record whose key is not of the declared kind.
+
+    `invariant` is what a check saw instead: a record that may break an invariant.
+    """
 
     FIELDS = "fields"
     MISSING_DOCUMENT = "missing_document"
     MISSING_RELATIONAL = "missing_relational"
     UNREADABLE_KEY = "unreadable_key"
+    INVARIANT = "invariant"
 
 
 @dataclass(frozen=True, slots=True)

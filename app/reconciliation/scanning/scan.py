@@ -3,7 +3,6 @@
 A scan confirms nothing and changes nothing.
 """
 
-import queue
 import shutil
 import threading
 import time
@@ -16,23 +15,25 @@ from pathlib import Path
 import polars as pl
 
 from app.errors import StoreUnavailableError
-from app.reconciliation.mapping import Derived, Mapping, Side
+from app.reconciliation.mapping import Derived, Mapping, Rule, Side
+from app.reconciliation.scanning.arrivals import Pace, Source, merged
 from app.reconciliation.scanning.canonical import KEY
 from app.reconciliation.scanning.compare import Comparison, Finding, unreadable_keys
 from app.reconciliation.scanning.ranges import ROWS_PER_RANGE, estimate_rows, plan_ranges
 from app.reconciliation.scanning.shelf import Shelf
-from app.reconciliation.scanning.snapshots import KeyRange, patience_seconds, read_documents, read_relational
+from app.reconciliation.scanning.snapshots import (
+    KeyRange,
+    ask,
+    patience_seconds,
+    read_documents,
+    read_relational,
+)
 from app.reconciliation.scanning.sums import layout_of_total, sum_up
 from config.settings import Settings
 
 __all__ = ["Finding", "KeyRange", "ScanResult", "ScanStoppedError", "plan_ranges", "scan"]
 
-_Source = Callable[[], Generator[pl.DataFrame]]
-_Arrival = tuple[Side, pl.DataFrame | BaseException | None]
-_Arrivals = queue.Queue[_Arrival]
-# Batches that wait to be taken, for each source.
-_AHEAD = 2
-_POLL_SECONDS = 0.2
+_Sources = dict[Side, Source[pl.DataFrame]]
 _SECONDS_TO_ABANDONED = 24 * 3600
 
 
@@ -57,11 +58,13 @@ def scan(
     on_findings: Callable[[list[Finding]], None],
     on_progress: Callable[[int, int], None] = lambda _documents, _relational: None,
     stopped: Callable[[], bool] = lambda: False,
+    pace: Pace = lambda: None,
 ) -> ScanResult:
     """Compare both sides of an entity within a range of keys; blocks, so call it in a worker thread.
 
     `on_findings` takes the findings as they come, up to a thousand at a time; `on_progress` the numbers of documents
-    and of rows read so far. Both are called in this thread. Raises ScanStoppedError soon after `stopped` turns true,
+    and of rows read so far. Both are called in this thread. `pace`, called in other threads, tells the most records
+    per second that may be read now of each side. Raises ScanStoppedError soon after `stopped` turns true,
     StoreUnavailableError where a store does not answer.
     """
     comparison = Comparison(mapping)
@@ -72,16 +75,20 @@ def scan(
             result.findings += len(findings)
             on_findings(findings)
 
+    def arriving(sources: _Sources) -> Generator[tuple[Side, pl.DataFrame]]:
+        return merged(sources, pace=pace, while_waiting=Patience(settings, stopped).wait)
+
     with (
         Shelf(_folder(settings), _expected_rows(settings, mapping, key_range)) as shelf,
-        closing(_both_sides(settings, comparison, key_range, stopped)) as arrivals,
+        closing(arriving(_both_sides(settings, comparison, key_range))) as arrivals,
     ):
         for side, frame in arrivals:
+            _check(stopped)
             _count(result, side, len(frame))
             on_progress(result.document_records, result.relational_records)
             report(unreadable_keys(frame))
             shelf.add(side, frame.filter(pl.col(KEY).is_not_null()))
-        totals = _totals(settings, mapping, stopped)
+        totals = {each.name: _total(settings, each.rule, arriving) for each in mapping.derived_fields}
         for documents, relational in shelf.pairs(comparison.empty):
             _check(stopped)
             for findings in comparison.compare(documents, relational, totals):
@@ -89,26 +96,22 @@ def scan(
     return result
 
 
-def _both_sides(
-    settings: Settings, comparison: Comparison, key_range: KeyRange, stopped: Callable[[], bool]
-) -> Generator[tuple[Side, pl.DataFrame]]:
-    sources: dict[Side, _Source] = {
+def _both_sides(settings: Settings, comparison: Comparison, key_range: KeyRange) -> _Sources:
+    return {
         Side.DOCUMENT: partial(read_documents, settings, comparison.documents, key_range),
         Side.RELATIONAL: partial(read_relational, settings, comparison.relational, key_range),
     }
-    return _merged(sources, settings, stopped)
 
 
-def _totals(settings: Settings, mapping: Mapping, stopped: Callable[[], bool]) -> dict[str, pl.DataFrame]:
-    found = {}
-    for each in mapping.derived_fields:
-        assert isinstance(each.rule, Derived)
-        layout = layout_of_total(each.rule.less)
-        source: dict[Side, _Source] = {Side.DOCUMENT: partial(read_documents, settings, layout, KeyRange())}
-        found[each.name] = sum_up(
-            each.rule.less, (frame for _side, frame in _merged(source, settings, stopped))
-        )
-    return found
+def _total(
+    settings: Settings,
+    rule: Rule,
+    arriving: Callable[[_Sources], Generator[tuple[Side, pl.DataFrame]]],
+) -> pl.DataFrame:
+    assert isinstance(rule, Derived)
+    source = partial(read_documents, settings, layout_of_total(rule.less), KeyRange())
+    with closing(arriving({Side.DOCUMENT: source})) as arrivals:
+        return sum_up(rule.less, (frame for _side, frame in arrivals))
 
 
 def _count(result: ScanResult, side: Side, rows: int) -> None:
@@ -123,64 +126,35 @@ def _check(stopped: Callable[[], bool]) -> None:
         raise ScanStoppedError
 
 
-def _merged(
-    sources: dict[Side, _Source], settings: Settings, stopped: Callable[[], bool]
-) -> Generator[tuple[Side, pl.DataFrame]]:
-    """The frames of all sources as they arrive; each source is read in a thread of its own."""
-    arrivals: _Arrivals = queue.Queue(_AHEAD * len(sources))
-    over = threading.Event()
-    for side, source in sources.items():
-        threading.Thread(
-            target=_read, args=(side, source, arrivals, over), name=f"scan {side}", daemon=True
-        ).start()
-    reading = set(sources)
-    try:
-        while reading:
-            side, arrived = _next(arrivals, reading, settings, stopped)
-            if isinstance(arrived, BaseException):
-                raise arrived
-            if arrived is None:
-                reading.remove(side)
-            else:
-                yield side, arrived
-    finally:
-        over.set()
+class Patience:
+    """What to do while nothing arrives: a store that is silent is asked, on another connection, whether it answers.
 
+    A query of everything may need long before its first batch, so silence alone proves nothing; drivers tell of
+    broken connections, but a store that is frozen they would await for ever.
+    """
 
-def _read(side: Side, source: _Source, arrivals: _Arrivals, over: threading.Event) -> None:
-    last: BaseException | None = None
-    try:
-        with closing(source()) as frames:
-            for frame in frames:
-                if not _put(arrivals, (side, frame), over):
-                    return
-    except BaseException as error:  # noqa: BLE001  (whatever it is, the thread that waits must know)
-        last = error
-    _put(arrivals, (side, last), over)
+    def __init__(self, settings: Settings, stopped: Callable[[], bool]) -> None:
+        self._settings = settings
+        self._stopped = stopped
+        self._asked: dict[Side, float] = {}
+        self._answered: dict[Side, float] = {}
 
+    def wait(self, reading: set[Side], silent_seconds: float) -> None:
+        """Raises ScanStoppedError, or StoreUnavailableError where a side neither sends nor answers for too long."""
+        _check(self._stopped)
+        instant, seconds = time.monotonic(), self._settings.store_timeout_seconds
+        for side in sorted(reading):
+            alive = max(instant - silent_seconds, self._answered.get(side, 0.0))
+            if instant - alive > patience_seconds(self._settings):
+                raise StoreUnavailableError(f"no answer from the {side} side")
+            if instant - max(alive, self._asked.get(side, 0.0)) > seconds:
+                self._asked[side] = instant
+                threading.Thread(target=self._ask, args=(side,), name=f"ask {side}", daemon=True).start()
 
-def _put(arrivals: _Arrivals, item: _Arrival, over: threading.Event) -> bool:
-    while not over.is_set():
-        try:
-            arrivals.put(item, timeout=_POLL_SECONDS)
-        except queue.Full:
-            continue
-        return True
-    return False
-
-
-def _next(
-    arrivals: _Arrivals, reading: set[Side], settings: Settings, stopped: Callable[[], bool]
-) -> _Arrival:
-    patience = time.monotonic() + patience_seconds(settings)
-    while time.monotonic() < patience:
-        _check(stopped)
-        try:
-            return arrivals.get(timeout=_POLL_SECONDS)
-        except queue.Empty:
-            continue
-    # The drivers tell of broken connections; a store that is frozen they would await for ever.
-    raise StoreUnavailableError(f"no answer from the {' and the '.join(sorted(reading))} side")
+    def _ask(self, side: Side) -> None:
+        with suppress(StoreUnavailableError):
+            ask(self._settings, side)
+            self._answered[side] = time.monotonic()
 
 
 def _folder(settings: Settings) -> Path | None:

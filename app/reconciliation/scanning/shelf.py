@@ -3,7 +3,6 @@
 import math
 import shutil
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -13,8 +12,8 @@ import polars as pl
 from app.reconciliation.mapping import Side
 from app.reconciliation.scanning.canonical import KEY
 
-MEMORY_BYTES = 16 << 20
-BUCKET_BYTES = 4 << 20
+MEMORY_BYTES = 24 << 20
+BUCKET_BYTES = 8 << 20
 # More would make many tiny files; what is then too large is split once more.
 _MOST_BUCKETS = 64
 # A bucket this many times larger than wanted is split once more, up to so deep.
@@ -60,6 +59,10 @@ class Shelf:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, side: Side, frame: pl.DataFrame) -> None:
+        # Many columns hold nothing, in a batch or ever; `_concat` gives them back.
+        frame = frame.select(
+            each for each in frame.iter_columns() if each.name == KEY or each.null_count() < len(each)
+        )
         self._held[side].append(frame)
         self._held_bytes += int(frame.estimated_size())
         if self._held_bytes > self._memory_bytes:
@@ -79,7 +82,7 @@ class Shelf:
         self._buckets = max(1, math.ceil(self._held_bytes / self._bucket_bytes))
         parts = {side: self._split(side) for side in Side}
         for bucket in range(self._buckets):
-            taken = [_concat([empty[side], *parts[side].pop(bucket, [])]) for side in Side]
+            taken = [_concat([empty[side], parts[side].pop(bucket, empty[side])]) for side in Side]
             yield taken[0], taken[1]
 
     def _pairs_of(self, folder: Path, bucket: int, empty: dict[Side, pl.DataFrame]) -> Iterator[Pair]:
@@ -113,29 +116,32 @@ class Shelf:
             self._folder = Path(tempfile.mkdtemp(prefix="scan-", dir=self._parent))
             self._buckets = self._count_buckets()
         for side in Side:
-            for number, parts in self._split(side).items():
-                _concat(parts).write_ipc(self._folder / f"{side}-{number}-{self._spills}.arrow")
+            for number, part in self._split(side).items():
+                part.write_ipc(self._folder / f"{side}-{number}-{self._spills}.arrow")
         self._held_bytes = 0
         self._spills += 1
 
     def _count_buckets(self) -> int:
-        widths = (
+        # One side may arrive whole before the other one begins.
+        width = 2 * max(
             sum(frame.estimated_size() for frame in frames) / max(1, sum(map(len, frames)))
             for frames in self._held.values()
         )
         rows = max(self._expected_rows, *(sum(map(len, frames)) for frames in self._held.values()))
-        return min(_MOST_BUCKETS, max(2, math.ceil(rows * sum(widths) / self._bucket_bytes)))
+        return min(_MOST_BUCKETS, max(2, math.ceil(rows * width / self._bucket_bytes)))
 
-    def _split(self, side: Side) -> dict[int, list[pl.DataFrame]]:
-        """What a side holds, by bucket; frame after frame, so that hardly more is held meanwhile."""
-        found: dict[int, list[pl.DataFrame]] = defaultdict(list)
+    def _split(self, side: Side) -> dict[int, pl.DataFrame]:
+        """What a side holds, by bucket; it holds nothing afterwards."""
+        frames, self._held[side] = self._held[side], []
+        if not frames:
+            return {}
         bucket = (pl.col(KEY).hash(seed=self._depth) % self._buckets).alias("bucket")
-        held = self._held[side]
-        while held:
-            parts = held.pop().with_columns(bucket).partition_by("bucket", as_dict=True, include_key=False)
-            for (number,), part in parts.items():
-                found[int(number)].append(part)
-        return found
+        parts = (
+            pl.concat(frames, how="diagonal")
+            .with_columns(bucket)
+            .partition_by("bucket", as_dict=True, include_key=False)
+        )
+        return {int(number): part for (number,), part in parts.items()}
 
 
 def _take(path: Path) -> pl.DataFrame:
@@ -145,4 +151,4 @@ def _take(path: Path) -> pl.DataFrame:
 
 
 def _concat(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat(frames, rechunk=True)
+    return pl.concat(frames, how="diagonal", rechunk=True)

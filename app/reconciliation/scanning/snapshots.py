@@ -6,10 +6,12 @@ Everything here is synchronous and holds one batch at a time; each reader has a 
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import polars as pl
+import pymongo
 from adbc_driver_postgresql import StatementOptions, dbapi
 from pymongo import MongoClient
 from pymongo.collection import Collection
@@ -17,7 +19,9 @@ from pymongo.errors import ConnectionFailure, CursorNotFound, ExecutionTimeout
 
 from app.errors import StoreUnavailableError
 from app.reconciliation.bson_records import CODEC, Document, decode_leniently, documents_of
+from app.reconciliation.mapping import Side
 from app.reconciliation.scanning import canonical
+from app.reconciliation.scanning.arrivals import read_ahead
 from app.reconciliation.scanning.bson_columns import DocumentDecoder
 from app.reconciliation.scanning.canonical import Layout
 from app.reconciliation.scanning.sql_columns import ColumnReader, readers_of
@@ -29,7 +33,7 @@ DOCUMENTS_PER_BATCH = 5_000
 BYTES_PER_BATCH = 2 << 20
 # Classes of SQLSTATE: connection lost, resources short, stopped by an operator.
 _UNAVAILABLE = {"08", "53", "57"}
-_STATEMENTS_OF_PATIENCE = 6
+_QUESTIONS = 6
 _DOCUMENTS_TO_JUDGE = 50
 # Stores send whole documents faster than parts of them.
 _WORTH_READING_WHOLE = 2 / 3
@@ -50,8 +54,9 @@ class KeyRange:
 def read_documents(settings: Settings, layout: Layout, key_range: KeyRange) -> Generator[pl.DataFrame]:
     """Frames of the document side; raises StoreUnavailableError where it does not answer."""
     decoder = DocumentDecoder(layout)
-    for raw in read_raw_documents(settings, layout, key_range):
-        yield decoder.decode(raw)
+    with closing(read_ahead(partial(read_raw_documents, settings, layout, key_range))) as batches:
+        for raw in batches:
+            yield decoder.decode(raw)
 
 
 def read_raw_documents(settings: Settings, layout: Layout, key_range: KeyRange) -> Generator[bytes]:
@@ -75,20 +80,33 @@ def read_raw_documents(settings: Settings, layout: Layout, key_range: KeyRange) 
 
 
 def open_customer_client(settings: Settings) -> MongoClient[Document]:
-    """A client for one scan. Its time limit is for one batch, not for a whole cursor."""
+    """A client for one scan. A batch may take as long as the store needs, while it answers the driver's heartbeats."""
     milliseconds = int(settings.store_timeout_seconds * 1000)
     return MongoClient(
         settings.url("customer_database_url"),
-        socketTimeoutMS=int(patience_seconds(settings) * 1000),
-        connectTimeoutMS=milliseconds,
-        serverSelectionTimeoutMS=min(milliseconds, 5000),
+        # Bounds the heartbeats: one that fails breaks off what is being read.
+        connectTimeoutMS=int(patience_seconds(settings) * 1000),
+        serverSelectionTimeoutMS=milliseconds,
         appname="astrobookings-core-scan",
     )
 
 
 def patience_seconds(settings: Settings) -> float:
-    """The longest wait for the next batch: a query of everything may need long before its first one."""
-    return _STATEMENTS_OF_PATIENCE * settings.store_timeout_seconds
+    """The longest time in which a store neither sends nor answers: one under full load may leave a question or two."""
+    return _QUESTIONS * settings.store_timeout_seconds
+
+
+def ask(settings: Settings, side: Side) -> None:
+    """Returns when the store of a side answers on a connection of its own, else raises StoreUnavailableError."""
+    if side is Side.RELATIONAL:
+        with open_relational(settings):
+            return
+    with (
+        failures_of("customer database"),
+        pymongo.timeout(settings.store_timeout_seconds),
+        open_customer_client(settings) as client,
+    ):
+        client.admin.command("ping")
 
 
 def collection_of(client: MongoClient[Document], settings: Settings, layout: Layout) -> Collection[Document]:
@@ -117,7 +135,7 @@ def projection_of(raw: bytes, layout: Layout) -> Document | None:
     Judged by the first documents of `raw`. Subdocuments come whole: where a path leads through something else, a
     projection of the path would hide that.
     """
-    wanted = {spot.path.split(".")[0] for spot in (layout.key, *layout.columns)}
+    wanted = {path.split(".")[0] for path in layout.paths}
     size = used = 0
     for each in islice(documents_of(raw), _DOCUMENTS_TO_JUDGE):
         for name, value in decode_leniently(each).items():
@@ -165,13 +183,14 @@ def select(layout: Layout, readers: list[ColumnReader], key_range: KeyRange) -> 
 
 
 def where_clause(layout: Layout, key_range: KeyRange) -> str:
-    """The condition of a range, with a leading space; empty for the open one."""
-    bounds = [
+    """The condition of the rows of a range, with a leading space; empty where every row is one."""
+    terms = [layout.live] if layout.live else []
+    terms += [
         f"{key_order(layout)} {sign} {_literal(layout.key.kind, text)}"
         for sign, text in ((">=", key_range.low), ("<", key_range.high))
         if text is not None
     ]
-    return f" WHERE {' AND '.join(bounds)}" if bounds else ""
+    return f" WHERE {' AND '.join(terms)}" if terms else ""
 
 
 def key_order(layout: Layout) -> str:

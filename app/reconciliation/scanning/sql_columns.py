@@ -8,7 +8,8 @@ import polars as pl
 import pyarrow as pa
 
 from app.reconciliation.scanning import canonical
-from app.reconciliation.scanning.canonical import Cells, Layout
+from app.reconciliation.scanning.canonical import Cells, Column, Layout
+from app.reconciliation.scanning.conversion import converted
 from app.reconciliation.values import Kind
 
 # Types that are read as text elsewhere too, and that only a cast delivers as such.
@@ -30,15 +31,31 @@ def readers_of(cursor: Any, layout: Layout) -> list[ColumnReader]:
     fields = cursor.fetch_arrow_table().schema
     cursor.execute("SELECT typname::text FROM pg_type WHERE typtype = 'e'")
     enumerations = {row[0] for row in cursor.fetchall()}
+    types = [(field.metadata or {}).get(b"POSTGRESQL:type", b"").decode() for field in fields]
     return [
-        _reader(
-            spot.kind, (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode(), expression, enumerations
-        )
-        for spot, field, expression in zip((layout.key, *layout.columns), fields, expressions, strict=True)
+        _reader(spot, sql_type, enumerations)
+        for spot, sql_type in zip((layout.key, *layout.columns), types, strict=True)
     ]
 
 
-def _reader(kind: Kind, sql_type: str, expression: str, enumerations: set[str]) -> ColumnReader:
+def is_readable(kind: Kind, sql_type: str, *, enumeration: bool) -> bool:
+    """Whether columns of an SQL type (its name in pg_type) hold values of this kind."""
+    if kind is Kind.TEXT:
+        return enumeration or sql_type in _CAST_TO_TEXT or (kind, sql_type) in _READERS
+    return (kind, sql_type) in _READERS or (kind, sql_type) == (Kind.DECIMAL, "numeric")
+
+
+def _reader(spot: Column, sql_type: str, enumerations: set[str]) -> ColumnReader:
+    stored = _stored_reader(spot.kind_in_rows, sql_type, spot.expression, enumerations)
+    if spot.relational_converter is None:
+        return stored
+    return ColumnReader(
+        stored.expression,
+        lambda array: converted(stored.read(array), spot.relational_converter, spot.kind),
+    )
+
+
+def _stored_reader(kind: Kind, sql_type: str, expression: str, enumerations: set[str]) -> ColumnReader:
     if kind is Kind.TEXT and sql_type in _CAST_TO_TEXT | enumerations:
         return ColumnReader(f"({expression})::text", canonical.texts)
     if kind is Kind.DECIMAL and sql_type == "numeric":

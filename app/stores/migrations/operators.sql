@@ -9,7 +9,10 @@ ALTER TABLE runs
     ADD COLUMN paused_at timestamptz,
     ADD COLUMN paused_seconds double precision NOT NULL DEFAULT 0,
     ADD COLUMN records_per_second integer CHECK (records_per_second > 0),
-    ADD COLUMN warnings text[] NOT NULL DEFAULT '{}';
+    ADD COLUMN warnings text[] NOT NULL DEFAULT '{}',
+    ADD COLUMN compare_seconds double precision,
+    ADD COLUMN nominated bigint NOT NULL DEFAULT 0;
+CREATE INDEX partitions_undone ON partitions (run_id, number) WHERE status <> 'done';
 
 -- A record may break several invariants beside what the two sides disagree about.
 ALTER TABLE diffs ADD COLUMN invariant text NOT NULL DEFAULT '';
@@ -27,7 +30,7 @@ CREATE TABLE holds (
     undo_id uuid,
     PRIMARY KEY (entity, key)
 );
-CREATE INDEX holds_placed ON holds (placed_at DESC, entity, key);
+CREATE INDEX holds_placed ON holds (placed_at, entity, key);
 
 CREATE TABLE undos (
     id uuid PRIMARY KEY DEFAULT uuidv7(),
@@ -53,3 +56,5 @@ CREATE TABLE undo_items (
     undone_by uuid,
     PRIMARY KEY (undo_id, sequence)
 );
+-- No change is taken back twice.
+CREATE UNIQUE INDEX undo_items_once ON undo_items (change_id) WHERE status IN ('pending', 'undone');

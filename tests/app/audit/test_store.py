@@ -82,3 +82,16 @@ async def _record_and_fail(stores: Stores) -> None:
     async with stores.core.acquire() as connection, connection.transaction():
         await record(connection, Fact.JOB_CHANGED, by="test", target="bookings-full")
         _ = 1 / 0
+
+
+async def test_changes_are_found_by_their_ids(audit: AuditStore) -> None:
+    first, second = intent("a"), intent("b")
+    await audit.append([first, second, OutcomeEntry(id=second.id, at=NOW, outcome=Outcome.APPLIED)])
+
+    found = await audit.changes_by_id([second.id, uuid4(), first.id])
+
+    assert {each: found[each].intent.key for each in found} == {first.id: "a", second.id: "b"}
+    assert found[first.id].outcome is None
+    assert found[second.id].outcome.outcome is Outcome.APPLIED
+    assert found[second.id].sequence == 2
+    assert await audit.changes_by_id([]) == {}

@@ -38,10 +38,18 @@ def make_run(**changes: Any) -> RunView:
         "outcomes": {"repaired": 4, "in_review": 1},
         "consequences": {},
         "kinds": {"fields": 3, "missing_document": 2},
+        "nominated": 5,
+        "rate": None,
+        "eta_seconds": None,
         "created_at": START,
         "started_at": START,
         "compared_at": START + timedelta(seconds=5),
         "finished_at": START + timedelta(seconds=10),
+        "paused_at": None,
+        "paused_seconds": 0.0,
+        "compare_seconds": 5.0,
+        "records_per_second": None,
+        "warnings": [],
     }
     return RunView(**values | changes)
 

@@ -7,7 +7,15 @@ import httpx
 import pytest
 
 from app.pages import Page
-from app.reconciliation.views import ChangeView, DiffView, FieldView, JobView, RecordView
+from app.reconciliation.views import (
+    ChangeView,
+    DiffView,
+    FieldView,
+    HoldsPlaced,
+    HoldView,
+    JobView,
+    RecordView,
+)
 from tests.app.cli.conftest import RUN_ID, START, make_run
 
 DIFF_ID = UUID("01938f6e-0000-7000-8000-000000000002")
@@ -37,6 +45,18 @@ def make_diff(**changes: Any) -> DiffView:
         "closed_at": None,
     }
     return DiffView(**values | changes)
+
+
+def make_hold(**changes: Any) -> HoldView:
+    values: dict[str, Any] = {
+        "entity": "bookings",
+        "key": KEY,
+        "reason": "a legal matter",
+        "placed_by": "operator",
+        "placed_at": START,
+        "undo_id": None,
+    }
+    return HoldView(**values | changes)
 
 
 def make_job(name: str = "bookings-full", **changes: Any) -> JobView:
@@ -109,12 +129,21 @@ def test_what_is_asked_for_is_passed_on(typed, system, monkeypatch: pytest.Monke
         ("diffs --json", "GET", "diffs", Page([make_diff()]), None),
         (f"diffs show {DIFF_ID} --json", "GET", f"diffs/{DIFF_ID}", make_diff(), None),
         (
-            f"diffs approve {DIFF_ID} --side document --reason ok --json", "POST", f"diffs/{DIFF_ID}/approve",
-            make_diff(), {"side": "document", "reason": "ok"},
+            f"diffs approve {DIFF_ID} --side document --reason ok --json", "POST", "diffs/approve",
+            [make_diff()], {"ids": [str(DIFF_ID)], "side": "document", "reason": "ok"},
         ),
         (
-            f"diffs reject {DIFF_ID} --reason ok --json", "POST", f"diffs/{DIFF_ID}/reject", make_diff(),
-            {"reason": "ok"},
+            f"diffs reject {DIFF_ID} --reason ok --json", "POST", "diffs/reject", [make_diff()],
+            {"ids": [str(DIFF_ID)], "reason": "ok"},
+        ),
+        ("holds --json", "GET", "holds", Page([make_hold()]), None),
+        (
+            f"holds place bookings {KEY} --reason ok --json", "POST", "holds", HoldsPlaced([make_hold()], []),
+            {"records": [{"entity": "bookings", "id": KEY}], "reason": "ok"},
+        ),
+        (
+            f"holds release bookings {KEY} --reason ok --json", "POST", "holds/release", [make_hold()],
+            {"records": [{"entity": "bookings", "id": KEY}], "reason": "ok"},
         ),
         ("jobs --json", "GET", "jobs", [make_job()], None),
         (
@@ -230,6 +259,7 @@ def test_the_history_of_a_record_tells_why_each_field_is_what_it_is(typed, syste
         relational={"status": "Confirmed", "number_of_seats": 1, "note": None},
         differing=["status"],
         waiting="its turn",
+        hold=make_hold(),
         diffs=[make_diff()],
         changes=[make_change(), make_change(outcome=None, finished_at=None, action="create", before=None)],
     )
@@ -240,6 +270,7 @@ def test_the_history_of_a_record_tells_why_each_field_is_what_it_is(typed, syste
     flat = " ".join(out.split())
     assert "differs in 1" in flat
     assert "waits to be looked at: its turn" in flat
+    assert "held by operator: a legal matter" in flat
     assert "≠ status Completed Confirmed" in flat
     assert "update on the relational side" in flat
     assert "status Confirmed Completed Completed beats Confirmed" in flat

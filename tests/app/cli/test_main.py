@@ -42,8 +42,8 @@ def test_every_option_is_explained(name: str):
 def test_the_commands_are_those_that_are_promised():
     assert {name.removeprefix("astrocore ") for name in ALL} == {
         "up", "stores", "migrate", "doctor", "config", "seed", "simulate", "reconcile", "history",
-        "runs list", "runs show", "runs cancel", "runs approve",
-        "diffs list", "diffs show", "diffs approve", "diffs reject",
+        "runs list", "runs show", "runs cancel", "runs approve", "runs pause", "runs resume", "runs throttle",
+        "diffs list", "diffs show", "diffs approve", "diffs reject", "undo", "holds list", "holds place", "holds release",
         "jobs list", "jobs repair", "jobs observe", "jobs pause", "jobs resume", "jobs allow",
     }  # fmt: skip
 

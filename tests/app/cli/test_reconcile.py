@@ -77,6 +77,7 @@ def test_each_run_starts_when_the_one_before_has_ended(typed, system, ending):
         ("", {"mode": "full", "dry_run": False}),
         ("--dry-run", {"mode": "full", "dry_run": True}),
         ("--incremental", {"mode": "incremental", "dry_run": False}),
+        ("--throttle 500", {"mode": "full", "dry_run": False, "records_per_second": 500}),
     ],
 )
 def test_the_order_says_what_was_asked_for(typed, system, ending, flags: str, order: dict[str, object]):
@@ -164,3 +165,12 @@ def test_the_summary_counts_by_kind_and_by_what_came_of_it(typed, system, ending
     _, out, _ = typed("reconcile customers")
 
     assert out.splitlines()[2].split() == ["customers", "done", "1,000", "/", "999", "3", "2", "0", "1,200", "3", "7", "open", "10.0"]  # fmt: skip
+
+
+def test_what_was_odd_about_the_schemas_is_told_at_the_end(typed, system, ending):
+    ending["customers"] = {"warnings": ["unknown field nickname"]}
+
+    _, out, err = typed("reconcile customers")
+
+    assert err.splitlines()[-1] == "customers: unknown field nickname"
+    assert "nickname" not in out

@@ -4,6 +4,7 @@ A stored BSON element is (type byte, payload), so that types which no encoder wr
 """
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,8 +16,8 @@ from bson.codec_options import CodecOptions
 from bson.decimal128 import Decimal128
 from hypothesis import strategies as st
 
-from app.reconciliation.mapping import Authority, Field, Mapping, Missing, Side
-from app.reconciliation.values import Kind
+from app.reconciliation.mapping import Authority, Converter, Field, Mapping, Missing, Side, SoftDelete
+from app.reconciliation.values import Kind, Unreadable, Value
 
 DOCUMENT = Authority(Side.DOCUMENT)
 PAIRED = Mapping(
@@ -37,6 +38,96 @@ PAIRED = Mapping(
         Field("place.inner.seats", Kind.INTEGER, DOCUMENT, relational="place_seats"),
     ),
 )
+WORDS = {0: "new", 1: "x", 5: "é", 2**31: "\U0001f600"}
+CODES = {word: code for code, word in WORDS.items()}
+
+
+def _never(value: Any) -> Value:
+    raise ValueError(value)
+
+
+def _slyly(stored: Any) -> Any:
+    """What no converter should answer with: nothing, another kind, a member of an enumeration, a finer time."""
+    return {"": None, "x": 5, "5": Kind.TEXT, "é": _EPOCH + timedelta(microseconds=1)}.get(
+        stored, Decimal("NaN")
+    )
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CODED = Converter("codes", Kind.INTEGER, lambda code: WORDS[code], lambda word: CODES[word])
+CENTS = Converter(
+    "cents", Kind.INTEGER, lambda cents: Decimal(cents).scaleb(-2), lambda amount: int(amount * 100)
+)
+EPOCH = Converter(
+    "epoch",
+    Kind.INTEGER,
+    lambda stored: _EPOCH + timedelta(milliseconds=stored),
+    lambda moment: (moment - _EPOCH) // timedelta(milliseconds=1),
+)
+SPELLED_ID = Converter("spelled id", Kind.TEXT, uuid.UUID, str)
+SPELLED_NUMBER = Converter("spelled number", Kind.TEXT, int, str)
+SPELLED_AMOUNT = Converter("spelled amount", Kind.DECIMAL, str, Decimal)
+SPELLED_TRUTH = Converter(
+    "spelled truth", Kind.BOOLEAN, lambda stored: "x" if stored else "", lambda text: text == "x"
+)
+DAY = Converter(
+    "day",
+    Kind.TIMESTAMP,
+    lambda moment: moment.date(),
+    lambda day: datetime(day.year, day.month, day.day, tzinfo=UTC),
+)
+MIDNIGHT = Converter(
+    "midnight",
+    Kind.DATE,
+    lambda day: datetime(day.year, day.month, day.day, tzinfo=UTC),
+    lambda moment: moment.date(),
+)
+LAST_BYTE = Converter(
+    "last byte", Kind.UUID, lambda stored: stored.bytes[-1], lambda last: uuid.UUID(int=last)
+)
+REVERSED = Converter("reversed", Kind.TEXT, lambda text: text[::-1], lambda text: text[::-1])
+CONVERTED = Mapping(
+    entity="converted",
+    collection="converted",
+    table="converted",
+    missing_document=Missing.REVIEW,
+    missing_relational=Missing.REVIEW,
+    document_deleted=SoftDelete("place.gone"),
+    relational_deleted=SoftDelete("is_gone", Kind.BOOLEAN),
+    fields=(
+        Field("status", Kind.TEXT, DOCUMENT, document_converter=CODED),
+        Field("word", Kind.TEXT, DOCUMENT, relational_converter=CODED),
+        Field("both", Kind.TEXT, DOCUMENT, document_converter=CODED, relational_converter=SPELLED_TRUTH),
+        Field("price", Kind.DECIMAL, DOCUMENT, document_converter=CENTS),
+        Field("place.price", Kind.DECIMAL, DOCUMENT, relational="place_price", relational_converter=CENTS),
+        Field("at", Kind.TIMESTAMP, DOCUMENT, document_converter=EPOCH),
+        Field("until", Kind.TIMESTAMP, DOCUMENT, document_converter=MIDNIGHT, relational_converter=EPOCH),
+        Field("owner", Kind.UUID, DOCUMENT, document_converter=SPELLED_ID),
+        Field("last", Kind.INTEGER, DOCUMENT, relational_converter=LAST_BYTE),
+        Field("seats", Kind.INTEGER, DOCUMENT, document_converter=SPELLED_NUMBER),
+        Field(
+            "amount",
+            Kind.TEXT,
+            DOCUMENT,
+            document_converter=SPELLED_AMOUNT,
+            relational_converter=SPELLED_AMOUNT,
+        ),
+        Field("on", Kind.DATE, DOCUMENT, document_converter=DAY),
+        Field("place.inner.title", Kind.TEXT, DOCUMENT, relational="title", document_converter=REVERSED),
+        *(
+            Field(
+                f"sly_{kind}", kind, DOCUMENT, document_converter=Converter("sly", Kind.TEXT, _slyly, _never)
+            )
+            for kind in Kind
+        ),
+    ),
+)
+MARKED = replace(
+    CONVERTED,
+    document_deleted=SoftDelete("is_gone", Kind.BOOLEAN),
+    relational_deleted=SoftDelete("gone"),
+    fields=PAIRED.fields,
+)
 SQL_TYPES = {
     Kind.UUID: "uuid",
     Kind.TEXT: "text",
@@ -47,7 +138,6 @@ SQL_TYPES = {
     Kind.DATE: "date",
 }
 _OPTIONS = CodecOptions(uuid_representation=UuidRepresentation.STANDARD, tz_aware=True)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Element = tuple[int, bytes]
 
@@ -72,10 +162,10 @@ ODD_ELEMENTS: list[Element] = [
     *(
         element(value)
         for value in (
-            None, 5.0, 5.5, -0.0, float("nan"), float("inf"), 1e300, "", "x", "5", "é", "e\u0301", "a\x00b", True, False,
-            0, 1, 5, bson.Int64(5), bson.Int64(2**63 - 1), {}, {"title": "x"}, {"inner": 5}, [], ["x"], [{"title": "x"}],
+            None, 5.0, 5.5, -0.0, float("nan"), float("inf"), 1e300, "", "x", "5", "é", "e\u0301", "\U0001f600", "a\x00b", True, False,
+            0, 1, 5, bson.Int64(5), bson.Int64(2**63 - 1), bson.Int64(-(2**63)), bson.Int64(2**53 + 1), 2.0**53, 2.0**63, {}, {"title": "x"}, {"inner": 5}, [], ["x"], [{"title": "x"}],
             Binary(b"x" * 16, 4), Binary(b"x" * 16, 3), Binary(b"x" * 3, 4), Binary(b"x" * 16, 0), bson.ObjectId(b"1" * 12),
-            Decimal128("5"), Decimal128("-0"), Decimal128("0E+3"), Decimal128("1E-40"), Decimal128("NaN"),
+            Decimal128("5"), Decimal128("-0"), Decimal128("0E+3"), Decimal128("1E-40"), Decimal128("-1E-6176"), Decimal128("12.500"), Decimal128("NaN"),
             Decimal128("Infinity"), Decimal128("-Infinity"), Decimal128("9" * 34), Decimal128("1E+6000"),
             bson.Regex("x"), bson.Code("x"), bson.Code("x", {}), bson.Timestamp(1, 1), bson.MinKey(), bson.MaxKey(),
             bson.DBRef("x", 1), datetime(2020, 1, 1, tzinfo=UTC), datetime(1969, 12, 31, 23, 59, 59, 999000, tzinfo=UTC),
@@ -87,7 +177,7 @@ ODD_ELEMENTS: list[Element] = [
 ]  # fmt: skip
 
 _texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=4) | st.sampled_from(
-    ["", "é", "e\u0301", "x"]
+    ["", "é", "e\u0301", "x", "5", "\U0001f600"]
 )
 _decimals = (
     st.decimals(allow_nan=True, allow_infinity=True)
@@ -117,7 +207,9 @@ _times = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(lambda foun
 SQL_VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.UUID: st.uuids() | st.just(uuid.UUID(bytes=b"x" * 16)),
     Kind.TEXT: _texts,
-    Kind.INTEGER: st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 6),
+    Kind.INTEGER: st.integers(-(2**63), 2**63 - 1)
+    | st.integers(-2, 6)
+    | st.sampled_from([-(2**63), 2**63 - 1, 2**53, 2**53 + 1, 2**31]),
     Kind.BOOLEAN: st.booleans(),
     Kind.DECIMAL: _decimals,
     Kind.TIMESTAMP: _times,
@@ -141,17 +233,49 @@ def as_stored(kind: Kind, value: Any) -> Element | None:
     return element(bson.Int64(value) if kind is Kind.INTEGER and abs(value) > 2**31 else value)
 
 
+def kinds_stored(each: Field) -> tuple[Kind, Kind]:
+    """What documents and what rows store a field as."""
+    document, relational = each.document_converter, each.relational_converter
+    return document.stored if document else each.kind, relational.stored if relational else each.kind
+
+
+def agreeing(each: Field, row_value: Any) -> Element | None:
+    """The element that agrees with what a row stores, as far as converters go both ways."""
+    document, relational = each.document_converter, each.relational_converter
+    value = relational.value_of(each.kind, row_value) if relational else row_value
+    if isinstance(value, Unreadable):
+        return None
+    if document and value is not None:
+        try:
+            value = document.write(value)
+        except (ValueError, KeyError, ArithmeticError, AttributeError):
+            return None
+    try:
+        return as_stored(kinds_stored(each)[0], value)
+    except (OverflowError, ArithmeticError):
+        return None
+
+
+MARKERS: list[Element | None] = [
+    None, element(None), UNDEFINED, element(False), element(True), element(datetime(2020, 1, 1, tzinfo=UTC)),
+    milliseconds(2**62), element(0), element(0.0), element(""), element("x"), element([]), element({}), element([None]),
+]  # fmt: skip
+
+
 @st.composite
-def pairs(draw: st.DrawFn) -> tuple[dict[str, Element], dict[str, Any]]:
+def pairs(draw: st.DrawFn, mapping: Mapping) -> tuple[dict[str, Element], dict[str, Any]]:
     """(elements by path, SQL values by name), often equal, of one record on both sides."""
     elements: dict[str, Element] = {}
     row: dict[str, Any] = {}
-    for each in PAIRED.fields:
-        row[each.name] = draw(st.none() | SQL_VALUES[each.kind])
-        agrees = as_stored(each.kind, row[each.name])
+    for each in mapping.fields:
+        row[each.name] = draw(st.none() | SQL_VALUES[kinds_stored(each)[1]])
+        agrees = agreeing(each, row[each.name])
         stored = draw(st.one_of(st.just(agrees), st.just(agrees), st.none(), st.sampled_from(ODD_ELEMENTS)))
         if stored is not None:
             elements[each.path] = stored
+    for marker, place in ((mapping.document_deleted, elements), (mapping.relational_deleted, row)):
+        if marker and (held := draw(st.none() | st.sampled_from(MARKERS))):
+            place[marker.at] = held if place is elements else True
     for parent in ("place", "place.inner"):
         if draw(st.integers(0, 5)) == 0:
             elements[parent] = draw(st.sampled_from(ODD_ELEMENTS))

@@ -1,5 +1,6 @@
 """Comparing columns gives the verdict that comparing records gives, whatever the two sides hold."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -7,26 +8,29 @@ from uuid import UUID
 
 import polars as pl
 import pytest
-from bson import decode
-from bson.errors import InvalidBSON
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.reconciliation.bson_records import CODEC, value_at
-from app.reconciliation.mapping import Field
-from app.reconciliation.resolve import differ
+from app.reconciliation import resolve
+from app.reconciliation.bson_records import decode_document
+from app.reconciliation.mapping import Field, Mapping, SoftDelete
 from app.reconciliation.scanning import canonical
 from app.reconciliation.scanning.bson_columns import DocumentDecoder
 from app.reconciliation.scanning.canonical import canonical_decimal, frame_of_records
 from app.reconciliation.scanning.compare import Comparison, Finding, FindingKind
 from app.reconciliation.scanning.sql_columns import _reader
-from app.reconciliation.values import Kind, Unreadable, from_relational
+from app.reconciliation.stored_values import read_document_value, read_relational_value
+from app.reconciliation.values import Kind, Unreadable
 from tests.app.reconciliation.scanning.pairs import (
+    CONVERTED,
+    MARKED,
+    MARKERS,
     ODD_ELEMENTS,
     PAIRED,
     SQL_TYPES,
     Element,
     element,
+    kinds_stored,
     pairs,
     raw_document,
     spell,
@@ -38,47 +42,88 @@ DECODER = DocumentDecoder(COMPARISON.documents)
 Pair = tuple[dict[str, Element], dict[str, Any]]
 
 
-def relational_frame(keys: list[UUID], rows: list[dict[str, Any]]) -> pl.DataFrame:
-    key = canonical.uuids(sql_array(PAIRED.key_kind, keys).storage)
+def relational_frame(
+    keys: list[UUID], rows: list[dict[str, Any]], comparison: Comparison = COMPARISON
+) -> pl.DataFrame:
+    key = canonical.uuids(sql_array(Kind.UUID, keys).storage)
     cells = [
-        _reader(each.kind, SQL_TYPES[each.kind], "", set()).read(
-            sql_array(each.kind, [row[each.name] for row in rows])
+        _reader(column, SQL_TYPES[column.kind_in_rows], set()).read(
+            sql_array(column.kind_in_rows, [row[column.name] for row in rows])
         )
-        for each in PAIRED.fields
+        for column in comparison.relational.columns
     ]
-    return canonical.assemble(COMPARISON.relational, key, cells)
+    return canonical.assemble(comparison.relational, key, cells)
 
 
-def single_verdict(raw: bytes, row: dict[str, Any]) -> tuple[str, ...]:
-    try:
-        document = decode(raw, CODEC)
-    except InvalidBSON:
-        return tuple(each.name for each in PAIRED.fields)
-    return tuple(
-        each.name
-        for each in PAIRED.fields
-        if differ(value_at(document, each.kind, each.path), from_relational(each.kind, row[each.name]))
+def single_verdict(
+    raw: bytes, row: dict[str, Any], mapping: Mapping = PAIRED
+) -> tuple[resolve.Kind, tuple[str, ...]]:
+    """The verdict on what the readers of single records make of both sides."""
+    document, broken = decode_document(raw)
+    records = (
+        {each.name: broken or read_document_value(each, document) for each in mapping.fields},
+        {each.name: read_relational_value(each, row[each.name]) for each in mapping.fields},
     )
+    markers = (
+        (mapping.document_deleted, stored_at(document, mapping.document_deleted)),
+        (
+            mapping.relational_deleted,
+            mapping.relational_deleted and row.get(mapping.relational_deleted.at),
+        ),
+    )
+    live = [
+        None if marker and marker.deletes(held) else record
+        for record, (marker, held) in zip(records, markers, strict=True)
+    ]
+    verdict = resolve.resolve(mapping, *live, derived={})
+    return verdict.kind, tuple(each.name for each in verdict.fields)
 
 
-def compared(documents: pl.DataFrame, relational: pl.DataFrame) -> dict[str, Finding]:
-    found = [each for some in COMPARISON.compare(documents, relational) for each in some]
+def stored_at(document: Any, marker: SoftDelete | None) -> Any:
+    for step in marker.at.split(".") if marker else ():
+        document = document.get(step) if isinstance(document, dict) else None
+    return document
+
+
+def compared(
+    documents: pl.DataFrame, relational: pl.DataFrame, comparison: Comparison = COMPARISON
+) -> dict[str, Finding]:
+    found = [each for some in comparison.compare(documents, relational) for each in some]
     assert len(found) == len({each.key for each in found})
     return {each.key: each for each in found}
 
 
-@given(st.lists(pairs(), min_size=1, max_size=6))
-def test_the_verdict_is_that_of_the_single_record(drawn: list[Pair]) -> None:
+def assert_same_verdict(mapping: Mapping, drawn: list[Pair], *, batched: bool = True) -> None:
+    comparison = Comparison(mapping)
+    decoder = DocumentDecoder(comparison.documents)
     keys = [UUID(int=at * (2**127 + 1) % 2**128) for at in range(len(drawn))]
     raws = [raw_document(stored, element(key)) for key, (stored, _row) in zip(keys, drawn, strict=True)]
-    expected = {
-        str(key): fields
+    verdicts = {
+        str(key): single_verdict(raw, row, mapping)
         for key, raw, (_stored, row) in zip(keys, raws, drawn, strict=True)
-        if (fields := single_verdict(raw, row))
     }
-    found = compared(DECODER.decode(b"".join(raws)), relational_frame(keys, [row for _stored, row in drawn]))
-    assert {key: each.fields for key, each in found.items()} == expected
-    assert all(each.kind is FindingKind.FIELDS for each in found.values())
+    # A reader of the relational side leaves out what is marked as deleted by its query.
+    marker = mapping.relational_deleted
+    rows = [
+        (key, row)
+        for key, (_stored, row) in zip(keys, drawn, strict=True)
+        if not (marker and row.get(marker.at))
+    ]
+    found = compared(
+        pl.concat([decoder.decode(raw) for raw in ([b"".join(raws)] if batched else raws)]),
+        relational_frame([key for key, _row in rows], [row for _key, row in rows], comparison),
+        comparison,
+    )
+    same = {resolve.Kind.EQUAL, resolve.Kind.MISSING_BOTH}
+    assert {key: (each.kind.value, each.fields) for key, each in found.items()} == {
+        key: (kind.value, fields) for key, (kind, fields) in verdicts.items() if kind not in same
+    }
+
+
+@pytest.mark.parametrize("mapping", [PAIRED, CONVERTED, MARKED], ids=["plain", "converted", "marked"])
+@given(data=st.data())
+def test_the_verdict_is_that_of_the_single_record(mapping: Mapping, data: st.DataObject) -> None:
+    assert_same_verdict(mapping, data.draw(st.lists(pairs(mapping), min_size=1, max_size=6)))
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False), st.decimals(allow_nan=False, allow_infinity=False))
@@ -173,22 +218,31 @@ CANDIDATES: dict[Kind, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("field", PAIRED.fields, ids=lambda field: field.name)
+EVERY_FIELD = [(mapping, each) for mapping in (PAIRED, CONVERTED) for each in mapping.fields]
+
+
+@pytest.mark.parametrize(("mapping", "field"), EVERY_FIELD, ids=[each.name for _mapping, each in EVERY_FIELD])
 @pytest.mark.parametrize("batched", [True, False])
-def test_every_stored_type_against_every_kind(field: Field, batched: bool) -> None:
+def test_every_stored_type_against_every_kind(mapping: Mapping, field: Field, batched: bool) -> None:
     """The column decoder refuses some types and converts others in silence; no such conversion may pass."""
     drawn = [
-        ({field.path: stored}, dict.fromkeys(COMPARISON.names) | {field.name: value})
+        ({field.path: stored}, {field.name: value})
         for stored in ODD_ELEMENTS
-        for value in (None, *CANDIDATES[field.kind])
+        for value in (None, *CANDIDATES[kinds_stored(field)[1]])
     ]
-    keys = [UUID(int=at) for at in range(len(drawn))]
-    raws = [raw_document(stored, element(key)) for key, (stored, _row) in zip(keys, drawn, strict=True)]
-    decoded = [DECODER.decode(raw) for raw in ([b"".join(raws)] if batched else raws)]
-    found = compared(pl.concat(decoded), relational_frame(keys, [row for _stored, row in drawn]))
-    expected = {
-        str(key)
-        for key, raw, (_stored, row) in zip(keys, raws, drawn, strict=True)
-        if single_verdict(raw, row)
-    }
-    assert found.keys() == expected
+    assert_same_verdict(replace(mapping, fields=(field,)), drawn, batched=batched)
+
+
+@pytest.mark.parametrize("mapping", [CONVERTED, MARKED], ids=["nested marker", "marker"])
+@pytest.mark.parametrize("batched", [True, False])
+def test_every_stored_type_as_a_marker(mapping: Mapping, batched: bool) -> None:
+    assert mapping.document_deleted
+    few = replace(mapping, fields=mapping.fields[:2])
+    empty = dict.fromkeys(each.name for each in few.fields)
+    drawn: list[Pair] = [
+        ({mapping.document_deleted.at: stored} if stored else {}, dict(empty))
+        for stored in [*MARKERS, *ODD_ELEMENTS]
+    ]
+    if "." in mapping.document_deleted.at:
+        drawn += [({"place": stored}, dict(empty)) for stored in ODD_ELEMENTS]
+    assert_same_verdict(few, drawn, batched=batched)

@@ -20,7 +20,7 @@ from pymongo import MongoClient
 from app.errors import StoreUnavailableError
 from app.reconciliation import mapping as registry
 from app.reconciliation.mapping import Authority, Derived, Field, Mapping, Missing, Side, Total
-from app.reconciliation.scanning import ranges
+from app.reconciliation.scanning import ranges, snapshots
 from app.reconciliation.scanning import scan as scanning
 from app.reconciliation.scanning.canonical import KEY, layout_of
 from app.reconciliation.scanning.compare import Finding, FindingKind
@@ -282,6 +282,46 @@ def test_a_store_that_falls_silent_ends_the_scan(world: World, monkeypatch: pyte
     with pytest.raises(StoreUnavailableError, match="relational"):
         world.scan()
     over.set()
+
+
+def test_a_store_that_answers_is_waited_for_however_long_its_first_batch_takes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.fill(10)
+    world.settings = world.settings.model_copy(update={"store_timeout_seconds": 0.5})
+    read = scanning.read_relational
+
+    def slow(*arguments: Any) -> Iterator[pl.DataFrame]:
+        time.sleep(2)
+        yield from read(*arguments)
+
+    monkeypatch.setattr(scanning, "read_relational", slow)
+    monkeypatch.setattr(scanning, "patience_seconds", lambda _settings: 1.5)
+    assert world.scan() == {}
+
+
+def test_a_scan_keeps_to_its_pace_and_still_stops_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.fill(40)
+    monkeypatch.setattr(snapshots, "DOCUMENTS_PER_BATCH", 10)
+    counts: list[int] = []
+    stopped = threading.Event()
+    timer = threading.Timer(1.5, stopped.set)
+    timer.start()
+    with pytest.raises(ScanStoppedError):
+        scan(
+            world.settings,
+            SEATS,
+            KeyRange(),
+            on_findings=lambda _: None,
+            on_progress=lambda documents, _rows: counts.append(documents),
+            stopped=stopped.is_set,
+            pace=lambda: 10.0,
+        )
+    # One batch at once, one after a second; the fourth not before three.
+    assert max(counts) < 40
+    timer.join()
 
 
 def test_a_fault_in_reading_is_not_swallowed(world: World) -> None:

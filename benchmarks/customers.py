@@ -1,0 +1,69 @@
+"""The records that the benchmarks of repairs and events share: customers, equal on both sides until they are spoilt."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from app.stores.connections import Stores
+
+# Longer ago than any settle window.
+_SETTLED = timedelta(minutes=10)
+_AT_ONCE = 1_000
+_COLUMNS = (
+    "id", "first_name", "last_name", "email", "date_of_birth", "contact_number", "street", "city", "postal_code",
+    "country", "is_vip", "created_at", "updated_at",
+)  # fmt: skip
+PLACES = ("street", "city", "postal_code", "country")
+
+
+async def make_customers(stores: Stores, number: int) -> list[UUID]:
+    """As many customers, last written some minutes ago."""
+    instant = datetime.now(UTC) - _SETTLED
+    instant = instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+    keys = [uuid4() for _ in range(number)]
+    for at in range(0, number, _AT_ONCE):
+        some = [_customer(key, instant) for key in keys[at : at + _AT_ONCE]]
+        await stores.customer["customers"].insert_many(map(document_of, some), ordered=False)
+        await stores.admin.copy_records_to_table(
+            "customers", columns=_COLUMNS, records=[tuple(each[name] for name in _COLUMNS) for each in some]
+        )
+    return keys
+
+
+def _customer(key: UUID, instant: datetime) -> dict[str, Any]:
+    return {
+        "id": key,
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+        "email": f"{key.hex}@example.com",
+        "date_of_birth": date(1990, 5, 17),
+        "contact_number": "+44 20 7946 0000",
+        "street": "1 Square",
+        "city": "London",
+        "postal_code": "SW1",
+        "country": "UK",
+        "is_vip": False,
+        "created_at": instant,
+        "updated_at": instant,
+    }
+
+
+def document_of(row: dict[str, Any]) -> dict[str, Any]:
+    """A customer as the document side keeps it."""
+    kept = {name: value for name, value in row.items() if name not in {"id", *PLACES}}
+    born: date = row["date_of_birth"]
+    kept["date_of_birth"] = datetime(born.year, born.month, born.day, tzinfo=UTC)
+    return {"_id": row["id"], **kept, "address": {name: row[name] for name in PLACES}}
+
+
+async def rename(stores: Stores, keys: Sequence[UUID], first_name: str) -> None:
+    """Change the name on the document side, which is right for it; no `updated_at` moves."""
+    await stores.customer["customers"].update_many(
+        {"_id": {"$in": list(keys)}}, {"$set": {"first_name": first_name}}
+    )
+
+
+async def honour(stores: Stores, keys: Sequence[UUID], *, is_vip: bool) -> None:
+    """Change `is_vip` on the relational side, which is right for it; no `updated_at` moves."""
+    await stores.admin.execute("UPDATE customers SET is_vip = $2 WHERE id = ANY($1)", list(keys), is_vip)

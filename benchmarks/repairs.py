@@ -1,0 +1,206 @@
+"""Confirmed repairs/s of the repair path, beside bare conditional writes/s on the same stores, in both directions.
+
+A confirmed repair is the whole path: claim, read both sides, resolve, intent, conditional write, outcome. A bare write
+has the same condition, everything that was read before, and nothing around it: one at a time on eight connections, as a
+careful loop would do it, and in batches.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+from pymongo import UpdateOne, WriteConcern
+
+from app.reconciliation.jobs import ensure_jobs
+from app.reconciliation.mapping import Side
+from app.reconciliation.repair import BATCH, repairer_of
+from app.reconciliation.suspects import nominate
+from app.stores.connections import Stores, open_stores
+from app.stores.migrate import create_foreign_schemas, migrate
+from benchmarks.customers import honour, make_customers, rename
+from benchmarks.figure import Figure, compare
+from config.settings import Settings
+
+_CONNECTIONS = 8
+_RATIO_GOAL = 0.5
+# As every repair is written.
+_DURABLE = WriteConcern("majority", j=True)
+
+Records = Sequence[dict[str, Any]]
+
+
+def run(settings: Settings, *, quick: bool, records: int | None) -> Iterator[Figure]:
+    """A figure for each direction and each limit."""
+    # What is measured is not how an operator is asked.
+    unbounded = settings.model_copy(update={"breaker_change_floor": 10**9})
+    yield from asyncio.run(_measure(unbounded, records or (250 if quick else 4_000), 3))
+
+
+async def _measure(settings: Settings, number: int, rounds: int) -> list[Figure]:
+    await migrate(settings)
+    await create_foreign_schemas(settings)
+    figures = []
+    async with open_stores(settings) as stores:
+        await ensure_jobs(stores.core)
+        await stores.core.execute("UPDATE jobs SET repairs = true WHERE mode <> 'invariants'")
+        keys = await make_customers(stores, number)
+        for direction in (_TowardsRelational(stores), _TowardsDocuments(stores)):
+            pairs: dict[str, list[tuple[float, float]]] = {"one at a time": [], "in batches": []}
+            for turn in range(rounds):
+                repairs = number / await _timed_repairs(stores, direction, keys, turn)
+                for name, write in (
+                    ("one at a time", direction.one_by_one),
+                    ("in batches", direction.batched),
+                ):
+                    pairs[name].append((repairs, number / await _timed(write(await direction.read(keys)))))
+            figures += [_figure(direction, name, each) for name, each in pairs.items()]
+    return figures
+
+
+def _figure(direction: "_Direction", name: str, pairs: list[tuple[float, float]]) -> Figure:
+    return compare(
+        f"repairs: towards the {direction.side} side",
+        "repairs/s",
+        pairs,
+        limit_name=f"bare conditional writes {name}",
+        goal=f"ratio >= {_RATIO_GOAL}",
+        reached=lambda ratio: ratio >= _RATIO_GOAL,
+    )
+
+
+async def _timed(work: Coroutine[Any, Any, int]) -> float:
+    started = time.perf_counter()
+    await work
+    return time.perf_counter() - started
+
+
+async def _timed_repairs(stores: Stores, direction: "_Direction", keys: Sequence[UUID], turn: int) -> float:
+    await direction.spoil(keys, turn)
+    await nominate(stores.core, "customers", map(str, keys), cause="benchmark", mode="full")
+    started = time.perf_counter()
+    while (wait := await repairer_of(stores).run_due()) is not None:  # noqa: ASYNC110  (as a worker waits)
+        await asyncio.sleep(wait)
+    seconds = time.perf_counter() - started
+    spoilt = await direction.count_spoilt(turn)
+    assert spoilt == 0, f"{spoilt} of {len(keys)} records are not repaired"
+    return seconds
+
+
+class _Direction:
+    """One side that is written, and bare writes to it that answer how many records took them.
+
+    The two kinds of bare writes follow each other: the second one takes back what the first one did.
+    """
+
+    side: Side
+
+    def __init__(self, stores: Stores) -> None:
+        self.stores = stores
+
+    async def spoil(self, keys: Sequence[UUID], turn: int) -> None:
+        """Make every record differ, so that this side must be written."""
+        raise NotImplementedError
+
+    async def count_spoilt(self, turn: int) -> int:
+        raise NotImplementedError
+
+    async def read(self, keys: Sequence[UUID]) -> Records:
+        raise NotImplementedError
+
+    async def write_one(self, record: dict[str, Any]) -> int:
+        raise NotImplementedError
+
+    async def write_batch(self, records: Records) -> int:
+        raise NotImplementedError
+
+    async def one_by_one(self, records: Records) -> int:
+        left = iter(records)
+
+        async def work() -> int:
+            return sum([await self.write_one(record) for record in left])
+
+        written = sum(await asyncio.gather(*(work() for _ in range(_CONNECTIONS))))
+        assert written == len(records), written
+        return written
+
+    async def batched(self, records: Records) -> int:
+        parts = [records[at : at + BATCH] for at in range(0, len(records), BATCH)]
+        written = sum([await self.write_batch(part) for part in parts])
+        assert written == len(records), written
+        return written
+
+
+class _TowardsRelational(_Direction):
+    side = Side.RELATIONAL
+
+    async def spoil(self, keys: Sequence[UUID], turn: int) -> None:
+        await rename(self.stores, keys, f"Round {turn}")
+
+    async def count_spoilt(self, turn: int) -> int:
+        query = "SELECT count(*) FROM customers WHERE first_name <> $1"
+        return await self.stores.admin.fetchval(query, f"Round {turn}")
+
+    async def read(self, keys: Sequence[UUID]) -> Records:
+        rows = await self.stores.admin.fetch("SELECT * FROM customers WHERE id = ANY($1)", list(keys))
+        return [dict(row) for row in rows]
+
+    async def write_one(self, record: dict[str, Any]) -> int:
+        condition = " AND ".join(f"{name} IS NOT DISTINCT FROM ${at}" for at, name in enumerate(record, 1))
+        query = f"UPDATE customers SET first_name = reverse(first_name) WHERE {condition}"
+        return int((await self.stores.admin.execute(query, *record.values())).split()[-1])
+
+    async def write_batch(self, records: Records) -> int:
+        types = {
+            row["name"]: row["type"]
+            for row in await self.stores.admin.fetch(
+                "SELECT attname AS name, format_type(atttypid, -1) AS type FROM pg_attribute "
+                "WHERE attrelid = 'customers'::regclass AND attnum > 0"
+            )
+        }
+        names = list(records[0])
+        arrays = ", ".join(f"${at}::{types[name]}[]" for at, name in enumerate(names, 1))
+        given = f"unnest({arrays}) AS given({', '.join(names)})"
+        condition = " AND ".join(f"customers.{name} IS NOT DISTINCT FROM given.{name}" for name in names[1:])
+        query = (
+            f"UPDATE customers SET first_name = reverse(customers.first_name) FROM {given} "
+            f"WHERE customers.id = given.id AND {condition} RETURNING customers.id"
+        )
+        columns = ([record[name] for record in records] for name in names)
+        return len(await self.stores.admin.fetch(query, *columns))
+
+
+class _TowardsDocuments(_Direction):
+    side = Side.DOCUMENT
+
+    async def spoil(self, keys: Sequence[UUID], turn: int) -> None:
+        await honour(self.stores, keys, is_vip=turn % 2 == 0)
+
+    async def count_spoilt(self, turn: int) -> int:
+        return await self._collection.count_documents({"is_vip": turn % 2 != 0})
+
+    async def read(self, keys: Sequence[UUID]) -> Records:
+        return await self._collection.find({"_id": {"$in": list(keys)}}).to_list()
+
+    async def write_one(self, record: dict[str, Any]) -> int:
+        result = await self._collection.update_one(record, self._turned(record))
+        return result.modified_count
+
+    async def write_batch(self, records: Records) -> int:
+        collection = self._collection
+        result = await self.stores.customer.client.bulk_write(
+            [UpdateOne(each, self._turned(each), namespace=collection.full_name) for each in records],
+            ordered=False,
+            verbose_results=True,
+            write_concern=_DURABLE,
+        )
+        return result.modified_count
+
+    @property
+    def _collection(self) -> Any:
+        return self.stores.customer.get_collection("customers", write_concern=_DURABLE)
+
+    @staticmethod
+    def _turned(record: dict[str, Any]) -> dict[str, Any]:
+        return {"$set": {"is_vip": not record["is_vip"]}}

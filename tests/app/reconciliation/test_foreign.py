@@ -1,0 +1,218 @@
+"""Another team declares its own tables and collections in a module of its own, and they are reconciled."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from app.reconciliation import diffs, execution, jobs, mapping, runs, suspects
+from app.reconciliation.mapping import load_mappings, mappings
+from app.reconciliation.repair import repairer_of
+from app.stores.connections import Stores
+from config.settings import parse_settings
+
+MODULE = "tests.app.reconciliation.foreign"
+OPENS, SEEN = date(2026, 5, 1), datetime(2026, 1, 1, tzinfo=UTC)
+NOON = datetime(1969, 12, 31, 12, 0, 0, 500000, tzinfo=UTC)
+FAR = 2**40  # no column of 32 bits holds it
+TABLES = """
+CREATE SCHEMA museum;
+CREATE TABLE museum.halls (code text PRIMARY KEY, name text NOT NULL, changed_at timestamptz NOT NULL);
+CREATE TABLE museum.shows (
+    number integer PRIMARY KEY, title varchar(80) NOT NULL, opens_on date, places smallint NOT NULL,
+    hall text REFERENCES museum.halls, language text, is_closed boolean NOT NULL DEFAULT false,
+    changed_at timestamp NOT NULL
+);
+CREATE TABLE museum.tickets (
+    code text PRIMARY KEY, show_number integer NOT NULL REFERENCES museum.shows, visitor text, persons integer NOT NULL,
+    fee numeric(9,2), starts_at timestamptz, status character(1) NOT NULL, remark text, deleted_at timestamptz,
+    changed_at timestamptz NOT NULL
+);
+INSERT INTO museum.halls VALUES ('n', 'North hall', '2026-01-01')
+"""
+
+
+def show(number: int, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A show as (document, row); `changes` go into the document, those that begin with `row_` into the row."""
+    document = {
+        "_id": number, "title": f"Show {number}", "opensOn": datetime(2026, 5, 1, tzinfo=UTC), "places": 50,
+        "freePlaces": 50, "hall": {"code": "n", "name": "North hall"}, "language": 2, "changedAt": SEEN,
+        "poster": b"x",
+    }  # fmt: skip
+    row = {
+        "number": number, "title": f"Show {number}", "opens_on": OPENS, "places": 50, "hall": "n",
+        "language": "French", "is_closed": False, "changed_at": SEEN.replace(tzinfo=None),
+    }  # fmt: skip
+    return _changed(document, row, changes)
+
+
+def ticket(code: str, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    document = {
+        "code": code, "show": {"number": 1}, "visitor": {"name": "Ada \U0001f680"}, "persons": 2,
+        "fee": {"cents": 1234}, "startsAt": -43_199_500, "status": "booked", "remark": None, "changedAt": SEEN,
+    }  # fmt: skip
+    row = {
+        "code": code, "show_number": 1, "visitor": "Ada \U0001f680", "persons": 2, "fee": Decimal("12.34"),
+        "starts_at": NOON, "status": "B", "remark": None, "deleted_at": None, "changed_at": SEEN,
+    }  # fmt: skip
+    return _changed(document, row, changes)
+
+
+def _changed(document: dict[str, Any], row: dict[str, Any], changes: dict[str, Any]) -> Any:
+    own = {name.removeprefix("row_"): value for name, value in changes.items() if name.startswith("row_")}
+    return document | {name: changes[name] for name in changes if not name.startswith("row_")}, row | own
+
+
+@pytest.fixture
+def museum(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The museum's module is loaded as the setting says, for this test alone."""
+    monkeypatch.setattr(mapping, "_registry", dict(mapping._registry))
+    load_mappings(parse_settings({"ASTROCORE_MAPPINGS": f" {MODULE} ,"}).mappings)
+    yield
+    del sys.modules[MODULE]
+
+
+@pytest.fixture
+async def sides(museum: None, stores: Stores) -> Stores:
+    await stores.admin.execute(TABLES)
+    await jobs.ensure_jobs(stores.core)
+    for entity in mappings():
+        for mode in ("full", "incremental"):
+            await jobs.change_job(stores, f"{entity}-{mode}", repairs=True, by="test", reason="test")
+    return stores
+
+
+async def put(stores: Stores, entity: str, document: Any = None, row: Any = None) -> None:
+    if document:
+        await stores.customer[entity].insert_one(document)
+    if row:
+        places = ", ".join(f"${at}" for at in range(1, len(row) + 1))
+        await stores.admin.execute(
+            f"INSERT INTO museum.{entity} ({', '.join(row)}) VALUES ({places})", *row.values()
+        )
+
+
+async def reconcile(stores: Stores, entity: str) -> Any:
+    """One full run, and repairs until nothing is due."""
+    run = await runs.start_run(stores, entity, by="test")
+    for call in await execution.begin(stores, run.id):
+        await execution.compare(stores, call.run_id, call.number)
+    for _ in range(3):
+        await repairer_of(stores).run_due()
+        await stores.core.execute("UPDATE suspects SET due_at = now()")
+    return await runs.get_run(stores, run.id)
+
+
+async def shown(stores: Stores, entity: str) -> dict[str, tuple[str, str | None]]:
+    page = await diffs.list_diffs(stores, entity=entity, limit=200)
+    return {each.key: (each.status, each.reason) for each in page.items}
+
+
+async def test_a_foreign_schema_is_reconciled(sides: Stores) -> None:
+    agreed, _ = show(1, freePlaces=44), None
+    await put(sides, "shows", *agreed)
+    await put(sides, "shows", *show(2, title="Old", language=9, hall={"code": "n"}))
+    await put(sides, "shows", row=show(3)[1])
+    await put(sides, "shows", document=show(4)[0])
+    await put(sides, "shows", *show(5, row_is_closed=True))
+    await put(sides, "shows", *show(6, archive={"since": SEEN, "by": "x"}, title="Archived"))
+    await put(sides, "shows", *show(7, archive={"since": SEEN}, title="Other", row_is_closed=True))
+    await put(sides, "shows", document=show(FAR)[0])
+    await put(sides, "shows", document=show(0, _id=8.0)[0], row=show(8, row_title="Show 0")[1])
+    await put(sides, "tickets", *ticket("A-1"))
+    await put(sides, "tickets", *ticket("A-2", fee={"cents": 999}, startsAt=5, persons=4))
+    await put(sides, "tickets", document=ticket("it's é\U0001f680")[0] | {"deleted": True})
+    await put(sides, "tickets", document=ticket("é'\U0001f680", status="returned")[0])
+    await put(sides, "tickets", row=ticket("A-4")[1])
+    await put(sides, "tickets", *ticket("A-5", status="used", row_status="Z"))
+    await put(sides, "tickets", *ticket("A-6", row_deleted_at=SEEN, status="returned"))
+    await put(sides, "tickets", *ticket("A-7", status="returned", row_status="U"))
+    await put(sides, "tickets", document=ticket("A\0B", persons=3, show={"number": 9})[0])
+    await put(sides, "tickets", *ticket("A-8", status="used", row_status="B", persons=5, row_persons=5, show={"number": 2}, row_show_number=2))  # fmt: skip
+
+    tickets = await reconcile(sides, "tickets")
+    assert tickets.status == "done", tickets
+    assert tickets.warnings == []
+    rows = {row["code"]: dict(row) for row in await sides.admin.fetch("SELECT * FROM museum.tickets")}
+    assert rows["A-2"] == ticket("A-2", row_fee=Decimal("9.99"), row_persons=4, row_starts_at=datetime(1970, 1, 1, 0, 0, 0, 5000, tzinfo=UTC))[1]  # fmt: skip
+    assert rows["é'\U0001f680"] == ticket("é'\U0001f680", row_status="R")[1]
+    assert rows["A-6"] == ticket("A-6", row_status="R")[1], "what only one side had marked was revived"
+    assert rows["A-8"]["status"] == "U"
+    assert "it's é\U0001f680" not in rows
+    assert {key: reason for key, (status, reason) in (await shown(sides, "tickets")).items() if status == "in_review"} == {
+        "A-4": "gone from the document side, which is right about tickets",
+        "A-5": "no rule decides status",
+        "A-7": "no rule decides status",
+        "str 'A\\x00B'": None,
+    }  # fmt: skip
+
+    shows = await reconcile(sides, "shows")
+    assert shows.status == "done", shows
+    documents = {each["_id"]: each async for each in sides.customer["shows"].find()}
+    mended = {number: show(number)[0] for number in (2, 3, 6)}
+    del mended[3]["poster"]
+    assert documents[2] == mended[2] | {"freePlaces": 45}
+    assert documents[3] == mended[3]
+    assert documents[6] == mended[6] | {"archive": {"since": None, "by": "x"}}
+    assert documents[7]["title"] == "Other", "marked on both sides: nobody looks at the rest"
+    for removed in (4, 5, FAR):
+        assert documents[removed]["archive"]["since"] > SEEN, "removed means marked here"
+    assert documents[8.0]["title"] == "Show 0"
+    assert documents[1]["freePlaces"] == 50 - 2 - 4 - 2  # those of A-1, A-2 and A-5
+
+    assert (await reconcile(sides, "shows")).findings == 0
+    assert (await reconcile(sides, "tickets")).findings == 4, "only what waits for an operator"
+
+
+async def test_an_incremental_run_follows_the_foreign_updated_at(sides: Stores) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=30)
+    await put(sides, "shows", *show(1))
+    await put(sides, "shows", *show(2, row_changed_at=soon.replace(tzinfo=None)))
+    await put(sides, "shows", *show(3, changedAt=soon))
+    await put(sides, "tickets", document=ticket("A-1", changedAt=soon, show={"number": 4})[0])
+    run = await runs.start_run(sides, "shows", mode="incremental", by="test")
+    await execution.begin(sides, run.id)
+    keys = {row["key"] for row in await sides.core.fetch("SELECT key FROM suspects WHERE entity = 'shows'")}
+    assert keys == {"2", "3", "4"}
+    await sides.core.execute("DELETE FROM suspects")
+    await runs.settle(sides, {run.id})
+    await sides.admin.execute("UPDATE museum.halls SET changed_at = now()")
+    run = await runs.start_run(sides, "shows", mode="incremental", by="test")
+    await execution.begin(sides, run.id)
+    keys = {row["key"] for row in await sides.core.fetch("SELECT key FROM suspects WHERE entity = 'shows'")}
+    assert keys >= {"1", "2", "3"}, "they hang in a hall that was renamed"
+
+
+async def test_a_key_that_no_row_can_have_does_not_hold_up_the_others(sides: Stores) -> None:
+    await put(sides, "shows", *show(1, title="Old"))
+    await put(sides, "shows", document=show(FAR)[0])
+    await suspects.nominate(sides.core, "shows", ["1", str(FAR), str(-FAR)], cause="test")
+    await repairer_of(sides).run_due()
+    print(await shown(sides, "shows"), [dict(r) for r in await sides.core.fetch("select * from suspects")])
+    assert (await sides.customer["shows"].find_one({"_id": 1}))["title"] == "Show 1"
+    assert {key: status for key, (status, _) in (await shown(sides, "shows")).items()} == {
+        "1": "repaired",
+        str(FAR): "repaired",
+        str(-FAR): "vanished",
+    }
+
+
+def test_the_setting_loads_the_module_into_every_process() -> None:
+    program = (
+        "import json; from config.settings import settings; from app.reconciliation.mapping import *\n"
+        "load_mappings(settings().mappings); print(json.dumps(list(mappings())))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "ASTROCORE_MAPPINGS": MODULE},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)[-2:] == ["shows", "tickets"]
