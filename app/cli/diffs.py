@@ -12,12 +12,13 @@ from app.cli import output
 from app.cli.client import Api, connect, every
 from app.cli.errors import CommandError
 from app.cli.options import AsJson, Cursor, Limit, Reason, Yes, confirm, group
+from app.clock import now
 from app.pages import LIMIT_MAX, Page
 from app.reconciliation.views import DiffView, FieldView
 
 app = group("Look at discrepancies, and decide those that no rule decides.")
 
-COLUMNS = ("id", "entity", "status", "what", "since")
+COLUMNS = ("id", "entity", "status", "what", "age")
 
 DiffId = Annotated[UUID, typer.Argument(metavar="ID", help="The diff's id.", show_default=False)]
 DiffIds = Annotated[
@@ -62,7 +63,12 @@ def _row(diff: DiffView) -> tuple[str | Text, ...]:
     what = _what(diff)
     if diff.kind == "fields":
         what = ", ".join(output.printable(field.name) for field in diff.fields)
-    return str(diff.id), diff.entity, output.state(diff.status), what, output.brief(diff.first_seen_at)
+    return str(diff.id), diff.entity, output.state(diff.status), what, _age(diff)
+
+
+def _age(diff: DiffView) -> str:
+    """How long its values have been, or were, what they are."""
+    return output.age((diff.closed_at or now()) - diff.moved_at)
 
 
 def _what(diff: DiffView) -> str:
@@ -180,6 +186,7 @@ def diff_facts(diff: DiffView) -> list[tuple[str, str | Text]]:
         ("reason", output.shown(diff.reason)),
         ("decided", decided),
         ("seen", output.moment(diff.first_seen_at)),
+        ("unchanged", f"since {output.moment(diff.moved_at)}, {_age(diff)}"),
         ("closed", output.moment(diff.closed_at)),
     ]
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +37,9 @@ STYLES = {
     "indeterminate": "red",
     "rejected": "red",
 }
+
+# In seconds.
+UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 
 
 def stdout() -> Console:
@@ -110,6 +113,12 @@ def moment(value: datetime | None) -> str:
 def brief(value: datetime) -> str:
     """A time in UTC, to the minute, for lists."""
     return value.astimezone(UTC).strftime("%d %b %H:%M")
+
+
+def age(length: timedelta) -> str:
+    """A length of time in its largest unit, rounded down."""
+    seconds = max(0, int(length.total_seconds()))
+    return next(f"{seconds // size} {unit}" for unit, size in UNITS.items() if seconds >= size or size == 1)
 
 
 def words(value: str) -> str:

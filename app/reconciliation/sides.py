@@ -61,8 +61,9 @@ class SidePort(Protocol):
     async def write(self, writes: Sequence[Write], *, until: datetime) -> list[Written | None]:
         """Carry out each plan if the side still holds exactly what was read of its record; keys differ.
 
-        A write that reaches the store after `until`, by the store's clock, is superseded: others may have judged by
-        then that it never took effect. MongoDB cannot tell an insert that it comes too late, so a side may take that.
+        A write that reaches the store after `until` is superseded: others may have judged by then that it never took
+        effect. PostgreSQL sees to that itself. MongoDB cannot, so there only what is sent after `until` is held back.
+
         Answers in the order of `writes`; None where the store did not say whether it took the write, so that only
         reading the record again can tell. No write depends on how another one ends.
         """

@@ -84,3 +84,11 @@ def test_a_number_of_seconds_needs_both_ends():
 
     assert output.seconds_between(start, start + timedelta(seconds=1.5)) == 1.5
     assert output.seconds_between(start, None) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7_199, "1 h"), (200_000, "2 d"), (-3, "0 s")],
+)
+def test_an_age_is_told_in_its_largest_unit(seconds: int, shown: str) -> None:
+    assert output.age(timedelta(seconds=seconds)) == shown

@@ -187,16 +187,21 @@ async def test_a_write_holds_only_for_what_was_read(pair: Pair) -> None:
     assert await port.existing(KEYS) == {KEYS[1]}
 
 
-async def test_a_write_whose_time_is_over_takes_no_effect(pair: Pair) -> None:
-    port, side = pair.port, pair.side
+@pytest.mark.parametrize("kind", ["model", "real"])
+async def test_a_late_write_to_the_relational_side_takes_no_effect(kind: str, stores: Stores) -> None:
+    side = Side.RELATIONAL
+    model = ModelSide(CUSTOMERS, side, Clock(), lambda *_told: None)
+    port: SidePort = model if kind == "model" else entity_sides(stores, CUSTOMERS).relational
     await port.write([create(side, KEYS[0])], until=UNTIL)
     reading = (await port.read(KEYS))[KEYS[0]]
     update = Write(KEYS[0], Plan(side, Action.UPDATE, {"first_name": "y"}, {}), reading, None)
     remove = Write(KEYS[0], Plan(side, Action.REMOVE, {}, {}), reading, None)
-    for write in (update, remove):
+    for write in (update, remove, create(side, KEYS[1])):
         (written,) = await port.write([write], until=LONG_AGO)
-        assert written is None or written.outcome is Outcome.SUPERSEDED
-    assert ((await port.read(KEYS))[KEYS[0]].record or {})["first_name"] == "x"
+        assert written
+        assert written.outcome is Outcome.SUPERSEDED
+    found = await port.read(KEYS)
+    assert [(each.record or {})["first_name"] for each in found.values()] == ["x"]
 
 
 @pytest.fixture(params=["model", "real"])

@@ -575,7 +575,8 @@ class Deciding:
         return getattr(self._work, name)
 
     async def put(self, found):
-        await self._decide()
+        if found:
+            await self._decide()
         return await self._work.put(found)
 
 

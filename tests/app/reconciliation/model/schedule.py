@@ -1,16 +1,22 @@
 """One schedule: owners write, events arrive, operators decide, repairers take turns, die and are followed by others."""
 
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from uuid import UUID
 
+from app.audit.entries import IntentEntry
 from app.errors import StoreUnavailableError
+from app.reconciliation.inverse import Refused
+from app.reconciliation.undoing import Result, Undone
 from tests.app.reconciliation.model.stores import AWAY, LATE, LOST, PARTLY
 from tests.app.reconciliation.model.turns import Actor, KilledError, kill, start, step
 from tests.app.reconciliation.model.world import World
 
 _ACTORS = 3
 _LONGEST_DRAIN = 400
+_SHARE_OF_DEATHS = 0.02
 
 
 async def play(rng: random.Random, steps: int) -> World:
@@ -87,3 +93,58 @@ async def drain(world: World) -> None:
         if due is None and not world.work.rows:
             return
         world.clock.advance(max(due or 0, 0.3) + 0.01)
+
+
+async def play_undo(rng: random.Random, drift: int) -> World:
+    """A world whose every repair is taken back, by undoers that die and are followed by others; then repaired on."""
+    world = World(rng)
+    world.seed()
+    for _ in range(drift):
+        world.owner_writes()
+    world.events.clear()
+    before = world.held()
+    await drain(world)
+    world.check_ended()
+    changes = [each.intent for each in world.audit.all_changes()][::-1]
+    for batch in _batches(changes):
+        await _undo(world, batch)
+    world.check_same(before)
+    for entity, key in {(each.entity, each.key) for each in changes}:
+        world.work.holds[entity, key] = "undone"
+    await drain(world)
+    world.check_held_are_same(before)
+    return world
+
+
+def _batches(changes: Sequence[IntentEntry]) -> list[list[IntentEntry]]:
+    """In their order, each of one entity and of records that differ."""
+    batches: list[list[IntentEntry]] = [[]]
+    for each in changes:
+        last = batches[-1]
+        if last and (each.entity != last[0].entity or each.key in {other.key for other in last}):
+            batches.append([])
+        batches[-1].append(each)
+    return batches
+
+
+async def _undo(world: World, batch: list[IntentEntry]) -> None:
+    """Until each change is taken back, whoever dies on the way."""
+    for _ in range(_LONGEST_DRAIN):
+        results: dict[UUID, Result] = {}
+        actor = await start("undoer", _undo_once(world, batch, results))
+        while not actor.is_over:
+            if world.rng.random() < _SHARE_OF_DEATHS:
+                await kill(actor)
+            await step(actor, _fault(world.rng))
+        world.clock.advance(world.rng.choice((0.1, 8)))
+        world.late_writes_land()
+        if len(results) == len(batch) and all(isinstance(each, Undone) for each in results.values()):
+            return
+        refused = [each for each in results.values() if isinstance(each, Refused)]
+        assert not refused, refused
+    raise AssertionError(f"not undone: {results}")
+
+
+async def _undo_once(world: World, batch: list[IntentEntry], results: dict[UUID, Result]) -> None:
+    with suppress(StoreUnavailableError, KilledError):
+        results |= await world.undoer().undo(batch)

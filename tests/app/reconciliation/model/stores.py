@@ -81,8 +81,7 @@ class ModelSide:
     def take(self, write: Write, by: Actor | None, until: datetime) -> Written:
         """What the store does with a conditional write, at one moment."""
         held = self.records.get(write.key)
-        # As on the real sides: MongoDB can refuse a late update, not a late insert.
-        if self.clock() > until and not (self.side is Side.DOCUMENT and write.plan.action is Action.CREATE):
+        if self.clock() > until and self.side is Side.RELATIONAL:
             return Written(Outcome.SUPERSEDED)
         before = held and self._reading(held).stored
         if (before or {}) != write.reading.stored:
