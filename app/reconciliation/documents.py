@@ -17,6 +17,7 @@ from pymongo.results import ClientBulkWriteResult
 from pymongo.write_concern import WriteConcern
 
 from app.audit.entries import Outcome
+from app.clock import now
 from app.errors import StoreUnavailableError
 from app.reconciliation.bson_records import CODEC, Document, decode_document, documents_of, stored_at
 from app.reconciliation.mapping import Mapping
@@ -74,14 +75,16 @@ class DocumentSide:
         operations: dict[int, Operation] = {}
         for at, each in enumerate(writes):
             try:
-                operations[at] = self._operation(each, until)
+                operations[at] = self._operation(each)
             except _UNFIT as error:
                 results[at] = Written(Outcome.REJECTED, f"the document side cannot hold a value: {error}")
-        sent = await self._send(list(operations.values()))
+        sent = await self._send(list(operations.values()), until)
         results |= dict(zip(operations, sent, strict=True))
         return [results[at] for at in range(len(writes))]
 
-    async def _send(self, operations: Sequence[Operation]) -> list[Written | None]:
+    async def _send(self, operations: Sequence[Operation], until: datetime) -> list[Written | None]:
+        if now() >= until:
+            return [Written(Outcome.SUPERSEDED, "its time was over before it was sent")] * len(operations)
         try:
             return await self._try(operations) if operations else []
         except PyMongoError:
@@ -119,11 +122,11 @@ class DocumentSide:
             for at, fault in faults.items()
         }
 
-    def _operation(self, write: Write, until: datetime) -> Operation:
+    def _operation(self, write: Write) -> Operation:
         """One conditional write; raises one of _UNFIT where it cannot be sent, which would fail the others too."""
         key = {self._mapping.key_document: self._key(write.key)}
         stored = {path: {"$eq": held} for path, held in write.reading.stored.items()}
-        condition = key | stored | _in_time(until)
+        condition = key | stored
         values = self._values(write)
         if write.plan.action is Action.CREATE and not write.reading.stored:
             document = _nested(key | values)
@@ -185,11 +188,6 @@ class DocumentSide:
 
     def _key_filter(self, keys: Sequence[str]) -> Document:
         return {self._mapping.key_document: {"$in": [self._key(key) for key in keys]}}
-
-
-def _in_time(until: datetime) -> Document:
-    left = {"$dateDiff": {"startDate": "$$NOW", "endDate": until, "unit": "millisecond"}}
-    return {"$expr": {"$gt": [left, 0]}}
 
 
 def _nested(flat: Document) -> Document:

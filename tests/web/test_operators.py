@@ -9,6 +9,7 @@ import pytest
 from app.audit.entries import IntentEntry, Outcome, OutcomeEntry
 from app.audit.store import AuditStore
 from app.clock import now
+from app.reconciliation import undo
 from app.stores.connections import Stores
 
 BASE = "/v1/reconciliation"
@@ -163,3 +164,9 @@ async def test_what_is_to_be_undone_must_be_said(real: httpx.AsyncClient, woken:
     active = await real.post(f"{BASE}/undos", json={"run_id": run["id"], "reason": "why"})
     assert (active.status_code, active.json()["instance"]) == (409, f"{BASE}/runs/{run['id']}")
     assert woken == []
+
+
+def test_every_status_of_an_undone_change_can_be_asked_for():
+    from web.inputs import UndoItemStatus
+
+    assert UndoItemStatus.__args__ == undo.ITEM_STATUSES

@@ -19,7 +19,7 @@ from app.reconciliation.rules import invariants_of
 from app.reconciliation.scanning.arrivals import Pace, Source, merged
 from app.reconciliation.scanning.canonical import KEY, SCALE, Layout, key_text, layout_of, spill_of
 from app.reconciliation.scanning.compare import DOUBTFUL, FINDINGS_PER_CALL, TOTAL, Finding, FindingKind
-from app.reconciliation.scanning.scan import ScanResult, ScanStoppedError, Patience
+from app.reconciliation.scanning.scan import Patience, ScanResult, ScanStoppedError
 from app.reconciliation.scanning.snapshots import KeyRange, read_documents, read_relational
 from app.reconciliation.scanning.sums import layout_of_total, sum_up
 from app.reconciliation.values import Kind

@@ -1,27 +1,35 @@
 """Batches of conditional writes on both sides, against real stores."""
 
-import asyncio
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from bson.decimal128 import Decimal128
-from pymongo.errors import AutoReconnect, ClientBulkWriteException
 
 from app.audit.entries import Outcome
-from app.clock import now
 from app.reconciliation.entities import BOOKINGS, CUSTOMERS
 from app.reconciliation.mapping import Side
 from app.reconciliation.records import EntitySides, entity_sides
-from app.reconciliation.resolve import Action, Plan
-from app.reconciliation.sides import ABSENT, Reading, Write, Written
-from app.reconciliation.values import Record, Unreadable
+from app.reconciliation.resolve import Action
+from app.reconciliation.sides import Written
+from app.reconciliation.values import Unreadable
 from app.stores.connections import Stores
+from tests.app.reconciliation.side_writes import (
+    APPLIED,
+    BOTH,
+    LATER,
+    REJECTED,
+    SUPERSEDED,
+    UNTIL,
+    city_of,
+    create,
+    move,
+    outcomes,
+    read_each,
+    whole,
+    write,
+)
 from tests.app.reconciliation.worlds import (
-    LONG_AGO,
     booking,
     customer,
     document_of,
@@ -32,56 +40,10 @@ from tests.app.reconciliation.worlds import (
     row_of,
 )
 
-APPLIED, SUPERSEDED, REJECTED = Outcome.APPLIED, Outcome.SUPERSEDED, Outcome.REJECTED
-BOTH = pytest.mark.parametrize("side", list(Side))
-LATER = LONG_AGO + timedelta(days=1)
-UNTIL = datetime(2100, 1, 1, tzinfo=UTC)
-
 
 @pytest.fixture
 def customers(stores: Stores) -> EntitySides:
     return entity_sides(stores, CUSTOMERS)
-
-
-def write(
-    side: Side, record: dict[str, Any], action: Action, reading: Reading = ABSENT, **values: Any
-) -> Write:
-    named = {name.replace("__", "."): value for name, value in values.items()}
-    return Write(str(record["id"]), Plan(side, action, named, {}), reading, LATER)
-
-
-def whole(record: dict[str, Any]) -> Record:
-    """Every field of a customer, as a plan that creates it has them."""
-    return {each.name: record[each.name.removeprefix("address.")] for each in CUSTOMERS.fields}
-
-
-def create(side: Side, record: dict[str, Any]) -> Write:
-    return Write(str(record["id"]), Plan(side, Action.CREATE, whole(record), {}), ABSENT, LATER)
-
-
-async def read_each(sides: EntitySides, side: Side, records: Sequence[dict[str, Any]]) -> list[Reading]:
-    found = await sides.side(side).read([str(each["id"]) for each in records])
-    return [found[str(each["id"])] for each in records]
-
-
-async def city_of(stores: Stores, side: Side, record: dict[str, Any]) -> str | None:
-    if side is Side.RELATIONAL:
-        row = await row_of(stores, "customers", record)
-        return row and row["city"]
-    document = await document_of(stores, "customers", record)
-    return document and document["address"]["city"]
-
-
-async def move(stores: Stores, side: Side, record: dict[str, Any], city: str) -> None:
-    """What the owner of a side does: a city changes, without its `updated_at`."""
-    if side is Side.RELATIONAL:
-        await stores.admin.execute("UPDATE customers SET city = $2 WHERE id = $1", record["id"], city)
-    else:
-        await stores.customer["customers"].update_one({"_id": record["id"]}, {"$set": {"address.city": city}})
-
-
-def outcomes(results: Sequence[Written | None]) -> list[Outcome | None]:
-    return [each and each.outcome for each in results]
 
 
 @BOTH
@@ -209,32 +171,6 @@ async def test_a_value_that_cannot_be_sent_is_refused_alone(
     assert (await city_of(stores, side, odd), await city_of(stores, side, even)) == ("London", "Paris")
 
 
-@BOTH
-async def test_a_write_that_comes_too_late_by_the_clock_of_the_store_is_superseded(
-    stores: Stores, customers: EntitySides, side: Side
-) -> None:
-    moving, leaving = customer(), customer()
-    for each in (moving, leaving):
-        await put_both(stores, "customers", each)
-    readings = await read_each(customers, side, (moving, leaving))
-
-    results = await customers.side(side).write(
-        [
-            write(side, moving, Action.UPDATE, readings[0], address__city="Paris"),
-            write(side, leaving, Action.REMOVE, readings[1]),
-        ],
-        until=now() - timedelta(milliseconds=5),
-    )
-
-    assert outcomes(results) == [SUPERSEDED, SUPERSEDED]
-    assert (await city_of(stores, side, moving), await city_of(stores, side, leaving)) == ("London", "London")
-
-
-async def test_a_row_is_not_created_too_late(customers: EntitySides) -> None:
-    late = [create(Side.RELATIONAL, customer())]
-    assert outcomes(await customers.relational.write(late, until=LONG_AGO)) == [SUPERSEDED]
-
-
 async def test_nothing_to_write_is_no_fault(customers: EntitySides) -> None:
     assert await customers.document.write([], until=UNTIL) == []
     assert await customers.relational.write([], until=UNTIL) == []
@@ -321,155 +257,3 @@ async def test_checks_and_foreign_keys_of_the_relational_side_are_named(stores: 
     assert [
         (await row_of(stores, "bookings", each) or {})["number_of_seats"] for each in (good, many, stray)
     ] == [3, 2, 2]
-
-
-@BOTH
-async def test_of_two_that_write_the_same_records_each_is_written_by_one(
-    stores: Stores, customers: EntitySides, side: Side
-) -> None:
-    for action in Action:
-        await race(stores, customers, side, action)
-
-
-async def race(stores: Stores, customers: EntitySides, side: Side, action: Action) -> None:
-    records = [customer() for _ in range(60)]
-    readings = [ABSENT] * 60
-    if action is not Action.CREATE:
-        await customers.side(side).write([create(side, each) for each in records], until=UNTIL)
-        readings = await read_each(customers, side, records)
-
-    def batch(city: str) -> list[Write]:
-        values = {Action.CREATE: whole(customer(city=city)), Action.UPDATE: {"address.city": city}}
-        return [
-            Write(str(each["id"]), Plan(side, action, {**values.get(action, {})}, {}), reading, LATER)
-            for each, reading in zip(records, readings, strict=True)
-        ]
-
-    one, other = batch("Paris"), batch("Rome")
-    if action is Action.CREATE:
-        for batch_of in (one, other):
-            for each in batch_of:
-                each.plan.values["email"] = f"{each.key}@example.com"
-    ours, theirs = await asyncio.gather(
-        customers.side(side).write(one, until=UNTIL), customers.side(side).write(other[::-1], until=UNTIL)
-    )
-
-    for record, mine, yours in zip(records, ours, theirs[::-1], strict=True):
-        assert sorted(filter(None, outcomes([mine, yours]))) == [APPLIED, SUPERSEDED]
-        written = None if action is Action.REMOVE else "Paris" if mine == Written(APPLIED) else "Rome"
-        assert await city_of(stores, side, record) == written
-
-
-async def test_a_row_that_its_owner_is_changing_holds_up_nobody(
-    stores: Stores, customers: EntitySides
-) -> None:
-    busy, leaving, still = (customer() for _ in range(3))
-    for each in (busy, leaving, still):
-        await put_row(stores, "customers", each)
-    readings = await read_each(customers, Side.RELATIONAL, (busy, leaving, still))
-    async with stores.admin.acquire() as owner, owner.transaction():
-        await owner.execute("UPDATE customers SET city = 'Rome' WHERE id = $1", busy["id"])
-        await owner.execute("SELECT FROM customers WHERE id = $1 FOR KEY SHARE", leaving["id"])
-        async with asyncio.timeout(2):
-            results = await customers.relational.write(
-                [
-                    write(Side.RELATIONAL, busy, Action.UPDATE, readings[0], address__city="Paris"),
-                    write(Side.RELATIONAL, leaving, Action.REMOVE, readings[1]),
-                    write(Side.RELATIONAL, still, Action.UPDATE, readings[2], address__city="Paris"),
-                ],
-                until=UNTIL,
-            )
-
-    assert outcomes(results) == [SUPERSEDED, SUPERSEDED, APPLIED]
-    assert await city_of(stores, Side.RELATIONAL, busy) == "Rome"
-    assert await city_of(stores, Side.RELATIONAL, leaving) == "London"
-
-
-async def test_when_the_connection_is_lost_nothing_is_known(stores: Stores, customers: EntitySides) -> None:
-    ada, bob = customer(), customer()
-    await put_row(stores, "customers", ada)
-    (reading,) = await read_each(customers, Side.RELATIONAL, [ada])
-    async with stores.admin.acquire() as owner, owner.transaction():
-        await owner.execute("LOCK TABLE customers IN EXCLUSIVE MODE")
-        writing = asyncio.create_task(
-            customers.relational.write(
-                [
-                    write(Side.RELATIONAL, ada, Action.UPDATE, reading, address__city="Paris"),
-                    create(Side.RELATIONAL, bob),
-                ],
-                until=UNTIL,
-            )
-        )
-        cut = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted"
-        while not await owner.fetch(cut):  # noqa: ASYNC110  (another process is waited for)
-            await asyncio.sleep(0.01)
-        assert await writing == [None, None]
-    assert await city_of(stores, Side.RELATIONAL, ada) == "London"
-
-
-class Client:
-    """A client whose bulk write ends as a test wants it, after it was carried out or instead."""
-
-    def __init__(self, stores: Stores, end: Any) -> None:
-        self._bulk_write = stores.customer.client.bulk_write
-        self._end = end
-
-    async def bulk_write(self, models: Sequence[Any], **options: Any) -> None:
-        result = await self._bulk_write(models, **options)
-        raise self._end(result) if callable(self._end) else self._end
-
-
-def failed(result: Any, *, known: int, **details: Any) -> ClientBulkWriteException:
-    """The exception of a bulk write of which the first `known` results arrived."""
-    found = {
-        name: {at: each for at, each in getattr(result, of).items() if at < known}
-        for name, of in (
-            ("insertResults", "insert_results"),
-            ("updateResults", "update_results"),
-            ("deleteResults", "delete_results"),
-        )
-    }
-    plain = {"error": None, "writeErrors": [], "writeConcernErrors": [], "anySuccessful": known > 0}
-    return ClientBulkWriteException(plain | found | details, verbose=True)
-
-
-ENDS = {
-    "no answer": (AutoReconnect("gone"), [None, None, None]),
-    "no results": (lambda result: failed(result, known=0, error=AutoReconnect("gone")), [None, None, None]),
-    "some results": (
-        lambda result: failed(result, known=2, error=AutoReconnect("gone")),
-        [SUPERSEDED, APPLIED, None],
-    ),
-    "a primary that stepped down": (
-        lambda result: failed(result, known=2, writeErrors=[{"idx": 2, "code": 11602, "op": {}}]),
-        [SUPERSEDED, APPLIED, None],
-    ),
-    "no majority": (
-        lambda result: failed(result, known=3, writeConcernErrors=[{"code": 64}]),
-        [SUPERSEDED, None, None],
-    ),
-}
-
-
-async def test_only_what_the_document_side_told_for_good_is_known(
-    stores: Stores, customers: EntitySides, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, (end, expected) in ENDS.items():
-        edited, moving, coming = (customer() for _ in range(3))
-        for each in (edited, moving):
-            await put_document(stores, "customers", each)
-        readings = await read_each(customers, Side.DOCUMENT, (edited, moving))
-        await move(stores, Side.DOCUMENT, edited, "Rome")
-
-        with monkeypatch.context() as patched:
-            patched.setattr(stores.customer.client, "bulk_write", Client(stores, end).bulk_write)
-            results = await customers.document.write(
-                [
-                    write(Side.DOCUMENT, edited, Action.UPDATE, readings[0], address__city="Paris"),
-                    write(Side.DOCUMENT, moving, Action.UPDATE, readings[1], address__city="Paris"),
-                    create(Side.DOCUMENT, coming),
-                ],
-                until=UNTIL,
-            )
-
-        assert outcomes(results) == expected, name

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.reconciliation import resolve
@@ -121,6 +121,7 @@ def assert_same_verdict(mapping: Mapping, drawn: list[Pair], *, batched: bool = 
 
 
 @pytest.mark.parametrize("mapping", [PAIRED, CONVERTED, MARKED], ids=["plain", "converted", "marked"])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_the_verdict_is_that_of_the_single_record(mapping: Mapping, data: st.DataObject) -> None:
     assert_same_verdict(mapping, data.draw(st.lists(pairs(mapping), min_size=1, max_size=6)))
