@@ -16,7 +16,7 @@ from app.clock import now
 SETTLING = "the record to settle"
 # Whether a suspect waits with the run that found it, which an operator has paused; an event takes it out of that.
 _RESTS = """EXISTS (SELECT FROM runs WHERE runs.id = suspects.run_id AND runs.paused_at IS NOT NULL
-    AND suspects.cause = 'run ' || runs.id::text)"""
+    AND suspects.cause IN ('run ' || runs.id::text, 'watermark'))"""
 # Records nominated by one statement.
 _AT_ONCE = 5000
 

@@ -34,7 +34,10 @@ class Stores:
 
 
 def open_customer_client(settings: Settings) -> tuple[AsyncMongoClient[Document], AsyncDatabase[Document]]:
-    """A client of the customer DB and the database that its URL names."""
+    """A client of the customer DB and the database that its URL names.
+
+    It never sends a write twice: what became of one that was not answered is for its sender to find out.
+    """
     url = settings.url("customer_database_url")
     milliseconds = int(settings.store_timeout_seconds * 1000)
     client: AsyncMongoClient[Document] = AsyncMongoClient(
@@ -43,6 +46,7 @@ def open_customer_client(settings: Settings) -> tuple[AsyncMongoClient[Document]
         tz_aware=True,
         timeoutMS=milliseconds,
         serverSelectionTimeoutMS=min(milliseconds, 5000),
+        retryWrites=False,
         appname="astrobookings-core",
     )
     return client, client[database_name(url)]

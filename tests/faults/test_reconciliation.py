@@ -148,12 +148,12 @@ def test_runs_go_on_after_every_process_and_store_was_killed_and_a_paused_one_re
         system.cli("jobs", "pause", "--all", "--reason", "only the runs of this test")
         resting = start(entity="customers")
         system.api.post(f"{RUNS}/{resting}/pause", json={"reason": "the night"})
-        repairing = start(entity="launches")
-        wait_for(lambda: status(repairing), lambda found: found in {"repairing", "done"})
-        comparing = start(entity="bookings", records_per_second=500)
+        comparing = start(entity="bookings", records_per_second=400)
         wait_for(
             lambda: system.api.get(f"{RUNS}/{comparing}").json(), lambda run: run["document_records"] > 0
         )
+        repairing = start(entity="launches")
+        wait_for(lambda: status(repairing), lambda found: found in {"repairing", "done"})
         killed_at = {run: status(run) for run in (resting, repairing, comparing)}
         kill_everything(whole)
     print(f"killed while {killed_at}")
