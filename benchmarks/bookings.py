@@ -7,9 +7,8 @@ thousand differs: eight of ten in a field, one is gone, one is only there.
 import asyncio
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -69,30 +68,23 @@ def differing(number: int) -> int:
     return chosen + sum(at % 10 == 9 for at in range(1, chosen + 1))
 
 
-@contextmanager
-def loaded(settings: Settings, number: int, *, indexed: bool = False) -> Iterator[None]:
-    """`number` bookings on both sides, and gone afterwards; with `indexed` by `updated_at` on both."""
+def load(settings: Settings, number: int, *, indexed: bool = False) -> None:
+    """Put `number` bookings on both sides, instead of what is there; with `indexed` by `updated_at` on both.
+
+    Nobody takes them away: the stores are the benchmark's own, and dropping many documents takes them minutes.
+    """
     asyncio.run(_load(settings, number, indexed=indexed))
-    try:
-        yield
-    finally:
-        asyncio.run(_drop(settings))
 
 
-@contextmanager
-def loaded_rows(settings: Settings, number: int) -> Iterator[None]:
+def load_rows(settings: Settings, number: int) -> None:
     """The relational side alone."""
 
-    async def load() -> None:
+    async def fill() -> None:
         await _drop(settings)
         async with admin_connection(settings) as connection:
             await _load_rows(connection, number)
 
-    asyncio.run(load())
-    try:
-        yield
-    finally:
-        asyncio.run(_drop(settings))
+    asyncio.run(fill())
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from app.reconciliation.scanning.snapshots import (
 )
 from app.reconciliation.scanning.sql_columns import ColumnReader, readers_of
 from benchmarks import alternatives
-from benchmarks.bookings import DRIFTED, EQUAL, admin_connection, customer_client, differing, loaded, say
+from benchmarks.bookings import DRIFTED, EQUAL, admin_connection, customer_client, differing, load, say
 from benchmarks.figure import Figure, compare
 from benchmarks.processes import Measured, in_own_process
 from config.settings import Settings
@@ -41,10 +41,10 @@ _RECORDED = 100_000
 def run(settings: Settings, *, quick: bool, records: int | None) -> Iterator[Figure]:
     """The scan beside its limit, the compare alone, the memory that a scan takes, and the alternatives."""
     number = records or (100_000 if quick else 1_000_000)
-    with loaded(settings, number):
-        yield from _scans(settings, number, rounds=3)
-        yield _compare_alone(settings)
-        yield from alternatives.figures(settings, number)
+    load(settings, number)
+    yield from _scans(settings, number, rounds=3)
+    yield _compare_alone(settings)
+    yield from alternatives.figures(settings, number)
 
 
 def _scans(settings: Settings, number: int, *, rounds: int) -> Iterator[Figure]:

@@ -76,14 +76,17 @@ def scan(
             on_findings(findings)
 
     def arriving(sources: _Sources) -> Generator[tuple[Side, pl.DataFrame]]:
-        return merged(sources, pace=pace, while_waiting=Patience(settings, stopped).wait)
+        patience = Patience(settings, stopped)
+        with closing(merged(sources, pace=pace, while_waiting=patience.wait)) as arrivals:
+            for arrival in arrivals:
+                _check(stopped)
+                yield arrival
 
     with (
         Shelf(_folder(settings), _expected_rows(settings, mapping, key_range)) as shelf,
         closing(arriving(_both_sides(settings, comparison, key_range))) as arrivals,
     ):
         for side, frame in arrivals:
-            _check(stopped)
             _count(result, side, len(frame))
             on_progress(result.document_records, result.relational_records)
             report(unreadable_keys(frame))

@@ -12,7 +12,7 @@ import polars as pl
 from app.reconciliation.mapping import Side
 from app.reconciliation.scanning.canonical import KEY
 
-MEMORY_BYTES = 24 << 20
+MEMORY_BYTES = 16 << 20
 BUCKET_BYTES = 8 << 20
 # More would make many tiny files; what is then too large is split once more.
 _MOST_BUCKETS = 64

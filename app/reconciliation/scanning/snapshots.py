@@ -30,7 +30,7 @@ from app.stores.connections import database_name
 from config.settings import Settings
 
 DOCUMENTS_PER_BATCH = 5_000
-BYTES_PER_BATCH = 2 << 20
+BYTES_PER_BATCH = 1 << 20
 # Classes of SQLSTATE: connection lost, resources short, stopped by an operator.
 _UNAVAILABLE = {"08", "53", "57"}
 _QUESTIONS = 6
