@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from app.audit.entries import IntentEntry
-from app.reconciliation.mapping import Derived, Side, Total, mappings
-from app.reconciliation.values import Record, Unreadable
+from app.reconciliation.mapping import Derived, Side, Total, mapping_of, mappings
+from app.reconciliation.values import Record
 
 
 class Nominate(Protocol):
@@ -34,8 +34,7 @@ async def nominate_dependents(nominate: Nominate, written: Sequence[IntentEntry]
 def followers(entity: str, *held: Record | None) -> Iterator[tuple[str, set[str]]]:
     """Entities and keys whose derived fields follow from a record, as each side holds it."""
     for other, total in _totals_over(entity):
-        referred = {record[total.reference] for record in held if record}
-        yield other, {str(key) for key in referred if key is not None and not isinstance(key, Unreadable)}
+        yield other, _keys(other, (record[total.reference] for record in held if record))
 
 
 def dependents(intent: IntentEntry) -> Iterator[tuple[str, set[str]]]:
@@ -44,7 +43,8 @@ def dependents(intent: IntentEntry) -> Iterator[tuple[str, set[str]]]:
         return
     for other, total in _totals_over(intent.entity):
         if _touches(total, intent):
-            yield other, _referred(total, intent)
+            records = (intent.before or {}, intent.after or {})
+            yield other, _keys(other, (record.get(total.reference) for record in records))
 
 
 def _totals_over(entity: str) -> Iterator[tuple[str, Total]]:
@@ -63,6 +63,7 @@ def _touches(total: Total, intent: IntentEntry) -> bool:
     return any(intent.before.get(name) != intent.after.get(name) for name in counted)
 
 
-def _referred(total: Total, intent: IntentEntry) -> set[str]:
-    values = {(record or {}).get(total.reference) for record in (intent.before, intent.after)}
-    return {str(value) for value in values if value is not None}
+def _keys(entity: str, values: Iterable[Any]) -> set[str]:
+    """Those of the values that can be keys of an entity."""
+    mapping = mapping_of(entity)
+    return {str(value) for value in values if value is not None and mapping.is_key(str(value))}

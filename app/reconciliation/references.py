@@ -1,10 +1,12 @@
 """What must be there before a record can refer to it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.reconciliation.mapping import Mapping, Side
 from app.reconciliation.records import EntitySides
 from app.reconciliation.resolve import Verdict
+from app.reconciliation.work import WorkPort
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,25 @@ async def find_missing(
     return missing
 
 
-async def is_nowhere(every: dict[str, EntitySides], need: Need) -> bool:
-    """Whether a record that is missing on its side is missing on the other one too."""
-    return not await every[need.entity].side(need.side.other).existing([need.key])
+async def find_hopeless(
+    every: dict[str, EntitySides], work: WorkPort, needs: Iterable[Need]
+) -> dict[Need, str]:
+    """Why some of the records that are missing will not come before an operator has acted."""
+    hopeless: dict[Need, str] = {}
+    wanted = list(needs)
+    for entity, side in {(need.entity, need.side) for need in wanted}:
+        keys = [need.key for need in wanted if (need.entity, need.side) == (entity, side)]
+        elsewhere = await every[entity].side(side.other).existing(keys)
+        held, standing = await work.held(entity, keys), await work.standing(entity, keys)
+        for key in keys:
+            diff = standing.get(key)
+            if key not in elsewhere:
+                hopeless[Need(entity, key, side)] = "is on neither side"
+            elif key in held:
+                hopeless[Need(entity, key, side)] = "is held"
+            elif diff and diff.status in {"in_review", "rejected", "unsettled"}:
+                hopeless[Need(entity, key, side)] = f"is {diff.status.replace('_', ' ')}"
+    return {need: f"{need} {why}" for need, why in hopeless.items()}
 
 
 def _needs(mapping: Mapping, verdict: Verdict) -> list[Need]:

@@ -5,11 +5,13 @@ Outcomes of a write: *applied*; *superseded*, what was read no longer held, so t
 what was nor what was meant, so it is looked at again.
 """
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 from loguru import logger
@@ -25,7 +27,7 @@ from app.reconciliation.diffs import OPEN, Ending, Found
 from app.reconciliation.judging import judge
 from app.reconciliation.mapping import Mapping, Side
 from app.reconciliation.records import EntitySides, every_entity
-from app.reconciliation.references import Need, find_missing, is_nowhere
+from app.reconciliation.references import Need, find_hopeless, find_missing
 from app.reconciliation.resolve import Action, Kind, Verdict
 from app.reconciliation.sides import Written
 from app.reconciliation.suspects import Postponed, Suspect
@@ -34,11 +36,15 @@ from app.reconciliation.work import CoreWork, WorkPort
 from app.stores.connections import Stores
 from app.stores.health import FAULTS
 
-# Records that are read, judged and written together.
+# Records that are read, judged and written together, and how many batches of them at once.
 BATCH = 250
+_SIDE_BY_SIDE = 4
+# After so many turns whoever called may do something else: suspects may keep coming for ever.
+_MOST_TURNS = 100
 _LONGEST_DELAY_SECONDS = 30.0
 _STOPPED_SECONDS = 60.0
 _DECIDED_MEANWHILE_SECONDS = 0.1
+_COMING_SECONDS = 1.0
 
 
 @dataclass
@@ -85,18 +91,54 @@ class Repairer:
     settle_window: timedelta
     write_seconds: float
     clock: Clock = now
+    batch: int = BATCH
 
     async def run_due(self) -> float | None:
         """Look at every suspect that is due, referenced entities first; answers seconds until the next one is.
 
-        Raises StoreUnavailableError when a store goes away; what was claimed is given back first.
+        Raises StoreUnavailableError when a store goes away, after what can be looked at all the same; what was claimed
+        is given back.
         """
         stopped = await self.work.stopped()
         working = {entity: sides for entity, sides in self.sides.items() if entity not in stopped}
-        for entity, sides in working.items():
-            while claimed := await self.work.claim(entity, limit=BATCH, lease_seconds=self._lease_seconds):
-                await self._work_off(sides, claimed)
+        faults: dict[str, Exception] = {}
+        # A turn for each entity, over and over: neither many suspects nor a broken table of one hold up the others.
+        for _ in range(_MOST_TURNS):
+            if not await self._take_turns(working, faults):
+                break
+        for error in faults.values():
+            raise error
         return await self.work.next_due(list(working))
+
+    async def _take_turns(self, working: dict[str, EntitySides], faults: dict[str, Exception]) -> bool:
+        found = False
+        for entity, sides in working.items():
+            if entity in faults:
+                continue
+            try:
+                found = await self._take_turn(sides) or found
+            except (CoreError, *FAULTS) as error:
+                faults[entity] = error
+        return found
+
+    async def _take_turn(self, sides: EntitySides) -> bool:
+        """Whether there was anything to look at."""
+        claimed = await self._claim(sides)
+        if not claimed:
+            return False
+        # A full batch is hardly the last: while one is read, another one is written.
+        others = _SIDE_BY_SIDE - 1 if len(claimed) == self.batch else 0
+        await _all(self._work_off(sides, claimed), *(self._work_off_next(sides) for _ in range(others)))
+        return True
+
+    async def _claim(self, sides: EntitySides) -> list[Suspect]:
+        return await self.work.claim(
+            sides.mapping.entity, limit=self.batch, lease_seconds=self._lease_seconds
+        )
+
+    async def _work_off_next(self, sides: EntitySides) -> None:
+        if claimed := await self._claim(sides):
+            await self._work_off(sides, claimed)
 
     @property
     def _lease_seconds(self) -> float:
@@ -139,7 +181,8 @@ class Repairer:
             named.opt(exception=error).error("record.unjudgeable")
             reason = f"it cannot be judged: {type(error).__name__}, see the logs"
             verdict = Verdict(Kind.FIELDS, review=reason)
-            await self.work.put([Found(suspect, verdict, "in_review", over=None)])
+            standing = (await self.work.standing(suspect.entity, [suspect.key])).get(suspect.key)
+            await self.work.put([Found(suspect, verdict, "in_review", over=standing)])
             batch.done.append(suspect)
         return claimed
 
@@ -185,6 +228,8 @@ class Repairer:
                 return True
             case Wait(waiting_for=waiting_for):
                 batch.wait(look.suspect, waiting_for)
+            case Show(status="vanished", reason=reason) if look.diff and look.diff.status in OPEN:
+                batch.end(look, look.diff.id, "vanished", reason)
             case Show() as shown:
                 batch.shown.append((look, shown))
             case Agreed() if look.diff and look.diff.status in OPEN:
@@ -203,33 +248,38 @@ class Repairer:
     async def _with_references(self, mapping: Mapping, looks: list[Look], batch: Batch) -> list[Look]:
         """The looks whose writes refer to records that are there; the others wait for them, or go to review."""
         missing = await find_missing(self.sides, mapping, {look.suspect.key: look.verdict for look in looks})
+        hopeless = await find_hopeless(self.sides, self.work, set(missing.values()))
+        coming = await self._coming(set(missing.values()) - hopeless.keys())
         for look in looks:
             need = missing.get(look.suspect.key)
             if need is None:
                 continue
-            hopeless = await self._is_hopeless(need)
-            if hopeless or look.out_of_patience:
-                batch.shown.append((look, Show("in_review", hopeless or f"waited in vain for {need}")))
+            if need in hopeless or (look.out_of_patience and need not in coming):
+                reason = hopeless.get(need, f"waited in vain for {need}")
+                batch.shown.append((look, Show("in_review", reason)))
+                continue
+            batch.nominations.append((need.entity, [need.key], look.suspect))
+            if need in coming:  # its turn will come: waiting for it tells nothing about this record
+                batch.hold_back(look.suspect, str(need), _COMING_SECONDS)
             else:
-                batch.nominations.append((need.entity, [need.key], look.suspect))
                 batch.wait(look.suspect, str(need))
         return [look for look in looks if look.suspect.key not in missing]
 
-    async def _is_hopeless(self, need: Need) -> str | None:
-        if await is_nowhere(self.sides, need):
-            return f"{need} is on neither side"
-        if need.key in await self.work.held(need.entity, [need.key]):
-            return f"{need} is held"
-        standing = await self.work.standing(need.entity, [need.key])
-        diff = standing.get(need.key)
-        return f"{need} is {diff.status}" if diff and diff.status in {"in_review", "rejected"} else None
+    async def _coming(self, needs: set[Need]) -> set[Need]:
+        """Those of the missing records that are suspects themselves."""
+        coming: set[Need] = set()
+        for entity in {need.entity for need in needs}:
+            own = [need for need in needs if need.entity == entity]
+            suspected = await self.work.suspected(entity, [need.key for need in own])
+            coming |= {need for need in own if need.key in suspected}
+        return coming
 
     async def _show(self, batch: Batch) -> None:
         for (look, shown), diff_id in zip(batch.shown, await self._put(batch.shown, batch), strict=True):
             if diff_id is None:
                 continue
             batch.done.append(look.suspect)
-            if shown.status == "in_review":
+            if shown.status == "in_review" and (look.diff is None or look.diff.status != "in_review"):
                 # What is derived from it has waited for it, and now counts it as it is.
                 held = look.judged.document.record, look.judged.relational.record
                 for entity, keys in followers(look.suspect.entity, *held):
@@ -315,6 +365,13 @@ def repairer_of(stores: Stores) -> Repairer:
         settle_window=timedelta(milliseconds=stores.settings.settle_milliseconds),
         write_seconds=stores.settings.store_timeout_seconds,
     )
+
+
+async def _all(*work: Coroutine[Any, Any, None]) -> None:
+    """Wait for all of it, and only then raise what one of them raised: the others give back what they claimed."""
+    for ended in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
 
 
 def _size(look: Look) -> Limits:

@@ -12,6 +12,8 @@ from app.reconciliation.views import DiffView
 
 # After so many looks a record that will not settle, or waits in vain, is shown as such and left: about 50 s.
 PATIENCE = 8
+# How far an owner's clock may be ahead of its store's.
+_MOST_AHEAD = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,27 @@ class Look:
         return self.suspect.attempts >= PATIENCE
 
     @property
+    def unsettled(self) -> str:
+        """The records that its derived fields wait for, in words."""
+        waiting = self.judged.expected.unsettled.items()
+        return ", ".join(f"{len(keys)} {entity}" for entity, keys in waiting) + " to be reconciled"
+
+    @property
     def is_approved(self) -> bool:
         return self.diff is not None and self.diff.status == "approved" and self._is_about(self.verdict)
 
     @property
     def is_rejected(self) -> bool:
-        return self.diff is not None and self.diff.status == "rejected" and self._is_about(self.verdict)
+        return self.was_rejected and self._is_about(self.verdict)
+
+    @property
+    def was_rejected(self) -> bool:
+        return self.diff is not None and self.diff.status == "rejected"
 
     def is_young(self, window: timedelta) -> bool:
+        """Whether it has been written a moment ago; what claims to be written in the future tells nothing."""
         ages = (self.judged.document.age, self.judged.relational.age)
-        return any(age is not None and age < window for age in ages)
+        return any(age is not None and -_MOST_AHEAD < age < window for age in ages)
 
     def _is_about(self, verdict: Verdict) -> bool:
         return self.diff is not None and self.diff.fingerprint == verdict.fingerprint
@@ -90,6 +103,8 @@ def triage(look: Look, *, allowed: set[str], settle_window: timedelta) -> Decisi
     """What to do about a record; `allowed` are the modes of its entity's jobs that may repair."""
     decision = _decide(look, allowed, settle_window)
     if isinstance(decision, Wait) and look.out_of_patience:
+        if look.was_rejected:  # a diff in its place would outlive the moment, and the rejection be forgotten
+            return Dismiss()
         decision = Show("unsettled", f"waited in vain for {decision.waiting_for}")
     if isinstance(decision, Show) and decision.status in {"unsettled", "open"} and look.is_approved:
         return replace(decision, status="approved")
@@ -97,6 +112,8 @@ def triage(look: Look, *, allowed: set[str], settle_window: timedelta) -> Decisi
 
 
 def _decide(look: Look, allowed: set[str], settle_window: timedelta) -> Decision:
+    if look.was_rejected and look.judged.expected.unsettled:
+        return Wait(look.unsettled)  # until it is known whether its values are those that were rejected
     if look.judged.verdict.kind is Kind.EQUAL:
         return _follow(look, allowed) if look.judged.expected.unsettled else Agreed()
     if look.is_young(settle_window):
@@ -121,10 +138,9 @@ def _leave(look: Look, allowed: set[str]) -> Show | Dismiss | None:
 
 def _follow(look: Look, allowed: set[str]) -> Decision:
     """Equal but for derived fields, which follow from records that are not settled yet."""
-    waiting = ", ".join(f"{len(keys)} {entity}" for entity, keys in look.judged.expected.unsettled.items())
     if may_repair(look.suspect, allowed):
-        return Wait(f"{waiting} to be reconciled")
-    return Show("unsettled", f"follows from {waiting} that are observed only")
+        return Wait(look.unsettled)
+    return Show("unsettled", f"follows from what is observed only: {look.unsettled}")
 
 
 def may_repair(suspect: Suspect, allowed: set[str]) -> bool:

@@ -40,6 +40,9 @@ class WorkPort(Protocol):
     ) -> None:
         """Make records suspects; one that already is one is looked at (again) now."""
 
+    async def suspected(self, entity: str, keys: Sequence[str]) -> set[str]:
+        """Which of these records are suspects."""
+
     async def postpone(self, postponed: Sequence[Postponed]) -> None:
         """Give suspects back, to be looked at later; one that was nominated meanwhile is due now."""
 
@@ -87,6 +90,9 @@ class CoreWork:
         self, entity: str, keys: Iterable[str], *, cause: str, mode: str, run_id: UUID | None
     ) -> None:
         await suspects.nominate(self.stores.core, entity, keys, cause=cause, mode=mode, run_id=run_id)
+
+    async def suspected(self, entity: str, keys: Sequence[str]) -> set[str]:
+        return await suspects.suspected(self.stores.core, entity, keys)
 
     async def postpone(self, postponed: Sequence[Postponed]) -> None:
         await suspects.postpone(self.stores.core, postponed)

@@ -11,7 +11,8 @@ JOBS = "/v1/reconciliation/jobs"
 
 def test_every_entity_has_a_nightly_full_job_and_an_incremental_one_every_minute(system: System) -> None:
     jobs = system.api.get(JOBS).json()
-    assert {(job["entity"], job["mode"], job["schedule"]) for job in jobs} == {
+    invariants = {(entity, "invariants", "37 * * * *") for entity in ("launches", "bookings")}
+    assert {(job["entity"], job["mode"], job["schedule"]) for job in jobs} == invariants | {
         (entity, mode, cron)
         for entity in ("customers", "launches", "bookings")
         for mode, cron in (("full", "0 2 * * *"), ("incremental", "* * * * *"))

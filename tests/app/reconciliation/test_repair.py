@@ -155,7 +155,7 @@ async def test_a_value_that_a_column_would_round_is_refused(repairing: Stores) -
 
 
 async def test_a_record_changed_within_the_settle_window_waits(repairing: Stores) -> None:
-    ada = customer(updated_at=datetime.now(UTC) + timedelta(seconds=20))
+    ada = customer(updated_at=datetime.now(UTC) + timedelta(seconds=5))
     await put_document(repairing, "customers", ada | {"city": "Paris"})
     await put_row(repairing, "customers", ada)
 

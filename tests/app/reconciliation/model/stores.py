@@ -275,6 +275,10 @@ class ModelWork:
                 attempts=row.suspect.attempts if row.waiting_for == SETTLING else 0,
             )
 
+    async def suspected(self, entity: str, keys: Sequence[str]) -> set[str]:
+        _check(await turn())
+        return {key for key in keys if (entity, key) in self.rows}
+
     async def postpone(self, postponed: Sequence[Postponed]) -> None:
         _check(await turn())
         for each in postponed:

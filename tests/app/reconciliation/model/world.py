@@ -61,7 +61,8 @@ class World:
         return self.sides[entity, side]
 
     def repairer(self) -> Repairer:
-        return Repairer(self._every_entity(), self.work, self.audit, SETTLE, WRITE_SECONDS, self.clock)
+        batch = self.rng.choice((1, 2, 250))
+        return Repairer(self._every_entity(), self.work, self.audit, SETTLE, WRITE_SECONDS, self.clock, batch)
 
     def undoer(self) -> Undoer:
         return Undoer(self._every_entity(), self.work.nominate, self.audit, WRITE_SECONDS, self.clock)
