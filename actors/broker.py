@@ -1,5 +1,6 @@
 """The Dramatiq broker of every process: its Redis client, its middleware in full, and the stores of a worker."""
 
+import time
 from typing import Any
 
 import dramatiq
@@ -22,6 +23,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from app.errors import StoreUnavailableError
 from app.reconciliation.mapping import load_mappings
 from app.stores.connections import Stores, open_stores
 from config.logging import set_up_logging
@@ -33,6 +35,7 @@ HEARTBEAT_MILLISECONDS = 15_000
 # Of a million commands on a queue so many also look for dead workers: with 50 ms polls, one every half second.
 MAINTENANCE_CHANCE = 100_000
 SEND_SECONDS = 2.0
+STORES_SECONDS = 1.0  # between two looks for stores that are away when a worker starts
 
 
 class WorkerStores(Middleware):
@@ -61,10 +64,16 @@ class WorkerStores(Middleware):
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         load_mappings(settings().mappings)
-        self._opened = open_stores(settings())
         loop = get_event_loop_thread()
         assert loop is not None
-        self._stores = loop.run_coroutine(self._opened.__aenter__())
+        # Dramatiq would only log what is raised here, and go on with a worker that fails every message.
+        while self._stores is None:
+            self._opened = open_stores(settings())
+            try:
+                self._stores = loop.run_coroutine(self._opened.__aenter__())
+            except StoreUnavailableError as error:
+                logger.bind(reason=str(error)).warning("worker.waiting")
+                time.sleep(STORES_SECONDS)
         logger.bind(threads=worker.worker_threads).info("worker.started")
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:

@@ -1,6 +1,7 @@
 """The actors of reconciliation. A message only wakes: what is to be done lies in the core DB."""
 
 import asyncio
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
@@ -179,13 +180,14 @@ async def _wake_repairs() -> None:
 async def _relay(stores: Stores) -> None:
     try:
         await relay(stores.core, AuditStore(stores.audit, stores.settings.namespace))
-    except StoreUnavailableError as error:
+    except (StoreUnavailableError, *FAULTS) as error:
         logger.bind(reason=str(error)).warning("facts.waiting")
 
 
 def _wake_later(seconds: float) -> None:
     """Wake once, at about that time, however many ask for it: the first to ask for a moment sends the message."""
-    due = datetime.now(UTC).timestamp() + seconds
-    claim = f"{broker.namespace}:wake:{round(due * 4)}"
-    if broker.client.set(claim, 1, nx=True, ex=120):
-        repair_suspects.send_with_options(delay=int(seconds * 1000))
+    instant = datetime.now(UTC).timestamp()
+    # At the end of the quarter of a second, not in it: then it is not too early for anybody who asked for that quarter.
+    quarter = math.ceil((instant + seconds) * 4)
+    if broker.client.set(f"{broker.namespace}:wake:{quarter}", 1, nx=True, ex=120):
+        repair_suspects.send_with_options(delay=math.ceil((quarter / 4 - instant) * 1000) + 1)

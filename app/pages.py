@@ -43,7 +43,7 @@ def decode_cursor(cursor: str | None, parse: Callable[[str], Item]) -> Item | No
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         return parse(base64.b64decode(padded, altchars=b"-_", validate=True).decode())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise InvalidInputError(
             "malformed cursor", [Fault("cursor", "is none that this service gave")]
         ) from None

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.pages import LIMIT_MAX
 from app.reconciliation.events import Event
+from app.reconciliation.runs import LEAST_THROTTLE
 from web.validation import FAULT
 
 Mode = Literal["full", "incremental", "invariants"]
@@ -20,7 +21,7 @@ DiffStatus = Literal[
     "pending", "open", "in_review", "approved", "unsettled", "repaired", "rejected", "vanished"
 ]
 UndoItemStatus = Literal["pending", "undone", "refused"]
-Kind = Literal["fields", "missing_document", "missing_relational", "invariant"]
+Kind = Literal["fields", "missing_document", "missing_relational", "invariant", "unreadable_key"]
 
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="how many to list at most")]
 Cursor = Annotated[str | None, QueryParameter(description="`next_cursor` of the page before")]
@@ -35,10 +36,10 @@ Reason = Annotated[
 ]
 
 Throttle = Annotated[
-    Annotated[int, Meta(ge=1, le=2**31 - 1)] | None,
+    Annotated[int, Meta(ge=LEAST_THROTTLE, le=2**31 - 1)] | None,
     Meta(
         description="the most records that are read in a second, of each side; null: as fast as it can",
-        extra={FAULT: "is null, or a number from 1 on"},
+        extra={FAULT: f"is null, or a number from {LEAST_THROTTLE} on"},
     ),
 ]
 

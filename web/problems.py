@@ -41,6 +41,7 @@ STATUSES: dict[type[BaseException], HTTPStatus] = {
     asyncpg.ReadOnlySQLTransactionError: HTTPStatus.SERVICE_UNAVAILABLE,  # a primary that has become a standby
     asyncpg.TransactionRollbackError: HTTPStatus.SERVICE_UNAVAILABLE,  # deadlocks
     asyncpg.InterfaceError: HTTPStatus.SERVICE_UNAVAILABLE,
+    asyncpg.InternalClientError: HTTPStatus.SERVICE_UNAVAILABLE,
     asyncpg.exceptions._base.DataError: HTTPStatus.INTERNAL_SERVER_ERROR,  # noqa: SLF001  (an argument of ours: a mistake, no outage)
     pymongo.errors.ConnectionFailure: HTTPStatus.SERVICE_UNAVAILABLE,
     pymongo.errors.ExecutionTimeout: HTTPStatus.SERVICE_UNAVAILABLE,

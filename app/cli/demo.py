@@ -224,7 +224,7 @@ def simulate(
         raise typer.BadParameter(str(error)) from None
     summary = _run(_simulate(order, quiet=as_json))
     if as_json:
-        print_json(asdict(summary) | {"done": summary.done})
+        print_json(vars(summary) | {"done": summary.done})
     else:
         _show_summary(summary)
 

@@ -1,6 +1,6 @@
 """`astrocore diffs`: confirmed discrepancies, and the decisions that some of them need."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from app.cli.options import AsJson, Cursor, Limit, Reason, Yes, confirm, group
 from app.clock import now
 from app.pages import LIMIT_MAX, Page
 from app.reconciliation.views import DiffView, FieldView
+from config.settings import settings
 
 app = group("Look at discrepancies, and decide those that no rule decides.")
 
@@ -29,7 +30,15 @@ OfEntity = Annotated[str | None, typer.Option("--entity", help="All of this enti
 OfKind = Annotated[
     str | None,
     typer.Option(
-        "--kind", help="All of this kind: fields, missing_document, missing_relational.", show_default=False
+        "--kind",
+        help="All of this kind: fields, missing_document, missing_relational, invariant, unreadable_key.",
+        show_default=False,
+    ),
+]
+AtMost = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", min=1, max=LIMIT_MAX, help="Of those chosen, only so many at once.", show_default=False
     ),
 ]
 
@@ -91,12 +100,15 @@ def approve_diffs(
     run: OfRun = None,
     entity: OfEntity = None,
     kind: OfKind = None,
+    limit: AtMost = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Settle diffs with the values of one side, all or none; the records are repaired in a moment."""
     with connect() as api:
-        chosen = _chosen(api, diff_ids or [], ("in_review",), run_id=run, entity=entity, kind=kind)
+        chosen = _chosen(
+            api, diff_ids or [], ("in_review",), _approvable, limit, run_id=run, entity=entity, kind=kind
+        )
         _confirm(chosen, f"Let the {side} side win in", yes=yes, asked=not diff_ids)
         _print_decided(_decide(api, "approve", chosen, {"side": side, "reason": reason}), as_json=as_json)
 
@@ -109,32 +121,56 @@ def reject_diffs(
     run: OfRun = None,
     entity: OfEntity = None,
     kind: OfKind = None,
+    limit: AtMost = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Leave the records as they are, for as long as their values stay what they are; all or none."""
     statuses = ("in_review", "open", "unsettled")
     with connect() as api:
-        chosen = _chosen(api, diff_ids or [], statuses, run_id=run, entity=entity, kind=kind)
+        chosen = _chosen(api, diff_ids or [], statuses, list, limit, run_id=run, entity=entity, kind=kind)
         _confirm(chosen, "Leave as they are the records of", yes=yes, asked=not diff_ids)
         _print_decided(_decide(api, "reject", chosen, {"reason": reason}), as_json=as_json)
 
 
-def _chosen(api: Api, named: Sequence[UUID], statuses: Sequence[str], **filters: object) -> list[UUID]:
-    """The diffs that were named, or those that the filters find and that can be decided so."""
+def _chosen(
+    api: Api,
+    named: Sequence[UUID],
+    statuses: Sequence[str],
+    choose: Callable[[list[DiffView]], list[DiffView]],
+    limit: int | None,
+    **filters: object,
+) -> list[UUID]:
+    """The diffs that were named, or those that the filters find and that can be decided so; all fit in one call."""
     filtering = any(value is not None for value in filters.values())
     if bool(named) == filtering:
         raise CommandError(
             "which diffs?", "name them by their ids, or choose them by --run, --entity or --kind"
         )
-    if named:
-        return list(named)
     found = [
-        diff.id for status in statuses for diff in every(api, ("diffs",), DiffView, status=status, **filters)
-    ]
-    if not found:
-        raise CommandError("no diff that waits for a decision is among those")
-    return found
+        diff for status in statuses for diff in every(api, ("diffs",), DiffView, status=status, **filters)
+    ] if filtering else []  # fmt: skip
+    chosen = list(named) or [diff.id for diff in choose(found)][:limit]
+    if not chosen:
+        raise CommandError("no diff that waits for such a decision is among those")
+    if len(chosen) > LIMIT_MAX:
+        raise CommandError(
+            f"{len(chosen):,} diffs are more than the {LIMIT_MAX:,} that are decided at once, and none was",
+            f"--limit {LIMIT_MAX} decides so many of those that a filter finds; then the next ones",
+        )
+    return chosen
+
+
+def _approvable(found: list[DiffView]) -> list[DiffView]:
+    """Those where a side can be chosen; says how many are left out."""
+    from app.reconciliation.decisions import can_be_approved
+    from app.reconciliation.mapping import load_mappings
+
+    load_mappings(settings().mappings)
+    fit = [diff for diff in found if can_be_approved(diff)]
+    if len(fit) < len(found):
+        output.stderr().print(f"{len(found) - len(fit):,} left out: no side can be chosen in them")
+    return fit
 
 
 def _confirm(chosen: Sequence[UUID], question: str, *, yes: bool, asked: bool) -> None:
@@ -143,11 +179,7 @@ def _confirm(chosen: Sequence[UUID], question: str, *, yes: bool, asked: bool) -
 
 
 def _decide(api: Api, decision: str, chosen: Sequence[UUID], body: dict[str, str]) -> list[DiffView]:
-    decided: list[DiffView] = []
-    for at in range(0, len(chosen), LIMIT_MAX):
-        ids = [str(each) for each in chosen[at : at + LIMIT_MAX]]
-        decided += api.post(("diffs", decision), list[DiffView], {"ids": ids, **body})
-    return decided
+    return api.post(("diffs", decision), list[DiffView], {"ids": [str(each) for each in chosen], **body})
 
 
 def _print_decided(decided: list[DiffView], *, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """How commands speak: aligned and coloured for people, one JSON document for programs."""
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -56,8 +57,11 @@ def _console(*, stderr: bool) -> Console:
 
 
 def print_json(value: Any) -> None:
-    """The one document that a command with --json prints."""
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    """The one document that a command with --json prints; what a terminal would take for a command is escaped."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    print(
+        "".join(each if each.isprintable() or each == LINE_END else json.dumps(each)[1:-1] for each in text)
+    )
 
 
 def complain(error: CommandError) -> None:

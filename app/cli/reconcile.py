@@ -28,10 +28,15 @@ def reconcile(
     incremental: Annotated[
         bool, typer.Option("--incremental", help="Look only at what changed since: --mode incremental.")
     ] = False,
-    mode: Annotated[str, typer.Option(help="full, incremental or invariants.")] = "full",
+    mode: Annotated[
+        str | None,
+        typer.Option(help="full, incremental or invariants; full unless said.", show_default=False),
+    ] = None,
     throttle: Annotated[
         int | None,
-        typer.Option(min=1, help="Read at most so many records a second, of each side.", show_default=False),
+        typer.Option(
+            min=100, help="Read at most so many records a second, of each side.", show_default=False
+        ),
     ] = None,
     no_follow: Annotated[bool, typer.Option("--no-follow", help="Start the runs and return.")] = False,
     as_json: AsJson = False,
@@ -41,7 +46,9 @@ def reconcile(
     With --mode invariants: check what must hold on each side by itself, and report what does not.
     Ctrl-C stops the watching, not the run.
     """
-    mode = "incremental" if incremental else mode
+    if incremental and mode not in {None, "incremental"}:
+        raise typer.BadParameter(f"--incremental and --mode {mode} say different things: give one of them")
+    mode = "incremental" if incremental else mode or "full"
     order: dict[str, object] = {"mode": mode, "dry_run": dry_run}
     if throttle is not None:
         order["records_per_second"] = throttle

@@ -110,7 +110,7 @@ def throttle_of(text: str) -> int | None:
         return None
     if text.isascii() and text.isdigit() and int(text):
         return int(text)
-    raise typer.BadParameter("give a number of records a second from 1 on, or off")
+    raise typer.BadParameter("give a number of records a second, or off")
 
 
 @app.command("cancel")

@@ -19,14 +19,13 @@ HIDDEN = "***"
 
 def migrate(as_json: AsJson = False) -> None:
     """Bring the core DB to the schema that this version needs."""
-    import asyncpg
-
+    from app.stores.health import POSTGRES_FAULTS
     from app.stores.migrate import migrate as apply
 
     try:
         with warnings.catch_warnings(action="ignore"):  # Piccolo warns of what it raises a moment later
             applied = asyncio.run(apply(settings()))
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except POSTGRES_FAULTS as error:
         raise CommandError(
             f"the core DB refused: {error}", f"see {PREFIX}CORE_DATABASE_URL, and `astrocore doctor`"
         ) from error

@@ -33,7 +33,7 @@ def store_faults() -> Iterator[None]:
     """Within it, what the drivers raise becomes DemoError, naming the store."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise DemoError(
             "a PostgreSQL database refused the work",
             "`astrocore up` and `astrocore migrate` prepare the tables",

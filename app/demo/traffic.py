@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import asyncpg
 from pymongo.errors import PyMongoError
 
 from app.demo import admin_side, customer_side
@@ -18,6 +17,7 @@ from app.demo.people import People
 from app.demo.reporter import Reporter, reporting
 from app.demo.seeding import refuse_production
 from app.stores.connections import Stores
+from app.stores.health import POSTGRES_FAULTS
 
 MOST_AT_ONCE = 16
 TRIES = 6  # at finding something to do; some operations have nothing to work on
@@ -154,7 +154,7 @@ async def _operate(market: Market, order: Order, reporter: Reporter | None, summ
         else:
             summary.idle += 1
             return
-    except (PyMongoError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except (PyMongoError, *POSTGRES_FAULTS):
         summary.refused += 1
         return
     summary.operations[trade.name] += 1

@@ -16,6 +16,7 @@ from typing import IO, Literal
 from app.embedded.directory import DataDirectory
 from app.embedded.errors import EmbeddedError
 from app.embedded.plan import data_dir, given_values
+from app.embedded.ports import free_port
 from app.embedded.system import Options, System
 from config.settings import PREFIX
 
@@ -81,9 +82,14 @@ class EmbeddedStores:
             self.data_dir = self._temporary = None
 
     def _spawn(self, errors: IO[str]) -> subprocess.Popen[str]:
+        assert self.data_dir is not None
+        environment = {**os.environ, f"{PREFIX}DATA_DIR": str(self.data_dir)}
+        if not (self.data_dir / "env").exists():
+            # The web server lets others listen beside it: two systems that both took the usual port would share it.
+            environment.setdefault(f"{PREFIX}WEB_PORT", str(free_port()))
         return subprocess.Popen(
             [sys.executable, "-m", "app.embedded", *self._arguments],
-            env={**os.environ, f"{PREFIX}DATA_DIR": str(self.data_dir)},
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

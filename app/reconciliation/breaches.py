@@ -102,13 +102,15 @@ async def confirm(
     store does not answer.
     """
     await _warn(stores.core, run_id, entity, checked)
-    confirming, last = _Confirming(stores, run_id, entity, every_entity(stores)), ""
+    confirming = _Confirming(stores, run_id, entity, every_entity(stores))
+    last: str | None = None  # "" is a key that a record may have
     await asyncio.sleep(_window(stores).total_seconds())
     while True:
         rows = await stores.core.fetch(
             """
-            SELECT key FROM findings WHERE run_id = $1 AND kind = $2 AND key > $3
-            UNION SELECT key FROM diffs WHERE entity = $4 AND invariant <> '' AND status = ANY($5) AND key > $3
+            SELECT key FROM findings WHERE run_id = $1 AND kind = $2 AND ($3::text IS NULL OR key > $3)
+            UNION SELECT key FROM diffs WHERE entity = $4 AND invariant <> '' AND status = ANY($5)
+                AND ($3::text IS NULL OR key > $3)
             ORDER BY key LIMIT $6
             """,
             run_id,
@@ -213,9 +215,9 @@ async def _put(
         stood = standing.get((each.key, each.name))
         if not each.is_rejected_by(stood):
             fields = msgspec.json.encode(each.fields).decode().replace("\\u0000", "\\u2400")
-            fingerprint = " ".join(sorted(each.tokens))
+            fingerprint, reason = " ".join(sorted(each.tokens)), each.reason.replace("\0", "\u2400")
             rows.append(
-                (entity, each.key, run_id, f"run {run_id}", KIND, fields, fingerprint, each.reason, each.name,
+                (entity, each.key, run_id, f"run {run_id}", KIND, fields, fingerprint, reason, each.name,
                  stood and stood.id, stood and stood.status)
             )  # fmt: skip
     await core.executemany(
@@ -223,7 +225,8 @@ async def _put(
         INSERT INTO diffs (entity, key, run_id, cause, kind, status, fields, fingerprint, reason, invariant)
         SELECT $1, $2, $3, $4, $5, 'in_review', $6, $7, $8, $9
         WHERE NOT EXISTS (SELECT FROM diffs WHERE id = $10 AND status <> $11)
-        ON CONFLICT (entity, key, invariant) WHERE status IN ('open', 'in_review', 'approved', 'unsettled') DO UPDATE SET
+        ON CONFLICT (entity, key, invariant, (kind = 'unreadable_key'))
+            WHERE status IN ('open', 'in_review', 'approved', 'unsettled') DO UPDATE SET
             cause = EXCLUDED.cause, fields = EXCLUDED.fields, fingerprint = EXCLUDED.fingerprint,
             reason = EXCLUDED.reason,
             moved_at = CASE WHEN diffs.fingerprint = EXCLUDED.fingerprint THEN diffs.moved_at ELSE now() END

@@ -6,12 +6,14 @@ records, with a floor (settings `breaker_*`); what an operator approved beforeha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import asyncpg
 
 from app.audit.entries import Fact
 from app.audit.outbox import record
 from app.errors import StoreUnavailableError
+from app.reconciliation import suspects
 from app.reconciliation.mapping import Mapping, mapping_of
 from app.stores.connections import Stores
 from app.stores.health import FAULTS
@@ -48,7 +50,11 @@ async def reserve(stores: Stores, entity: str, wanted: Sequence[Limits]) -> Gran
     async with stores.core.acquire() as connection, connection.transaction():
         await connection.execute("INSERT INTO breakers (entity) VALUES ($1) ON CONFLICT DO NOTHING", entity)
         breaker = await connection.fetchrow(
-            "SELECT *, counted_from > now() - interval '1 hour' AS approved_lately FROM breakers WHERE entity = $1 FOR UPDATE",
+            """
+            SELECT *, EXISTS (SELECT FROM runs WHERE id = approved_run_id
+                AND COALESCE(finished_at, now()) > now() - interval '1 hour') AS still_approved
+            FROM breakers WHERE entity = $1 FOR UPDATE
+            """,
             entity,
         )
         if breaker["tripped_at"] is not None:
@@ -63,7 +69,9 @@ async def reserve(stores: Stores, entity: str, wanted: Sequence[Limits]) -> Gran
         )
         allowed = _with_approved(limits(stores.settings, records), breaker)
         granted, total = _grant(Limits(counted["changes"], counted["deletes"]), allowed, wanted)
-        await _count(connection, entity, total.changes - counted["changes"], total.deletes - counted["deletes"])
+        await _count(
+            connection, entity, total.changes - counted["changes"], total.deletes - counted["deletes"]
+        )
         if granted.stopped:
             await _trip(connection, entity, granted.stopped)
         return granted
@@ -83,8 +91,8 @@ def _grant(counted: Limits, allowed: Limits, wanted: Sequence[Limits]) -> tuple[
 
 
 def _with_approved(allowed: Limits, breaker: asyncpg.Record) -> Limits:
-    """What an operator approved beforehand comes on top for an hour."""
-    if not breaker["approved_lately"]:
+    """What an operator approved beforehand comes on top, as long as the last hour may hold repairs of that run."""
+    if not breaker["still_approved"]:
         return allowed
     return Limits(allowed.changes + breaker["allowed_changes"], allowed.deletes + breaker["allowed_deletes"])
 
@@ -95,27 +103,28 @@ async def allow(connection: asyncpg.Connection, entity: str, *, by: str, reason:
     await connection.execute(
         """
         INSERT INTO breakers (entity, counted_from) VALUES ($1, now()) ON CONFLICT (entity) DO UPDATE SET
-            tripped_at = NULL, reason = NULL, counted_from = now(), allowed_changes = 0, allowed_deletes = 0
+            tripped_at = NULL, reason = NULL, counted_from = now(), approved_run_id = NULL, allowed_changes = 0,
+            allowed_deletes = 0
         """,
         entity,
     )
-    await connection.execute(
-        "UPDATE suspects SET due_at = now() WHERE entity = $1 AND due_at > now()", entity
-    )
+    await suspects.look_now(connection, "entity = $1 AND due_at > now()", entity)
     await record(connection, Fact.REPAIRS_ALLOWED, by=by, target=entity, reason=reason, entity=entity)
 
 
 async def allow_beforehand(
-    connection: asyncpg.Connection, entity: str, *, changes: int, deletes: int
+    connection: asyncpg.Connection, entity: str, run_id: UUID, *, changes: int, deletes: int
 ) -> None:
-    """Raise the limits of the next hour by what an operator has approved."""
+    """Raise the limits by what an operator has approved, until an hour after the end of that run."""
     await connection.execute(
         """
-        INSERT INTO breakers (entity, counted_from, allowed_changes, allowed_deletes) VALUES ($1, now(), $2, $3)
+        INSERT INTO breakers (entity, counted_from, approved_run_id, allowed_changes, allowed_deletes)
+        VALUES ($1, now(), $2, $3, $4)
         ON CONFLICT (entity) DO UPDATE SET tripped_at = NULL, reason = NULL, counted_from = now(),
-            allowed_changes = $2, allowed_deletes = $3
+            approved_run_id = $2, allowed_changes = $3, allowed_deletes = $4
         """,
         entity,
+        run_id,
         changes,
         deletes,
     )

@@ -20,31 +20,30 @@ CODEC = CodecOptions[Document](
 
 
 _LENIENT = CODEC.with_options(
-    uuid_representation=UuidRepresentation.UNSPECIFIED, unicode_decode_error_handler="replace"
+    uuid_representation=UuidRepresentation.UNSPECIFIED, unicode_decode_error_handler="surrogateescape"
 )
 _UUID_BYTES = 16
 
 
 def decode_leniently(raw: bytes) -> Document:
-    """A document with its UUIDs as binaries, whatever is wrong with them or with its text."""
+    """A document with its UUIDs as binaries, whatever is wrong with them; broken text becomes text that is none."""
     return decode(raw, _LENIENT)
 
 
-def decode_document(raw: bytes) -> tuple[Document, Unreadable | None]:
-    """A document, and what all of its values count as where it holds what no client decodes.
-
-    That is text that is no UTF-8 and UUIDs cut short. The key is right all the same.
-    """
+def decode_document(raw: bytes) -> Document:
+    """A document. What no client decodes, text that is no UTF-8 and a UUID cut short, is of no kind in its place."""
     try:
-        return decode(raw, CODEC), None
-    except InvalidBSON as error:
-        lenient = decode_leniently(raw)
-        whole = {name: held.as_uuid() if _is_whole_uuid(held) else held for name, held in lenient.items()}
-        return whole, Unreadable(f"broken: {str(error)[:60]}")
+        return decode(raw, CODEC)
+    except InvalidBSON:
+        return {name: _with_uuids(held) for name, held in decode_leniently(raw).items()}
 
 
-def _is_whole_uuid(held: Any) -> bool:
-    return isinstance(held, Binary) and held.subtype == UUID_SUBTYPE and len(held) == _UUID_BYTES
+def _with_uuids(held: Any) -> Any:
+    if isinstance(held, dict):
+        return {name: _with_uuids(each) for name, each in held.items()}
+    if isinstance(held, Binary) and held.subtype == UUID_SUBTYPE and len(held) == _UUID_BYTES:
+        return held.as_uuid()
+    return held
 
 
 def stored_at(document: Any, path: str) -> Any:

@@ -159,7 +159,8 @@ def _intent(change: Change, at: datetime, deadline: datetime) -> IntentEntry:
         diff_id=change.diff_id,
         run_id=change.run_id,
         updated_at_before=change.reading.updated_at,
-        updated_at_after=change.updated_at if after is not None else None,
+        # A change that sets none leaves what there was. A removal that only marks the record has one too.
+        updated_at_after=change.updated_at or change.reading.updated_at,
         undoes=change.undoes,
     )
 

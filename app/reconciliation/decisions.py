@@ -91,7 +91,7 @@ def _refuse(diff_ids: Sequence[UUID], reasons: dict[UUID, str | None], found: di
 def _why_not_approved(diff: DiffView | None, held: dict[tuple[str, str], str]) -> str | None:
     if (why := _why_not_in(diff, APPROVABLE)) or diff is None:
         return why
-    if not _can_be_decided(diff):
+    if not can_be_approved(diff):
         return f"no side can be chosen; {diff.reason}: correct that, or reject the diff"
     if reason := held.get((diff.entity, diff.key)):
         return f"{diff.entity} {diff.key} is held ({reason}): release it first"
@@ -144,7 +144,7 @@ def _by_run(diffs: Iterable[DiffView]) -> Iterable[tuple[str, UUID | None, list[
         yield entity, run_id, [diff.key for diff in own]
 
 
-def _can_be_decided(diff: DiffView) -> bool:
+def can_be_approved(diff: DiffView) -> bool:
     """Whether choosing a side settles it: not where a rule has chosen and the write was refused, say."""
     if diff.invariant:
         return False

@@ -11,6 +11,7 @@ import msgspec
 from app.errors import Fault, InvalidInputError, NotFoundError
 from app.pages import Page, check_limit, decode_cursor_id, encode_cursor
 from app.reconciliation.resolve import FieldDiff, Verdict
+from app.reconciliation.spellings import spellings
 from app.reconciliation.suspects import Suspect
 from app.reconciliation.values import spell
 from app.reconciliation.views import DiffView, FieldView
@@ -25,6 +26,7 @@ async def standing(core: asyncpg.Pool, entity: str, keys: Sequence[str]) -> dict
     rows = await core.fetch(
         """
         SELECT DISTINCT ON (key) * FROM diffs WHERE entity = $1 AND key = ANY($2) AND invariant = ''
+            AND kind <> 'unreadable_key'
         ORDER BY key, (status = ANY($3)) DESC, id DESC
         """,
         entity,
@@ -70,7 +72,8 @@ async def put(core: asyncpg.Pool, found: Sequence[Found]) -> list[UUID | None]:
             $8::text[], $9::text[], $10::uuid[], $11::text[])
             AS found (entity, key, run_id, cause, kind, status, fields, fingerprint, reason, over, over_status)
         WHERE NOT EXISTS (SELECT FROM diffs WHERE id = over AND diffs.status <> over_status)
-        ON CONFLICT (entity, key, invariant) WHERE status IN ('open', 'in_review', 'approved', 'unsettled') DO UPDATE SET
+        ON CONFLICT (entity, key, invariant, (kind = 'unreadable_key'))
+            WHERE status IN ('open', 'in_review', 'approved', 'unsettled') DO UPDATE SET
             run_id = COALESCE(diffs.run_id, EXCLUDED.run_id), cause = EXCLUDED.cause, kind = EXCLUDED.kind,
             status = EXCLUDED.status, fields = EXCLUDED.fields, reason = EXCLUDED.reason,
             closed_at = EXCLUDED.closed_at, fingerprint = EXCLUDED.fingerprint,
@@ -114,13 +117,17 @@ def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
 async def show_unreadable_keys(connection: asyncpg.Connection, run_id: UUID, entity: str) -> None:
     """Put the records whose key a run could not read into review, and end the diffs of those that are gone.
 
-    Nothing can address such a record, so they are never suspects: their owner must correct them.
+    Nothing can address such a record, so they are never suspects: their owner must correct them. One that an operator
+    has rejected is left alone.
     """
     await connection.execute(
         """
         INSERT INTO diffs (entity, key, run_id, cause, kind, status, fingerprint, reason)
         SELECT $2, key, $1, $3, kind, 'in_review', key, 'its key is not of the declared kind'
-        FROM findings WHERE run_id = $1 AND kind = 'unreadable_key' ON CONFLICT DO NOTHING
+        FROM findings WHERE run_id = $1 AND kind = 'unreadable_key' AND 'rejected' IS DISTINCT FROM (
+            SELECT status FROM diffs WHERE entity = $2 AND diffs.key = findings.key AND kind = 'unreadable_key'
+            ORDER BY id DESC LIMIT 1)
+        ON CONFLICT DO NOTHING
         """,
         run_id,
         entity,
@@ -165,7 +172,10 @@ async def list_diffs(
     limit: int = 50,
     cursor: str | None = None,
 ) -> Page[DiffView]:
-    """Diffs from the newest to the oldest. `status` is one of theirs, or `pending` for every one that is open."""
+    """Diffs from the newest to the oldest. `status` is one of theirs, or `pending` for every one that is open.
+
+    Raises InvalidInputError for an unknown status.
+    """
     if status is not None and status not in (*STATUSES, "pending"):
         raise InvalidInputError(
             "unknown status", [Fault("status", f"is one of pending, {', '.join(STATUSES)}")]
@@ -174,14 +184,14 @@ async def list_diffs(
     rows = await stores.core.fetch(
         """
         SELECT * FROM diffs WHERE status = ANY($1)
-            AND ($2::text IS NULL OR entity = $2) AND ($3::text IS NULL OR key = $3)
+            AND ($2::text IS NULL OR entity = $2) AND ($3::text[] IS NULL OR key = ANY($3))
             AND ($4::uuid IS NULL OR run_id = $4) AND ($5::text IS NULL OR kind = $5)
             AND ($6::uuid IS NULL OR id < $6)
         ORDER BY id DESC LIMIT $7
         """,
         wanted,
         entity,
-        key,
+        spellings(key, entity),
         run_id,
         kind,
         decode_cursor_id(cursor),

@@ -26,6 +26,7 @@ from app.reconciliation.schema import find_drift
 from app.reconciliation.suspects import nominate
 from app.reconciliation.watermarks import nominate_changed
 from app.stores.connections import Stores
+from app.stores.health import POSTGRES_FAULTS
 
 _WATCH_SECONDS = 0.5
 
@@ -154,7 +155,7 @@ async def _keep_findings(stores: Stores, lease: Lease, found: list[Finding]) -> 
     await stores.core.executemany(
         """
         INSERT INTO findings (run_id, key, partition, kind, fields) VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (run_id, key) DO NOTHING
+        ON CONFLICT DO NOTHING
         """,
         [(lease.run_id, each.key, lease.number, each.kind, list(each.fields)) for each in found],
     )
@@ -168,7 +169,7 @@ async def _watch(stores: Stores, lease: Lease, progress: Progress) -> None:
             terms = await partitions.renew(
                 stores.core, lease, progress.document_records, progress.relational_records
             )
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except POSTGRES_FAULTS as error:
             logger.bind(run_id=str(lease.run_id), fault=type(error).__name__).warning("scan.unwatched")
         else:
             progress.stopped, progress.pace = not terms.wanted, terms.pace
@@ -283,7 +284,8 @@ async def forget_old(stores: Stores) -> None:
         """
         DELETE FROM diffs WHERE closed_at < now() - interval '90 days' AND (status <> 'rejected' OR EXISTS (
             SELECT FROM diffs AS later WHERE later.entity = diffs.entity AND later.key = diffs.key
-                AND later.invariant = diffs.invariant AND later.id > diffs.id))
+                AND later.invariant = diffs.invariant AND later.id > diffs.id
+                AND (later.kind = 'unreadable_key') = (diffs.kind = 'unreadable_key')))
         """
     )
     await stores.core.execute(

@@ -15,6 +15,7 @@ from app.audit.outbox import record
 from app.errors import ConflictError, Fault, InvalidInputError, NotFoundError
 from app.pages import Page, check_limit, decode_cursor, encode_cursor
 from app.reconciliation.mapping import mapping_of
+from app.reconciliation.spellings import spellings
 from app.reconciliation.suspects import nominate
 from app.reconciliation.views import HoldsPlaced, HoldView
 from app.stores.connections import Stores
@@ -31,10 +32,13 @@ async def place(stores: Stores, records: Sequence[Address], *, by: str, reason: 
     """
     addresses = _normal(records)
     async with stores.core.acquire() as connection, connection.transaction():
-        placed = await place_in(connection, addresses, by=by, reason=reason)
+        placed: list[Address] = []
+        rows: list[asyncpg.Record] = []
+        while len(rows) < len(addresses):  # again, where somebody has just released what was held already
+            placed += await place_in(connection, addresses, by=by, reason=reason)
+            rows = await _select(connection, addresses)
         for entity, key in placed:
             await _note(connection, Fact.HOLD_PLACED, entity, key, by=by, reason=reason)
-        rows = await _select(connection, addresses)
     views = [HoldView(**row) for row in rows]
     fresh = set(placed)
     return HoldsPlaced(
@@ -106,12 +110,12 @@ async def list_holds(
     """Holds from the newest to the oldest."""
     rows = await stores.core.fetch(
         """
-        SELECT * FROM holds WHERE ($1::text IS NULL OR entity = $1) AND ($2::text IS NULL OR key = $2)
+        SELECT * FROM holds WHERE ($1::text IS NULL OR entity = $1) AND ($2::text[] IS NULL OR key = ANY($2))
             AND ($3::timestamptz IS NULL OR (placed_at, entity, key) < ($3, $4::text, $5::text))
         ORDER BY placed_at DESC, entity DESC, key DESC LIMIT $6
         """,
         entity,
-        key,
+        spellings(key, entity),
         *(decode_cursor(cursor, _parse_place) or (None, None, None)),
         check_limit(limit) + 1,
     )
@@ -190,6 +194,6 @@ def _spell_place(row: asyncpg.Record) -> str:
 
 def _parse_place(text: str) -> tuple[datetime, str, str]:
     placed_at, entity, key = json.loads(text)
-    if "\0" in f"{entity}{key}":
+    if b"\0" in f"{entity}{key}".encode():  # which refuses a lone surrogate
         raise ValueError("no text of ours holds a NUL")
     return datetime.fromisoformat(placed_at).astimezone(UTC), str(entity), str(key)

@@ -59,6 +59,9 @@ def _remove(intent: IntentEntry, reading: Reading) -> Inverse | Refused:
 def _create(mapping: Mapping, intent: IntentEntry, reading: Reading) -> Inverse | Refused:
     if reading.record is not None:
         return Refused("it exists again")
+    # Of what is only marked as deleted, its time alone tells whether somebody wrote to it.
+    if reading.stored and not _known_same(reading.updated_at, intent.updated_at_after):
+        return _since(["updated_at"])
     removed = {
         name: value
         for name, value in (intent.before or {}).items()
@@ -122,6 +125,10 @@ def _is_written(each: Field, side: Side) -> bool:
 def _same(left: datetime | None, right: datetime | None) -> bool:
     """Whether two instants are the same to the millisecond, which is all that both sides keep."""
     return _milliseconds(left) == _milliseconds(right)
+
+
+def _known_same(left: datetime | None, right: datetime | None) -> bool:
+    return left is not None and _same(left, right)
 
 
 def _milliseconds(instant: datetime | None) -> datetime | None:

@@ -12,6 +12,7 @@ from app.errors import Fault, InvalidInputError, NotFoundError
 from app.reconciliation import breaker
 from app.reconciliation.mapping import mapping_of, mappings
 from app.reconciliation.rules import invariants_of
+from app.reconciliation.suspects import nominate
 from app.reconciliation.views import JobView
 from app.stores.connections import Stores
 
@@ -64,7 +65,7 @@ async def change_job(
 
     Raises NotFoundError, InvalidInputError for letting one repair that checks invariants.
 
-    A job that may repair from now on takes up what it had only observed.
+    A job that may repair from now on takes up what it had only observed, and what is being looked at as it changes.
     """
     await ensure_jobs(stores.core)
     async with stores.core.acquire() as connection, connection.transaction():
@@ -107,20 +108,23 @@ async def allow_repairs(stores: Stores, entity: str, *, by: str, reason: str) ->
 
 
 async def repairing_modes(core: asyncpg.Pool, entity: str) -> set[str]:
-    """The modes of an entity's jobs that may repair."""
-    rows = await core.fetch("SELECT mode FROM jobs WHERE entity = $1 AND repairs", entity)
-    return {row["mode"] for row in rows}
+    """The modes of an entity's jobs that may repair, once a change of a job that is under way has ended."""
+    rows = await core.fetch(
+        "SELECT mode, repairs FROM jobs WHERE entity = $1 ORDER BY name FOR SHARE", entity
+    )
+    return {row["mode"] for row in rows if row["repairs"]}
 
 
 async def _take_up_observed(connection: asyncpg.Connection, entity: str, mode: str) -> None:
-    await connection.execute(
+    rows = await connection.fetch(
         """
-        INSERT INTO suspects (entity, key, cause, mode)
-        SELECT entity, key, 'its job may repair now', $2 FROM diffs
-        WHERE entity = $1 AND status = 'open' AND invariant = '' ORDER BY key ON CONFLICT DO NOTHING
+        SELECT key FROM diffs WHERE entity = $1 AND status = 'open' AND invariant = ''
+        UNION SELECT key FROM suspects WHERE entity = $1 AND leased_until > '-infinity'
         """,
         entity,
-        mode,
+    )
+    await nominate(
+        connection, entity, [row["key"] for row in rows], cause="its job may repair now", mode=mode
     )
 
 

@@ -7,7 +7,7 @@ import msgspec
 from app.reconciliation.judging import judge
 from app.reconciliation.mapping import Mapping
 from app.reconciliation.records import EntitySides, every_entity
-from app.reconciliation.references import find_missing, is_nowhere
+from app.reconciliation.references import find_hopeless, find_missing
 from app.reconciliation.resolve import Kind, Verdict
 from app.reconciliation.work import CoreWork
 from app.stores.connections import Stores
@@ -21,12 +21,13 @@ async def propose(stores: Stores, run_id: UUID, mapping: Mapping) -> None:
     Stops where the run is paused or cancelled, and goes on from there when it is taken up again.
     """
     await _propose_review_of_unreadable_keys(stores, run_id)
-    every, last = every_entity(stores), ""
+    every = every_entity(stores)
+    last: str | None = None  # "" is a key that a record may have
     while True:
         rows = await stores.core.fetch(
             """
-            SELECT key FROM findings WHERE run_id = $1 AND key > $2 AND proposal IS NULL AND EXISTS (
-                SELECT FROM runs WHERE id = $1 AND status = 'comparing' AND paused_at IS NULL)
+            SELECT key FROM findings WHERE run_id = $1 AND ($2::text IS NULL OR key > $2) AND proposal IS NULL
+                AND EXISTS (SELECT FROM runs WHERE id = $1 AND status = 'comparing' AND paused_at IS NULL)
             ORDER BY key LIMIT $3
             """,
             run_id,
@@ -38,9 +39,9 @@ async def propose(stores: Stores, run_id: UUID, mapping: Mapping) -> None:
         keys = [row["key"] for row in rows]
         judged = await judge(every, CoreWork(stores), mapping.entity, keys)
         verdicts = {key: judged[key].verdict for key in keys}
-        impossible = await _impossible(every, mapping, verdicts)
+        impossible = await _impossible(every, CoreWork(stores), mapping, verdicts)
         await stores.core.executemany(
-            "UPDATE findings SET proposal = $3 WHERE run_id = $1 AND key = $2",
+            "UPDATE findings SET proposal = $3 WHERE run_id = $1 AND key = $2 AND kind <> 'unreadable_key'",
             [(run_id, key, _proposal(verdicts[key], impossible.get(key))) for key in keys],
         )
         last = keys[-1]
@@ -65,12 +66,11 @@ async def _propose_review_of_unreadable_keys(stores: Stores, run_id: UUID) -> No
 
 
 async def _impossible(
-    every: dict[str, EntitySides], mapping: Mapping, verdicts: dict[str, Verdict]
+    every: dict[str, EntitySides], work: CoreWork, mapping: Mapping, verdicts: dict[str, Verdict]
 ) -> dict[str, str]:
     missing = await find_missing(every, mapping, verdicts)
-    return {
-        key: f"{need} is on neither side" for key, need in missing.items() if await is_nowhere(every, need)
-    }
+    hopeless = await find_hopeless(every, work, set(missing.values()))
+    return {key: hopeless[need] for key, need in missing.items() if need in hopeless}
 
 
 def _proposal(verdict: Verdict, impossible: str | None) -> str:

@@ -14,28 +14,37 @@ from app.errors import StoreUnavailableError
 from app.reconciliation.mapping import Authority, Derived, Field, Mapping, Missing, Side, is_plain
 from app.reconciliation.resolve import Action
 from app.reconciliation.row_writes import RowWrite, Shape, Target, Verb, column_types
-from app.reconciliation.sides import Reading, Write, Written
+from app.reconciliation.sides import Reading, Write, Written, all_referring, one_each
 from app.reconciliation.stored_values import marking, read_relational_value, write_relational_value
-from app.reconciliation.values import Kind, Record, instant_of, parse_key
+from app.reconciliation.values import Kind, Record, instant_of, parse_key, to_relational
 
-_LOST = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
+_LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+)
 
 
 class _DoesNotFitError(Exception):
     """A column took a value only by changing it; the write is rolled back."""
 
 
-# After these a statement has changed nothing for certain. AttributeError is what asyncpg raises for a value that is not
-# of the type of its column at all.
-_REFUSALS = (
-    _DoesNotFitError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.DataError,
-    asyncpg.SyntaxOrAccessError,
-    asyncpg.DeadlockDetectedError,
-    ValueError,
-    AttributeError,
+# PostgreSQL's errors that say nothing against the rows: it reads only (a standby), is short of something, busy, stopping
+# or broken. A cached statement is outdated by a change of the schema.
+_PASSING = (
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.InvalidTransactionStateError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ObjectInUseError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
 )
+# What asyncpg raises for a value that is not of the type of its column, some of it as an InterfaceError too.
+_UNFIT = (ValueError, AttributeError)
 
 
 def column(mapping: Mapping, each: Field) -> str:
@@ -100,13 +109,12 @@ class RelationalSide:
 
     async def read(self, keys: Sequence[str]) -> dict[str, Reading]:
         query = f"{self._select} WHERE {self._key_column} = ANY({_array(self._mapping.key_kind)})"
-        return await self._read(query, [self._key(key) for key in keys])
+        return one_each(await self._read(query, self._keys(keys)))
 
     async def read_referring(self, name: str, keys: Sequence[str]) -> dict[str, Reading]:
         each = self._mapping.field_by_name[name]
         query = f"{self._select} WHERE {column(self._mapping, each)} = ANY({_array(each.kind)})"
-        found = await self._read(query, [parse_key(each.kind, key) for key in keys])
-        return {key: reading for key, reading in found.items() if reading.record is not None}
+        return all_referring(await self._read(query, [parse_key(each.kind, key) for key in keys]), name)
 
     async def existing(self, keys: Iterable[str]) -> set[str]:
         marker = f'{self._mapping.table}."{self._marker.at}"' if self._marker else "NULL"
@@ -115,7 +123,7 @@ class RelationalSide:
             f"FROM {self._mapping.table} WHERE {self._key_column} = ANY({_array(self._mapping.key_kind)})"
         )
         with _answering():
-            rows = await self._pool.fetch(query, [self._key(key) for key in keys])
+            rows = await self._pool.fetch(query, self._keys(keys))
         return {str(row["key"]) for row in rows if not self._is_deleted(row)}
 
     async def write(self, writes: Sequence[Write], *, until: datetime) -> list[Written | None]:
@@ -157,7 +165,9 @@ class RelationalSide:
             async with connection.transaction():
                 kept = await target.write(connection, rows)
                 self._check_fit(rows, kept)
-        except _REFUSALS as error:
+        except (_DoesNotFitError, *_UNFIT, *_LOST, asyncpg.PostgresError) as error:
+            if _is_passing(error):
+                return [None] * len(rows)
             if len(rows) == 1:
                 return [self._refusal(rows[0].verb, error)]
             half = len(rows) // 2
@@ -165,8 +175,6 @@ class RelationalSide:
                 *await self._write_alike(connection, target, rows[:half]),
                 *await self._write_alike(connection, target, rows[half:]),
             ]
-        except (*_LOST, asyncpg.PostgresError):
-            return [None] * len(rows)
         return [Written(Outcome.APPLIED if str(each.key) in kept else Outcome.SUPERSEDED) for each in rows]
 
     def _row_write(self, write: Write) -> RowWrite:
@@ -182,7 +190,7 @@ class RelationalSide:
         elif plan.action is Action.REMOVE and not self._marker:
             verb = Verb.DELETE
         if write.updated_at is not None and verb is not Verb.DELETE:
-            sets[self._mapping.updated_at] = write.updated_at
+            sets[self._mapping.updated_at] = to_relational(write.updated_at)
         if self._marker and plan.action is not Action.UPDATE:
             sets[self._marker.at] = marking(self._marker, deleted=plan.action is Action.REMOVE)
         return RowWrite(self._key(write.key), verb, sets, stored, plan.values)
@@ -201,10 +209,10 @@ class RelationalSide:
             if read_relational_value(self._mapping.field_by_name[name], row[column]) != value:
                 raise _DoesNotFitError(f"column {column} cannot hold {name} unchanged")
 
-    async def _read(self, query: str, values: list[UUID | int | str]) -> dict[str, Reading]:
+    async def _read(self, query: str, values: list[UUID | int | str]) -> list[tuple[str, Reading]]:
         with _answering():
             rows = await self._pool.fetch(query, values)
-        return {str(row["key"]): self._reading(row) for row in rows}
+        return [(str(row["key"]), self._reading(row)) for row in rows]
 
     def _reading(self, row: asyncpg.Record) -> Reading:
         stored = {
@@ -227,6 +235,10 @@ class RelationalSide:
     def _is_deleted(self, row: asyncpg.Record) -> bool:
         return self._marker is not None and self._marker.deletes(row["deleted"])
 
+    def _keys(self, keys: Iterable[str]) -> list[UUID | int | str]:
+        """The keys that the side could hold."""
+        return [self._key(key) for key in keys if self._mapping.is_key(key)]
+
     def _key(self, key: str) -> UUID | int | str:
         return parse_key(self._mapping.key_kind, key)
 
@@ -240,12 +252,19 @@ class RelationalSide:
                 return Written(Outcome.SUPERSEDED, "another transaction stood in the way")
             case asyncpg.InsufficientPrivilegeError():
                 return Written(Outcome.REJECTED, f"no right to {verb} in {self._mapping.table}")
-            case asyncpg.SyntaxOrAccessError():
+            case asyncpg.PostgresError() if not isinstance(error, asyncpg.DataError):
                 return Written(
                     Outcome.REJECTED, f"the relational side refused it (SQLSTATE {error.sqlstate})"
                 )
             case _:
                 return _unfit(error)
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether only reading the rows again tells what became of them. A deadlock has changed nothing for certain."""
+    return isinstance(error, (*_LOST, *_PASSING)) and not isinstance(
+        error, (*_UNFIT, asyncpg.DeadlockDetectedError)
+    )
 
 
 def _array(kind: Kind) -> str:

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, assert_never
 
 from app.reconciliation.mapping import Authority, Derived, Field, Mapping, Missing, Precedence, Review, Side
 from app.reconciliation.values import Record, Unreadable, Value, spell
+
+SEVERAL = Unreadable("one of several records that have this key")
+"""Stands for every field of a record of which a side has several. Nothing is ever written by it or over it."""
 
 
 class Kind(StrEnum):
@@ -83,8 +86,26 @@ def resolve(
     """The verdict on one record.
 
     `derived` holds what each derived field should be; one that cannot be told now is left out of it and out of the
-    verdict. `decided` is the side that an operator chose where the rules alone ask for review.
+    verdict. `decided` is the side that an operator chose where the rules alone ask for review. Not even an operator
+    decides about a record of which a side has several.
     """
+    verdict = _by_rules(mapping, document, relational, derived, decided)
+    held = {Side.DOCUMENT: document, Side.RELATIONAL: relational}
+    several = [f"the {side} side" for side, record in held.items() if record and SEVERAL in record.values()]
+    if not several:
+        return verdict
+    fields = tuple(replace(each, winner=None, value=None) for each in verdict.fields)
+    reason = f"several records on {' and '.join(several)} have this key: leave one"
+    return replace(verdict, fields=fields, plans=(), review=reason)
+
+
+def _by_rules(
+    mapping: Mapping,
+    document: Record | None,
+    relational: Record | None,
+    derived: Record,
+    decided: Side | None,
+) -> Verdict:
     if document is None and relational is None:
         return Verdict(Kind.MISSING_BOTH)
     if document is None:

@@ -20,7 +20,7 @@ from app.reconciliation import breaker, diffs
 from app.reconciliation.jobs import check_mode, ensure_jobs
 from app.reconciliation.mapping import mapping_of
 from app.reconciliation.progress import pace_of
-from app.reconciliation.suspects import nominate
+from app.reconciliation.suspects import IN_ORDER, nominate
 from app.reconciliation.views import RunView
 from app.stores.connections import Stores
 
@@ -74,6 +74,8 @@ async def start_run(
         raise InvalidInputError("only a full run can be dry", [Fault("dry_run", "goes with mode full")])
     check_throttle(records_per_second, mode)
     await ensure_jobs(stores.core)
+    # Before the transaction: whoever waits for a second connection while it has one may wait for ever.
+    expected = await breaker.known_records(stores, entity)
     try:
         async with stores.core.acquire() as connection, connection.transaction():
             run_id: UUID = await connection.fetchval(
@@ -88,7 +90,7 @@ async def start_run(
                 cause,
                 by,
                 mapping.hash,
-                await breaker.known_records(stores, entity),
+                expected,
                 records_per_second,
             )
             if cause != "schedule" or mode == "full":
@@ -104,14 +106,19 @@ async def start_run(
     return await get_run(stores, run_id)
 
 
+# MongoDB gives up a cursor that rests for 10 minutes, and documents come 5,000 at a time: eight partitions that share
+# this still ask for more in time.
+LEAST_THROTTLE = 100
+
+
 def check_throttle(records_per_second: int | None, mode: str = "full") -> None:
     """Raises InvalidInputError where a throttle is none, or where there is nothing to throttle."""
     if records_per_second is None:
         return
     if mode == "incremental":
         fault = "does not go with mode incremental: such a run does not scan"
-    elif not 0 < records_per_second < 2**31:
-        fault = "is null, or a number from 1 on"
+    elif not LEAST_THROTTLE <= records_per_second < 2**31:
+        fault = f"is null, or a number from {LEAST_THROTTLE} on"
     else:
         return
     raise InvalidInputError("bad throttle", [Fault("records_per_second", fault)])
@@ -207,6 +214,7 @@ async def cancel_run(stores: Stores, run_id: UUID, *, by: str, reason: str) -> R
 
 async def _drop_suspects(connection: asyncpg.Connection, run_id: UUID) -> None:
     """Drop what the scan alone nominated and nobody has touched; the rest stays suspect, of no run."""
+    await connection.execute(f"SELECT FROM suspects WHERE run_id = $1 {IN_ORDER} FOR UPDATE", run_id)
     await connection.execute(
         """
         DELETE FROM suspects WHERE run_id = $1 AND cause = 'run ' || $1::text
@@ -222,7 +230,9 @@ async def approve_run(stores: Stores, run_id: UUID, *, by: str, reason: str) -> 
     async with stores.core.acquire() as connection, connection.transaction():
         row = await _move(connection, run_id, ("held",), "repairing", None)
         counts = await count_findings(connection, run_id, row["entity"])
-        await breaker.allow_beforehand(connection, row["entity"], changes=2 * counts[0], deletes=counts[1])
+        await breaker.allow_beforehand(
+            connection, row["entity"], run_id, changes=2 * counts[0], deletes=counts[1]
+        )
         await record(
             connection, Fact.RUN_APPROVED, by=by, target=str(run_id), reason=reason, run_id=run_id
         )  # fmt: skip
@@ -254,7 +264,7 @@ async def nominate_findings(connection: asyncpg.Connection, run_id: UUID, entity
     rows = await connection.fetch(
         """
         SELECT key FROM findings WHERE run_id = $1 AND kind <> 'unreadable_key'
-        UNION SELECT key FROM diffs WHERE entity = $2 AND status IN ('open', 'in_review', 'unsettled')
+        UNION SELECT key FROM diffs WHERE entity = $2 AND status IN ('open', 'in_review', 'approved', 'unsettled')
             AND kind <> 'unreadable_key' AND invariant = ''
         """,
         run_id,

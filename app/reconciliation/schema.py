@@ -24,6 +24,7 @@ from app.reconciliation.scanning.canonical import layout_of
 from app.reconciliation.scanning.sql_columns import is_readable
 from app.reconciliation.values import Kind, Unreadable, from_relational
 from app.stores.connections import Stores
+from app.stores.health import POSTGRES_FAULTS
 
 # Half of them the rows that changed last. More would only cost time: what is looked for is in half of them or in none.
 _ROWS_TO_SAMPLE = 300
@@ -64,7 +65,7 @@ async def find_drift(stores: Stores, mapping: Mapping) -> Drift:
             await _look_at_tables(connection, mapping, places, drift)
             # What cannot be read cannot be sampled either.
             rows = [] if drift.blocking else await _sample_rows(connection, mapping, places, drift)
-    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+    except POSTGRES_FAULTS as error:
         raise StoreUnavailableError("the admin database does not answer") from error
     if not drift.blocking:
         await _look_at_documents(stores, mapping, places, rows, drift)
@@ -239,7 +240,7 @@ async def _find(stores: Stores, mapping: Mapping, query: Document) -> list[Docum
     cursor: Any = collection.find_raw_batches(query, limit=_ROWS_TO_SAMPLE, batch_size=_DOCUMENTS_PER_BATCH)
     async with cursor:
         async for batch in cursor:
-            found += (decode_document(raw)[0] for raw in documents_of(batch))
+            found += (decode_document(raw) for raw in documents_of(batch))
             size += len(batch)
             if size > _MOST_BYTES:
                 break

@@ -10,13 +10,13 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from app.clock import now
-
 # What a record waits for that was written a moment ago.
 SETTLING = "the record to settle"
 # Whether a suspect waits with the run that found it, which an operator has paused; an event takes it out of that.
 _RESTS = """EXISTS (SELECT FROM runs WHERE runs.id = suspects.run_id AND runs.paused_at IS NOT NULL
     AND suspects.cause IN ('run ' || runs.id::text, 'watermark'))"""
+# Whoever locks several suspects locks them in this order, that of Python's strings: so nobody waits in a circle.
+IN_ORDER = 'ORDER BY suspects.entity COLLATE "C", suspects.key COLLATE "C"'
 # Records nominated by one statement.
 _AT_ONCE = 5000
 
@@ -61,9 +61,9 @@ async def nominate(
     """Make records suspects; one that already is one is looked at (again) now.
 
     Its patience starts anew, but not that with a record that will not settle: one that is written all the time would
-    never be shown as unsettled.
+    never be shown as unsettled. What was nominated otherwise stays so when a run finds it too, and does not rest with
+    that run.
     """
-    # In the order of keys, so that two nominations at once cannot wait for each other.
     ordered = sorted(set(keys))
     for at in range(0, len(ordered), _AT_ONCE):
         await _nominate(connection, entity, ordered[at : at + _AT_ONCE], cause, mode, run_id)
@@ -78,7 +78,9 @@ async def _nominate(
         SELECT $1, key, $3, $4, $5 FROM unnest($2::text[]) AS key
         ON CONFLICT (entity, key) DO UPDATE SET
             nominations = suspects.nominations + 1,
-            cause = EXCLUDED.cause,
+            cause = CASE WHEN (EXCLUDED.cause = 'watermark' OR EXCLUDED.cause LIKE 'run %')
+                    AND NOT (suspects.cause = 'watermark' OR suspects.cause LIKE 'run %')
+                THEN suspects.cause ELSE EXCLUDED.cause END,
             mode = CASE WHEN suspects.mode = EXCLUDED.mode THEN suspects.mode ELSE 'any' END,
             run_id = COALESCE(EXCLUDED.run_id, suspects.run_id),
             attempts = CASE WHEN suspects.waiting_for = $6 THEN suspects.attempts ELSE 0 END,
@@ -116,7 +118,7 @@ async def claim(core: asyncpg.Pool, entity: str, *, limit: int, lease_seconds: f
 
 async def dismiss(connection: asyncpg.Connection | asyncpg.Pool, suspects: Sequence[Suspect]) -> None:
     """Take away suspects whose outcome is recorded; one that was nominated again meanwhile stays, due now."""
-    for entity in {each.entity for each in suspects}:
+    for entity in sorted({each.entity for each in suspects}):
         own = [each for each in suspects if each.entity == entity]
         arguments = (
             entity,
@@ -125,17 +127,22 @@ async def dismiss(connection: asyncpg.Connection | asyncpg.Pool, suspects: Seque
             own[0].lease,
         )
         await connection.execute(
-            """
-            DELETE FROM suspects USING unnest($2::text[], $3::bigint[]) AS own (key, nominations)
-            WHERE suspects.entity = $1 AND suspects.key = own.key
-              AND suspects.nominations = own.nominations AND leased_by = $4
+            f"""
+            DELETE FROM suspects USING (
+                SELECT suspects.key FROM suspects JOIN unnest($2::text[], $3::bigint[]) AS own (key, nominations)
+                    ON suspects.key = own.key AND suspects.nominations = own.nominations
+                WHERE entity = $1 AND leased_by = $4 {IN_ORDER} FOR UPDATE OF suspects
+            ) AS locked
+            WHERE suspects.entity = $1 AND suspects.key = locked.key
             """,
             *arguments,
         )
         await connection.execute(
-            """
+            f"""
             UPDATE suspects SET leased_until = '-infinity', due_at = now()
-            WHERE entity = $1 AND key = ANY($2) AND leased_by = $3
+            FROM (SELECT key FROM suspects WHERE entity = $1 AND key = ANY($2) AND leased_by = $3 {IN_ORDER} FOR UPDATE)
+                AS locked
+            WHERE suspects.entity = $1 AND suspects.key = locked.key
             """,
             entity,
             arguments[1],
@@ -147,37 +154,65 @@ async def postpone(connection: asyncpg.Connection | asyncpg.Pool, postponed: Seq
     """Give suspects back, to be looked at later; one that was nominated again meanwhile is due now."""
     if not postponed:
         return
-    ordered = sorted(postponed, key=lambda each: (each.suspect.entity, each.suspect.key))
     await connection.execute(
-        """
+        f"""
         UPDATE suspects SET leased_until = '-infinity', attempts = suspects.attempts + given.counts,
             waiting_for = given.waiting_for,
             due_at = CASE WHEN suspects.nominations = given.nominations
                 THEN now() + make_interval(secs => given.seconds) ELSE now() END
-        FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::float8[], $7::int[])
-            AS given (entity, key, nominations, lease, waiting_for, seconds, counts)
-        WHERE suspects.entity = given.entity AND suspects.key = given.key AND leased_by = given.lease
+        FROM (
+            SELECT given.* FROM suspects
+            JOIN unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::float8[], $7::int[])
+                AS given (entity, key, nominations, lease, waiting_for, seconds, counts)
+                ON suspects.entity = given.entity AND suspects.key = given.key AND leased_by = given.lease
+            {IN_ORDER} FOR UPDATE OF suspects
+        ) AS given
+        WHERE suspects.entity = given.entity AND suspects.key = given.key
         """,
-        [each.suspect.entity for each in ordered],
-        [each.suspect.key for each in ordered],
-        [each.suspect.nominations for each in ordered],
-        [each.suspect.lease for each in ordered],
-        [each.waiting_for for each in ordered],
-        [each.seconds for each in ordered],
-        [int(each.counts) for each in ordered],
+        [each.suspect.entity for each in postponed],
+        [each.suspect.key for each in postponed],
+        [each.suspect.nominations for each in postponed],
+        [each.suspect.lease for each in postponed],
+        [each.waiting_for for each in postponed],
+        [each.seconds for each in postponed],
+        [int(each.counts) for each in postponed],
     )
+
+
+async def suspected(core: asyncpg.Pool, entity: str, keys: Sequence[str]) -> set[str]:
+    """Which of these records are suspects."""
+    rows = await core.fetch(
+        "SELECT key FROM suspects WHERE entity = $1 AND key = ANY($2)", entity, list(keys)
+    )
+    return {row["key"] for row in rows}
 
 
 async def next_due(core: asyncpg.Pool, entities: Sequence[str]) -> float | None:
     """Seconds until the next suspect of these entities is due, at most 0 when one is; None when there is none."""
-    due_at = await core.fetchval(
-        f"SELECT min(due_at) FROM suspects WHERE entity = ANY($1) AND leased_until < now() AND NOT {_RESTS}",
+    # By the core DB's clock alone: that is the one that they are due by.
+    seconds: float | None = await core.fetchval(
+        f"""
+        SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM suspects
+        WHERE entity = ANY($1) AND leased_until < now() AND NOT {_RESTS}
+        """,
         entities,
     )
-    return None if due_at is None else float((due_at - now()).total_seconds())
+    return seconds
 
 
 async def hasten(core: asyncpg.Pool, arrived: Sequence[str]) -> None:
     """Look now at what waits for records that have just arrived (spelled as in `waiting_for`)."""
     if arrived:
-        await core.execute("UPDATE suspects SET due_at = now() WHERE waiting_for = ANY($1)", list(arrived))
+        await look_now(core, "waiting_for = ANY($1)", list(arrived))
+
+
+async def look_now(connection: asyncpg.Connection | asyncpg.Pool, condition: str, *arguments: object) -> None:
+    """Have the suspects looked at now that fulfil a condition in SQL."""
+    await connection.execute(
+        f"""
+        UPDATE suspects SET due_at = now()
+        FROM (SELECT entity, key FROM suspects WHERE {condition} {IN_ORDER} FOR UPDATE) AS locked
+        WHERE suspects.entity = locked.entity AND suspects.key = locked.key
+        """,
+        *arguments,
+    )

@@ -75,7 +75,9 @@ async def _withhold_unsettled(
         return
     relational = await sides.relational.read_referring(total.reference, doubtful)
     # A record may refer to different ones on its two sides; the whole record is needed to judge it.
-    document = held | await sides.document.read([key for key in relational if key not in held])
+    document = held | await sides.document.read(
+        [key for key in relational if key not in held and sides.mapping.is_key(key)]
+    )
     relational |= await sides.relational.read(
         [key for key in held if key not in relational and sides.mapping.is_key(key)]
     )
@@ -102,9 +104,12 @@ def _sum(total: Total, held: dict[str, Reading]) -> dict[str, int | Unreadable]:
     sums: dict[str, int | Unreadable] = {}
     for reading in held.values():
         assert reading.record is not None
-        if reading.record[total.where_field] not in total.where_values:
+        decides, counted = reading.record[total.where_field], reading.record[total.field]
+        if isinstance(decides, Unreadable):
+            counted = decides
+        elif decides not in total.where_values:
             continue
-        referred, counted = str(reading.record[total.reference]), reading.record[total.field]
+        referred = str(reading.record[total.reference])
         so_far = sums.get(referred, 0)
         if isinstance(counted, int) and isinstance(so_far, int):
             sums[referred] = so_far + counted

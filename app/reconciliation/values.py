@@ -36,10 +36,11 @@ class Unreadable:
 
 # PostgreSQL's numeric holds up to 131,072 digits; none may be rounded away.
 _EXACT = Context(prec=140_000)
-_LARGEST_INTEGER = 2**63 - 1
+_INTEGERS_END = 2**63
 _CENT = Decimal("0.01")
-# What asyncpg makes of PostgreSQL's `infinity`, which no other store has.
-_INFINITY = datetime.max  # noqa: DTZ901  (compared without its zone)
+# What asyncpg makes of PostgreSQL's infinities, which no other store has, and writes as such.
+_INFINITE_TIMES = {datetime.min, datetime.max}  # noqa: DTZ901  (compared without their zone)
+_INFINITE_DATES = {date.min, date.max}
 _LONGEST_PLAIN = 40  # digits before the point; longer ones are shown with an exponent
 
 Value = UUID | str | int | bool | Decimal | datetime | date | Unreadable | None
@@ -82,6 +83,8 @@ def to_relational(value: Value) -> Any:
     match value:
         case Unreadable():
             raise ValueError(f"cannot store {value.shown}")
+        case date() if _is_infinite(value):
+            raise ValueError(f"{value.isoformat()} would be stored as an infinity")
         case _:
             return value
 
@@ -92,7 +95,7 @@ def parse_key(kind: Kind, text: str) -> UUID | int | str:
         return UUID(text)
     if kind is Kind.INTEGER:
         number = int(text)
-        if abs(number) > _LARGEST_INTEGER:
+        if not -_INTEGERS_END <= number < _INTEGERS_END:
             raise ValueError(f"{number} is no 64-bit integer")
         return number
     return text
@@ -143,11 +146,18 @@ def _spell_decimal(value: Decimal) -> str:
 
 
 def instant_of(stored: Any) -> datetime | None:
-    """The instant of a stored time, aware and exact; None for what is none, such as PostgreSQL's `infinity`."""
-    if not isinstance(stored, datetime) or stored.replace(tzinfo=None) == _INFINITY:
+    """The instant of a stored SQL time, aware and exact; None for what is none, such as PostgreSQL's `infinity`."""
+    if not isinstance(stored, datetime) or _is_infinite(stored):
         return None
     # A column without a zone holds UTC, as everything here does.
     return stored.astimezone(UTC) if stored.tzinfo else stored.replace(tzinfo=UTC)
+
+
+def _is_infinite(stored: date) -> bool:
+    """Whether asyncpg has this for an infinity: `date` holds all times too."""
+    if isinstance(stored, datetime):
+        return stored.replace(tzinfo=None) in _INFINITE_TIMES
+    return stored in _INFINITE_DATES
 
 
 def unreadable(stored: Any) -> Unreadable:
@@ -157,6 +167,17 @@ def unreadable(stored: Any) -> Unreadable:
 
 def _only(expected: type) -> Callable[[Any], Any]:
     return lambda stored: stored if isinstance(stored, expected) else None
+
+
+def _text(stored: Any) -> str | None:
+    """Text that both stores can hold: half of a character is what broken bytes decode to, and sly converters give."""
+    if not isinstance(stored, str):
+        return None
+    try:
+        stored.encode()
+    except UnicodeEncodeError:
+        return None
+    return stored
 
 
 def _integer(stored: Any) -> int | None:
@@ -179,9 +200,20 @@ def _finite(stored: Any) -> Decimal | None:
     return stored if isinstance(stored, Decimal) and stored.is_finite() else None
 
 
-def _milliseconds(stored: Any) -> datetime | None:
+def _relational_milliseconds(stored: Any) -> datetime | None:
     instant = instant_of(stored)
-    return instant and instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+    return instant and _milliseconds(instant)
+
+
+def _milliseconds(stored: Any) -> datetime | None:
+    if not isinstance(stored, datetime):
+        return None
+    instant = stored.astimezone(UTC)
+    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+
+
+def _relational_date(stored: Any) -> date | None:
+    return stored if isinstance(stored, date) and not _is_infinite(stored) else None
 
 
 def _document_date(stored: Any) -> date | None:
@@ -192,7 +224,7 @@ def _document_date(stored: Any) -> date | None:
 
 _DOCUMENT_READERS: dict[Kind, Callable[[Any], Any]] = {
     Kind.UUID: _only(UUID),
-    Kind.TEXT: _only(str),
+    Kind.TEXT: _text,
     Kind.INTEGER: _integer,
     Kind.BOOLEAN: _only(bool),
     Kind.DECIMAL: _document_decimal,
@@ -202,12 +234,12 @@ _DOCUMENT_READERS: dict[Kind, Callable[[Any], Any]] = {
 
 _RELATIONAL_READERS: dict[Kind, Callable[[Any], Any]] = {
     Kind.UUID: lambda stored: UUID(int=stored.int) if isinstance(stored, UUID) else None,
-    Kind.TEXT: _only(str),
+    Kind.TEXT: _text,
     Kind.INTEGER: _integer,
     Kind.BOOLEAN: _only(bool),
     Kind.DECIMAL: _finite,
-    Kind.TIMESTAMP: _milliseconds,
-    Kind.DATE: _only(date),
+    Kind.TIMESTAMP: _relational_milliseconds,
+    Kind.DATE: _relational_date,
 }
 
 _PARSERS: dict[Kind, Callable[[Any], Value]] = {

@@ -19,6 +19,7 @@ from app.reconciliation.relational import from_clause
 from app.reconciliation.suspects import nominate
 from app.reconciliation.values import Unreadable, from_document
 from app.stores.connections import Stores
+from app.stores.health import POSTGRES_FAULTS
 
 OVERLAP = timedelta(minutes=2)
 
@@ -53,7 +54,7 @@ async def _clock(stores: Stores) -> datetime:
         document: datetime = (await stores.customer.client.admin.command("hello"))["localTime"]
         relational: datetime = await stores.admin.fetchval("SELECT clock_timestamp()")
         return min(document.astimezone(UTC), relational)
-    except (PyMongoError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (PyMongoError, *POSTGRES_FAULTS) as error:
         raise StoreUnavailableError("a database does not answer") from error
 
 
@@ -92,5 +93,5 @@ async def _sources(
             cursor = stores.customer[collection].find({updated_at: {"$gte": since[name]}}, {path: 1})
             keys = {from_document(mapping.key_kind, stored_at(found, path)) async for found in cursor}
             yield name, {str(key) for key in keys if key is not None and not isinstance(key, Unreadable)}
-    except (PyMongoError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (PyMongoError, *POSTGRES_FAULTS) as error:
         raise StoreUnavailableError("a database does not answer") from error

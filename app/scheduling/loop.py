@@ -17,8 +17,8 @@ from loguru import logger
 
 from app.scheduling import leases, schedules, ticks
 from app.scheduling.outlet import Outlet, OutletAwayError
+from app.stores.health import POSTGRES_FAULTS
 
-STORE_FAULTS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 STOP_SECONDS = 0.5  # a stopping process waits no longer for the core DB; the lease then runs out by itself
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
@@ -103,7 +103,7 @@ class _Scheduler:
         try:
             if self.connection is not None:
                 await leases.release(self.connection, leases.SCHEDULER, self.holder)
-        except STORE_FAULTS:
+        except POSTGRES_FAULTS:
             logger.bind(holder=self.holder).warning("lease.not_released")
 
     def hang_up(self) -> None:
@@ -125,7 +125,7 @@ class _Scheduler:
         watchdog = asyncio.get_running_loop().call_later(self.pace.step, self.hang_up)
         try:
             pause = await self._claim()
-        except STORE_FAULTS as fault:
+        except POSTGRES_FAULTS as fault:
             self.hang_up()
             self._note_database(away=True, error=type(fault).__name__)
             return min(1.0, self.pace.renew)

@@ -147,6 +147,7 @@ class Breaker(Table, tablename="breakers"):
     tripped_at = Timestamptz(null=True)
     reason = Text(null=True)
     counted_from = Timestamptz()
+    approved_run_id = UUID(null=True)
     allowed_changes = BigInt()
     allowed_deletes = BigInt()
 

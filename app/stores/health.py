@@ -10,8 +10,28 @@ from redis.exceptions import RedisError
 from app.stores.connections import Stores, open_redis
 from config.settings import Settings
 
+# What PostgreSQL answers when it is away, busy, short of something, or lets nobody in, or its schema is not there (yet).
+# What it answers to a value or a row that it does not take is none of these: another try would end the same way.
+_REFUSALS = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InvalidTransactionStateError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.SyntaxOrAccessError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,
+)
+# A connection that broke off shows as any of these, and as OSError or TimeoutError.
+_BROKEN = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 # What the drivers raise when a store is away or refuses.
-FAULTS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, PyMongoError, RedisError)
+FAULTS = (*_BROKEN, *_REFUSALS, PyMongoError, RedisError)
+# Whatever PostgreSQL and its driver may raise, for who does not care why.
+POSTGRES_FAULTS = (*_BROKEN, asyncpg.PostgresError)
 _PATIENCE_SECONDS = 3.0
 
 

@@ -1,5 +1,6 @@
 from typing import Any
 from unittest.mock import Mock
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import dramatiq
@@ -8,6 +9,8 @@ import pytest
 import redis.exceptions
 
 from actors import reconciliation as actors
+from app.reconciliation import history
+from app.reconciliation.views import RecordView
 
 BASE = "/v1/reconciliation"
 
@@ -172,3 +175,17 @@ async def test_pages_follow_each_other_without_gap_or_repetition(real: httpx.Asy
         cursor = f"&cursor={page['next_cursor']}"
 
     assert seen == started[::-1]
+
+
+@pytest.mark.parametrize("key", ["A/1", "A//1", "A/1/", "/A", "a?b", "é %2F", "records/1"])
+async def test_a_record_of_any_key_is_shown(
+    operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, key: str
+):
+    async def show(_stores: object, entity: str, key: str) -> RecordView:
+        return RecordView(entity, key, None, None, [], None, [], [])
+
+    monkeypatch.setattr(history, "record", show)
+    answer = await operator.get(f"{BASE}/records/tickets/{quote(key, safe='')}")
+
+    assert answer.status_code == 200
+    assert (answer.json()["entity"], answer.json()["key"]) == ("tickets", key)

@@ -36,7 +36,7 @@ async def test_a_run_is_paused_and_goes_on_when_it_is_resumed(
 
 
 async def test_a_throttle_is_changed_and_taken_off(real: httpx.AsyncClient, run: str):
-    for throttle in (70, None):
+    for throttle in (700, None):
         answer = await real.patch(run, json={"records_per_second": throttle, **WHY})
         assert answer.status_code == 200
         assert (await real.get(run)).json()["records_per_second"] == throttle
@@ -57,7 +57,7 @@ async def test_only_a_run_that_scans_is_throttled(real: httpx.AsyncClient, woken
 
     refused = await real.post(RUNS, json={**order, "records_per_second": 5})
     location = (await real.post(RUNS, json=order)).headers["location"]
-    change = await real.patch(location, json={"records_per_second": 5, **WHY})
+    change = await real.patch(location, json={"records_per_second": 500, **WHY})
 
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["where"] == "records_per_second"
@@ -90,7 +90,7 @@ async def test_a_run_that_does_not_exist_is_not_found(real: httpx.AsyncClient, w
     answers = [
         await real.post(f"{path}/pause", json=WHY),
         await real.post(f"{path}/resume", json=WHY),
-        await real.patch(path, json={"records_per_second": 5, **WHY}),
+        await real.patch(path, json={"records_per_second": 500, **WHY}),
         await real.get(f"{path}/partitions"),
     ]
 

@@ -2,8 +2,9 @@ import httpx
 import msgspec
 from litestar import Litestar
 
-from app.reconciliation import diffs, runs
-from web.inputs import DiffStatus, RunStatus
+from app.reconciliation import diffs, resolve, runs
+from app.reconciliation.scanning.compare import FindingKind
+from web.inputs import DiffStatus, Kind, RunStatus
 from web.problems import Problem
 from web.schema import PROBLEM_SCHEMA
 
@@ -57,6 +58,11 @@ def test_the_schema_of_a_problem_lists_its_fields():
 def test_every_status_can_be_asked_for():
     assert set(RunStatus.__args__) == {*runs.STATUSES, "active"}
     assert set(DiffStatus.__args__) == {*diffs.STATUSES, "pending"}
+
+
+def test_every_kind_of_diff_can_be_asked_for():
+    seldom = {resolve.Kind.EQUAL, resolve.Kind.MISSING_BOTH}  # which make no diff
+    assert set(Kind.__args__) == {*resolve.Kind, *FindingKind} - seldom
 
 
 async def test_the_root_says_where_to_go_on(anyone: httpx.AsyncClient):

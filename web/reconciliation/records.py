@@ -1,8 +1,10 @@
 """Records over HTTP: events in, changes and histories out."""
 
+from typing import Any
+from urllib.parse import unquote
 from uuid import UUID
 
-from litestar import Controller, get, post
+from litestar import Controller, Request, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from actors import reconciliation as actors
@@ -42,6 +44,15 @@ class Records(Controller):
             stores, entity=entity, key=key, run_id=run_id, limit=limit, cursor=cursor
         )
 
-    @get("/records/{entity:str}/{key:str}", summary="Show a record on both sides, and its whole past")
-    async def get_record(self, stores: Opened, entity: FromPath[str], key: FromPath[str]) -> RecordView:
-        return await history.record(stores, entity, key)
+    @get("/records/{entity:str}/{key:path}", summary="Show a record on both sides, and its whole past")
+    async def get_record(
+        self, stores: Opened, request: Request[Any, Any, Any], entity: FromPath[str], key: FromPath[str]
+    ) -> RecordView:
+        """The key may hold slashes, quoted or not."""
+        return await history.record(stores, entity, _key(request) or key)
+
+
+def _key(request: Request[Any, Any, Any]) -> str:
+    """The key as it was sent: of a path, routing drops slashes that stand together or at its end."""
+    sent: str = request.scope["raw_path"].decode().split("/records/", 1)[1]
+    return unquote(sent.partition("/")[2])

@@ -102,14 +102,14 @@ class DocumentDecoder:
 
     def _read(self, raw: bytes) -> tuple[Value, list[Value]] | None:
         """The key and the values of a document, None where it is marked as deleted."""
-        document, broken = decode_document(raw)
+        document = decode_document(raw)
         marker = self.layout.marker
         if marker and marker.deletes(stored_at(document, marker.at)):
             return None
         key = value_at(document, self.layout.key.kind, self.layout.key.path)
         if isinstance(key, str) and _NUL in key:
             key = Unreadable(f"str {key!r}")
-        return key, [broken or _value_of(document, column) for column in self.layout.columns]
+        return key, [_value_of(document, column) for column in self.layout.columns]
 
 
 def _value_of(document: Document, column: Column) -> Value:

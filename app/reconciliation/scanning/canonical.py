@@ -38,6 +38,7 @@ MILLISECONDS_PER_DAY = 86_400_000
 # What Python's datetime can hold; anything else is unreadable in the single-record compare.
 _FIRST_MILLISECOND = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _LAST_MILLISECOND = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_FIRST_MICROSECOND, _LAST_MICROSECOND = _FIRST_MILLISECOND * 1000, _LAST_MILLISECOND * 1000 + 999
 _FIRST_DAY, _LAST_DAY = (day.toordinal() - date(1970, 1, 1).toordinal() for day in (date.min, date.max))
 # Both bits below the sign are set for infinities, NaN and a form that always means zero.
 _SPECIAL = 3 << 61
@@ -275,6 +276,15 @@ def timestamps(milliseconds: pl.Series) -> Cells:
     return Cells(_where(fine, milliseconds).cast(pl.Datetime("ms")), odd=~fine)
 
 
+def instants(microseconds: pl.Series) -> Cells:
+    """From microseconds since 1970 (Int64), rounded down to milliseconds, also before 1970.
+
+    The ends of the years 1 to 9999 are odd: asyncpg cannot tell them from infinities.
+    """
+    fine = microseconds.is_between(_FIRST_MICROSECOND, _LAST_MICROSECOND, closed="none")
+    return Cells(_where(fine, microseconds // 1000).cast(pl.Datetime("ms")), odd=~fine)
+
+
 def midnights(milliseconds: pl.Series) -> Cells:
     """Dates from milliseconds since 1970 (Int64) that must be midnights."""
     fine = (milliseconds % MILLISECONDS_PER_DAY == 0) & milliseconds.is_between(
@@ -285,8 +295,8 @@ def midnights(milliseconds: pl.Series) -> Cells:
 
 
 def dates(days: pl.Series) -> Cells:
-    """From days since 1970 (Int32), within the years 1 to 9999."""
-    fine = days.is_between(_FIRST_DAY, _LAST_DAY)
+    """From days since 1970 (Int32), between the ends of the years 1 to 9999, which asyncpg takes for infinities."""
+    fine = days.is_between(_FIRST_DAY, _LAST_DAY, closed="none")
     return Cells(_where(fine, days).cast(pl.Date), odd=~fine)
 
 
@@ -328,7 +338,8 @@ def decimals_of_text(stored: pl.Series) -> Cells:
     number = digits.fill_null(0).to_numpy()
     easy = digits.is_not_null().to_numpy() & (decimal_places <= SCALE)
     shift = np.where(easy, SCALE - decimal_places, 0)
-    easy &= np.abs(number) <= _LIMITS[shift]
+    # Both ends, because the absolute value of the least integer is negative.
+    easy &= (number <= _LIMITS[shift]) & (number >= -_LIMITS[shift])
     hard = np.flatnonzero(present & ~easy)
     read = [Decimal(text) for text in stored.gather(hard)]
     return _decimals(np.where(easy, number, 0) * _POWERS[shift], easy, hard, read)

@@ -134,10 +134,17 @@ def _documents_serve(settings: Settings, layout: Layout, key_range: KeyRange) ->
         if layout.key.kind is Kind.TEXT and collection.options().get("collation"):
             # Its index is not in the order of bytes.
             return False
+        if any(_leaves_out(index, path) for index in collection.index_information().values()):
+            return False
         try:
             return _served(collection, by_filter) and _served(collection, by_bounds)
         except OperationFailure:
             return False
+
+
+def _leaves_out(index: Any, path: str) -> bool:
+    """Whether an index of the key holds some documents only: reading by its bounds would miss the others."""
+    return index["key"] == [(path, 1)] and bool(index.get("sparse") or index.get("partialFilterExpression"))
 
 
 def _served(collection: Collection[Document], query: Document) -> bool:

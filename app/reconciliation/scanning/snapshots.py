@@ -163,7 +163,10 @@ def open_relational(settings: Settings) -> Iterator[Any]:
     seconds = max(1, int(settings.store_timeout_seconds))
     url = settings.url("admin_database_url")
     separator = "&" if "?" in url else "?"
-    url += f"{separator}connect_timeout={seconds}&application_name=astrobookings-core-scan"
+    # The driver takes every text for UTF-8, but is sent the encoding of the database unless it asks for another one.
+    url += (
+        f"{separator}connect_timeout={seconds}&application_name=astrobookings-core-scan&client_encoding=UTF8"
+    )
     hint = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(BYTES_PER_BATCH)}
     with (
         failures_of("admin database"),

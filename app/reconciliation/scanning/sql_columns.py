@@ -78,8 +78,7 @@ def _uuids(stored: pa.Array) -> Cells:
 
 
 def _timestamps(stored: pa.Array) -> Cells:
-    # Whole milliseconds, rounded down also before 1970.
-    return canonical.timestamps(_series(stored.cast(pa.int64())) // 1000)
+    return canonical.instants(_series(stored.cast(pa.int64())))
 
 
 def _dates(stored: pa.Array) -> Cells:

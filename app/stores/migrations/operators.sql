@@ -12,12 +12,21 @@ ALTER TABLE runs
     ADD COLUMN warnings text[] NOT NULL DEFAULT '{}',
     ADD COLUMN compare_seconds double precision,
     ADD COLUMN nominated bigint NOT NULL DEFAULT 0;
+-- The last full run of an entity that has counted its records.
+CREATE INDEX runs_compared ON runs (entity, compared_at DESC) WHERE mode = 'full' AND compared_at IS NOT NULL;
 CREATE INDEX partitions_undone ON partitions (run_id, number) WHERE status <> 'done';
+
+-- What an operator approved comes on top of the limits as long as that run is under way, and an hour longer.
+ALTER TABLE breakers ADD COLUMN approved_run_id uuid;
+
+-- A key that cannot be read is kept as it is shown, which may be how another record's key is spelled.
+ALTER TABLE findings DROP CONSTRAINT findings_pkey;
+CREATE UNIQUE INDEX findings_record ON findings (run_id, key, (kind = 'unreadable_key'));
 
 -- A record may break several invariants beside what the two sides disagree about.
 ALTER TABLE diffs ADD COLUMN invariant text NOT NULL DEFAULT '';
 DROP INDEX diffs_open;
-CREATE UNIQUE INDEX diffs_open ON diffs (entity, key, invariant)
+CREATE UNIQUE INDEX diffs_open ON diffs (entity, key, invariant, (kind = 'unreadable_key'))
     WHERE status IN ('open', 'in_review', 'approved', 'unsettled');
 
 -- Records that are to be left alone until somebody releases them.

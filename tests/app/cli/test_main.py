@@ -76,6 +76,7 @@ def test_the_version_is_told(typed):
         "jobs pause --reason x",
         "jobs pause customers-full --all --reason x",
         "history customers",
+        "reconcile --incremental --mode invariants",
         "config --yaml",
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from app.cli import undo as undo_command
 from app.pages import Page
-from app.reconciliation.views import HoldsPlaced, UndoItemView, UndoPreview, UndoView
+from app.reconciliation.views import FieldView, HoldsPlaced, UndoItemView, UndoPreview, UndoView
 from tests.app.cli.conftest import RUN_ID, START
 from tests.app.cli.test_commands import DIFF_ID, KEY, make_diff, make_hold
 
@@ -122,6 +122,36 @@ def test_a_filter_that_finds_nothing_decides_nothing(typed, system):
     assert code == 1
     assert "no diff" in err
     assert posted(system) == []
+
+
+def test_more_diffs_than_one_call_decides_are_refused_before_any_is_decided(typed, system):
+    many = [make_diff(id=UUID(int=number)) for number in range(1001)]
+    system.answer("POST", "diffs/reject", [make_diff(status="rejected")])
+    for line in ("--run " + str(RUN_ID), " ".join(str(each.id) for each in many)):
+        system.answer("GET", "diffs", Page(many), Page([]))
+        code, _, err = typed(f"diffs reject {line} --reason known --yes")
+        assert (code, posted(system)) == (1, [])
+        assert "1,001 diffs are more than the 1,000" in err
+        assert "--limit 1000" in err
+
+    system.answer("GET", "diffs", Page(many), Page([]))
+    code, _, _ = typed(f"diffs reject --run {RUN_ID} --limit 1000 --reason known --yes")
+    assert code == 0
+    assert posted(system)[0][1]["ids"] == [str(each.id) for each in many[:1000]]
+
+
+def test_of_chosen_diffs_those_where_no_side_can_be_chosen_are_left_out(typed, system):
+    broken = make_diff(id=OTHER_ID, kind="invariant", invariant="seats", fields=[])
+    decided = FieldView("city", "Rome", "Paris", "authority document", "document", "Rome")
+    refused = make_diff(id=UUID(int=7), fields=[decided])
+    system.answer("GET", "diffs", Page([broken, make_diff(), refused]))
+    system.answer("POST", "diffs/approve", [make_diff(status="approved")])
+
+    code, _, err = typed("diffs approve --entity customers --side document --reason ok --yes")
+
+    assert code == 0
+    assert posted(system)[0][1]["ids"] == [str(DIFF_ID)]
+    assert "2 left out" in err
 
 
 def test_holds_are_listed_and_placing_tells_which_were_held_already(typed, system):

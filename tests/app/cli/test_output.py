@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
@@ -29,6 +30,15 @@ def test_a_value_is_never_mistaken_for_another(value: object, text: str):
 def test_no_value_can_command_the_terminal():
     assert output.shown("a\x1b[31mb\x9bc") == "a\\x1b[31mb\\x9bc"
     assert output.printable("a\u202eb\r\nc") == "a\\u202eb\\r\\nc"
+
+
+def test_json_commands_no_terminal_either_and_says_the_same(capsys: pytest.CaptureFixture[str]):
+    value = {"a": "\x9b31m\x7f\u202e\U000e0001\x1bé\n"}
+    output.print_json(value)
+    out = capsys.readouterr().out
+    assert all(each.isprintable() or each == "\n" for each in out)
+    assert "é" in out
+    assert json.loads(out) == value
 
 
 def test_markup_in_data_is_data(capsys: pytest.CaptureFixture[str]):

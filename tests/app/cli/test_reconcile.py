@@ -77,6 +77,7 @@ def test_each_run_starts_when_the_one_before_has_ended(typed, system, ending):
         ("", {"mode": "full", "dry_run": False}),
         ("--dry-run", {"mode": "full", "dry_run": True}),
         ("--incremental", {"mode": "incremental", "dry_run": False}),
+        ("--incremental --mode incremental", {"mode": "incremental", "dry_run": False}),
         ("--throttle 500", {"mode": "full", "dry_run": False, "records_per_second": 500}),
     ],
 )

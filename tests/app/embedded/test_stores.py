@@ -14,6 +14,7 @@ from pymongo import MongoClient
 
 from app.embedded.errors import EmbeddedError
 from app.embedded.launch import EmbeddedStores, embedded_stores
+from app.embedded.plan import WEB_PORT_DEFAULT
 from app.embedded.records import MARK_VARIABLE, marked_processes
 
 WEB = """
@@ -105,6 +106,8 @@ def test_whole_system_runs_a_procfile_leaves_its_env_file_and_no_process(folder)
     assert values == {
         name: value for name, value in system.environment.items() if name != "ASTROCORE_DATA_DIR"
     }
+    # And it keeps off the usual web port, which another system may take at the same moment
+    assert values["ASTROCORE_WEB_PORT"] != str(WEB_PORT_DEFAULT)
     mark = _mark_of_web(system.pid)
     assert marked_processes({mark})
     # And when it is stopped, nothing is left

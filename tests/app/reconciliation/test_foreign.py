@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from app.reconciliation import diffs, execution, jobs, mapping, runs, suspects
+from app.reconciliation import decisions, diffs, execution, history, jobs, mapping, runs, suspects
 from app.reconciliation.mapping import load_mappings, mappings
 from app.reconciliation.repair import repairer_of
 from app.stores.connections import Stores
 from config.settings import parse_settings
+from tests.app.reconciliation.undo_steps import refusals, undo_changes
 
 MODULE = "tests.app.reconciliation.foreign"
 OPENS, SEEN = date(2026, 5, 1), datetime(2026, 1, 1, tzinfo=UTC)
@@ -235,3 +236,44 @@ def test_the_example_of_the_documentation_is_the_one_that_runs() -> None:
     module = (root / "tests/app/reconciliation/foreign.py").read_text()
     for part in example.strip().split("\n\n"):
         assert part in module
+
+
+@pytest.mark.parametrize("touched", [False, True])
+async def test_a_marked_record_is_revived_by_an_undo_unless_somebody_wrote_to_it(
+    sides: Stores, touched: bool
+) -> None:
+    await put(sides, "shows", *show(1))
+    await put(sides, "shows", document=show(4)[0])
+    await put(sides, "tickets", row=ticket("A-4")[1])
+    await reconcile(sides, "shows")
+    await reconcile(sides, "tickets")
+    (review,) = (await diffs.list_diffs(sides, entity="tickets", status="in_review")).items
+    await decisions.approve(sides, [review.id], side="document", by="test", reason="gone")
+    await repairer_of(sides).run_due()
+    read_document, read_row = (
+        sides.customer["shows"].find_one,
+        "SELECT * FROM museum.tickets WHERE code = 'A-4'",
+    )
+    assert (await read_document({"_id": 4}))["archive"]["since"]
+    assert (await sides.admin.fetchrow(read_row))["deleted_at"]
+    if touched:
+        edit = {"title": "Edited", "changedAt": SEEN + timedelta(days=1)}
+        await sides.customer["shows"].update_one({"_id": 4}, {"$set": edit})
+        await sides.admin.execute(
+            "UPDATE museum.tickets SET visitor = 'Edited', changed_at = changed_at + interval '1 day'"
+        )
+    removed = [each.id for each in (await history.list_changes(sides)).items if each.action == "remove"]
+    assert len(removed) == 2
+
+    done = await undo_changes(sides, *removed)
+
+    document, row = await read_document({"_id": 4}), await sides.admin.fetchrow(read_row)
+    if touched:
+        assert await refusals(sides, done) == ["changed since: updated_at"] * 2
+        assert (document["title"], row["visitor"]) == ("Edited", "Edited")
+        assert document["archive"]["since"]
+        assert row["deleted_at"]
+    else:
+        assert (done.undone, done.refused) == (2, 0)
+        assert document["archive"]["since"] is None
+        assert row["deleted_at"] is None

@@ -6,6 +6,7 @@ import pytest
 
 from app.audit.entries import Fact
 from app.errors import ConflictError, InvalidInputError
+from app.pages import encode_cursor
 from app.reconciliation import decisions, diffs, history, holds, suspects
 from app.reconciliation.repair import repairer_of
 from app.stores.connections import Stores
@@ -131,3 +132,61 @@ async def test_the_diff_of_a_held_record_cannot_be_approved_but_rejected(repairi
 
     (rejected,) = await decisions.reject(repairing, [diff.id], by="test", reason="leave it")
     assert rejected.status == "rejected"
+
+
+async def test_a_hold_that_is_released_while_it_is_placed_again_is_placed_anew(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = address(customer())
+    await holds.place(stores, [one], by="ann", reason="first")
+    real, turns = holds.place_in, []
+
+    async def place_and_be_overtaken(*arguments, **options):
+        placed = await real(*arguments, **options)
+        if not turns:
+            await holds.release(stores, [one], by="ann", reason="done")
+        turns.append(placed)
+        return placed
+
+    monkeypatch.setattr(holds, "place_in", place_and_be_overtaken)
+    placed = await holds.place(stores, [one], by="bob", reason="second")
+
+    assert [(hold.key, hold.reason) for hold in placed.placed] == [(one[1], "second")]
+    assert placed.already_held == []
+    assert await facts(stores) == [Fact.HOLD_PLACED, Fact.HOLD_RELEASED, Fact.HOLD_PLACED]
+
+
+@pytest.mark.parametrize("entity", ["customers", None])
+async def test_holds_and_diffs_are_found_by_any_spelling_of_the_key(
+    repairing: Stores, entity: str | None
+) -> None:
+    ada = await drifted(repairing)
+    await look_at(repairing, ada)
+    await holds.place(repairing, [address(ada)], by="ann", reason="first")
+    typed = str(ada["id"]).upper()
+    assert len((await holds.list_holds(repairing, entity=entity, key=typed)).items) == 1
+    assert len((await diffs.list_diffs(repairing, entity=entity, key=typed)).items) == 1
+    assert (await diffs.list_diffs(repairing, entity="launches", key=typed)).items == []
+
+
+async def test_diffs_of_a_key_that_is_none_are_found_by_it(stores: Stores) -> None:
+    await stores.core.execute(
+        "INSERT INTO diffs (entity, key, cause, kind, status, fingerprint) "
+        "VALUES ('customers', 'ODD', 'test', 'unreadable_key', 'in_review', 'ODD')"
+    )
+    assert len((await diffs.list_diffs(stores, entity="customers", key="ODD")).items) == 1
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        '["0001-01-01T00:00:00+14:00", "a", "b"]',
+        '["2026-01-01T00:00:00+00:00", "\\ud800", "b"]',
+        '["2026-01-01T00:00:00+00:00", "a", "\\u0000"]',
+        "[" * 40_000,
+        '{"a": 1}',
+    ],
+)
+async def test_a_forged_cursor_is_refused(stores: Stores, forged: str) -> None:
+    with pytest.raises(InvalidInputError, match="malformed cursor"):
+        await holds.list_holds(stores, cursor=encode_cursor(forged))

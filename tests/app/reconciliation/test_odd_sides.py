@@ -14,7 +14,7 @@ from app.errors import InvalidInputError
 from app.reconciliation.converters import codes, epoch_milliseconds, minor_units
 from app.reconciliation.mapping import Authority, Converter, Field, Mapping, Missing, Side, SoftDelete
 from app.reconciliation.records import EntitySides, entity_sides
-from app.reconciliation.resolve import Action, Plan
+from app.reconciliation.resolve import SEVERAL, Action, Plan
 from app.reconciliation.sides import ABSENT, Reading, Write, Written
 from app.reconciliation.values import Kind, Record, Unreadable
 from app.stores.connections import Stores
@@ -318,6 +318,78 @@ async def mark(stores: Stores, *numbers: int) -> None:
     await stores.customer["tickets"].update_many(
         {"number": {"$in": numbers}}, {"$set": {"state": {"gone": True}}}
     )
+
+
+async def test_the_ends_of_time_are_refused_alone_for_they_would_become_infinities(
+    stores: Stores, tickets: EntitySides
+) -> None:
+    readings = await created(tickets, Side.RELATIONAL, 1, 2, 3)
+    odd: list[Record] = [
+        {"on_day": date.max},
+        {"at": datetime.min.replace(tzinfo=UTC)},
+        {"on_day": date(9999, 12, 30)},
+    ]
+    writes = [
+        write(Side.RELATIONAL, number, Action.UPDATE, reading, **values)
+        for number, (reading, values) in enumerate(zip(readings, odd, strict=True), start=1)
+    ]
+    results = await tickets.relational.write(writes, until=UNTIL)
+
+    assert outcomes(results) == [REJECTED, REJECTED, APPLIED]
+    assert "infinity" in str(results[0])
+    await stores.admin.execute("UPDATE tickets SET on_day = 'infinity', at = '-infinity' WHERE number = 1")
+    (reading,) = await read_each(tickets, Side.RELATIONAL, 1)
+    assert reading.record
+    assert all(isinstance(reading.record[name], Unreadable) for name in ("on_day", "at"))
+
+
+@pytest.fixture
+async def loose(stores: Stores, tickets: EntitySides) -> EntitySides:
+    """Sides that hold several records of one key."""
+    await stores.admin.execute("ALTER TABLE tickets DROP CONSTRAINT tickets_pkey")
+    await stores.customer["tickets"].drop_index("number_1")
+    return tickets
+
+
+async def put(stores: Stores, side: Side, number: int, holder: str, *, gone: bool = False) -> None:
+    if side is Side.RELATIONAL:
+        await stores.admin.execute(
+            "INSERT INTO tickets (number, holder, removed_at) VALUES ($1, $2, CASE WHEN $3 THEN now() END)",
+            number, holder, gone,
+        )  # fmt: skip
+    else:
+        await stores.customer["tickets"].insert_one(
+            {"number": number, "holder": holder, "state": {"gone": gone}}
+        )
+
+
+@BOTH
+async def test_of_several_records_of_one_key_none_is_the_record(
+    stores: Stores, loose: EntitySides, side: Side
+) -> None:
+    for number, holder, gone in [
+        (1, "Ada", False), (1, "Eve", False), (2, "old", True), (2, "live", False), (2, "older", True),
+        (3, "Ada", True), (3, "Eve", True), (4, "Ada", False),
+    ]:  # fmt: skip
+        await put(stores, side, number, holder, gone=gone)
+    found = await loose.side(side).read(["1", "2", "3", "4"])
+    assert set((found["1"].record or {}).values()) == {SEVERAL}
+    assert (found["2"].record or {})["holder"] == "live"
+    assert found["3"] == ABSENT
+    assert (found["4"].record or {})["holder"] == "Ada"
+
+
+@BOTH
+async def test_several_that_refer_count_each_and_keep_nothing_but_their_references(
+    stores: Stores, loose: EntitySides, side: Side
+) -> None:
+    for number, holder in [(1, "Ada"), (1, "Eve"), (2, "Eve")]:
+        await put(stores, side, number, holder)
+    found = (await loose.side(side).read_referring("holder", ["Ada", "Eve"])).values()
+    seen = sorted(
+        (str((each.record or {})["holder"]), (each.record or {})["weight"] is SEVERAL) for each in found
+    )
+    assert seen == [("Ada", True), ("Eve", False), ("Eve", True)]
 
 
 @pytest.mark.parametrize(

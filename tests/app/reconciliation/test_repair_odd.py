@@ -1,5 +1,6 @@
 """Records that hold what nobody thought of: shown to operators, and never in the way of others."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -7,8 +8,11 @@ import pytest
 from bson.binary import UUID_SUBTYPE, Binary
 
 from app.errors import ConflictError
-from app.reconciliation import decisions, diffs, execution, runs, suspects
+from app.reconciliation import decisions, diffs, execution, jobs, runs, suspects
+from app.reconciliation import mapping as registry
+from app.reconciliation.mapping import Authority, Field, Mapping, Missing, Side
 from app.reconciliation.repair import repairer_of
+from app.reconciliation.values import Kind
 from app.stores.connections import Stores
 from tests.app.reconciliation.repair_steps import look_at, only_diff
 from tests.app.reconciliation.worlds import (
@@ -93,6 +97,58 @@ async def test_a_nul_character_is_refused_and_shown_and_holds_up_nobody(repairin
     diff = await only_diff(repairing, "customers", ada)
     assert (diff.status, diff.fields[0].document) == ("in_review", "Par\u2400is")
     assert (await row_of(repairing, "customers", bob))["city"] == "Rome"
+
+
+CARDS = Mapping(
+    entity="cards",
+    collection="cards",
+    table="cards",
+    key_kind=Kind.INTEGER,
+    key_document="n",
+    key_relational="n",
+    missing_document=Missing.REMOVE,
+    missing_relational=Missing.CREATE,
+    fields=(
+        Field("a", Kind.TEXT, Authority(Side.DOCUMENT)),
+        Field("b", Kind.TEXT, Authority(Side.RELATIONAL)),
+    ),
+)
+
+
+async def test_several_records_of_one_key_go_to_review_and_are_never_written(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._registry, "cards", CARDS)
+    await jobs.ensure_jobs(stores.core)
+    for mode in ("full", "incremental"):
+        await jobs.change_job(stores, f"cards-{mode}", repairs=True, by="test", reason="test")
+    await stores.admin.execute("CREATE TABLE cards (n bigint, a text, b text, updated_at timestamptz)")
+    # Twice: 1 as rows, 2 as documents, 3 as rows alone (to be removed), 4 as documents alone (to be created).
+    rows = [(1, "z", "r"), (1, "x", "r"), (2, "z", "s"), (3, "x", "r"), (3, "y", "r"), (5, "old", "r")]
+    documents = [(1, "z", "r"), (2, "p", "r"), (2, "q", "r"), (4, "p", "r"), (4, "q", "r"), (5, "new", "r")]
+    await stores.admin.executemany("INSERT INTO cards VALUES ($1, $2, $3)", rows)
+    await stores.customer["cards"].insert_many({"n": n, "a": a, "b": b} for n, a, b in documents)
+    keys = ["1", "2", "3", "4", "5"]
+    await suspects.nominate(stores.core, "cards", keys, cause="test")
+    await repairer_of(stores).run_due()
+
+    found = {each.key: each for each in (await diffs.list_diffs(stores, entity="cards")).items}
+    assert {key: each.status for key, each in found.items()} == dict.fromkeys(keys[:4], "in_review") | {
+        "5": "repaired"
+    }
+    assert all("several records" in str(found[key].reason) for key in keys[:4])
+    for side in Side:
+        ids = [found[key].id for key in keys[:4]]
+        with suppress(ConflictError):
+            await decisions.approve(stores, ids, side=side, by="test", reason="test")
+        await suspects.nominate(stores.core, "cards", keys, cause="test")
+        await repairer_of(stores).run_due()
+    held = [tuple(row)[:3] for row in await stores.admin.fetch("SELECT * FROM cards ORDER BY n")]
+    assert sorted(held) == sorted([*rows[:-1], (5, "new", "r")])
+    assert (
+        sorted([(each["n"], each["a"], each["b"]) async for each in stores.customer["cards"].find()])
+        == documents
+    )
 
 
 class Breaking:

@@ -13,7 +13,7 @@ import pytest
 
 from app.audit.entries import Fact
 from app.errors import ConflictError, InvalidInputError, NotFoundError
-from app.reconciliation import diffs, execution, jobs, partitions, runs, steering, suspects
+from app.reconciliation import decisions, diffs, execution, jobs, partitions, runs, steering, suspects
 from app.reconciliation.partitions import Call
 from app.reconciliation.repair import repairer_of
 from app.reconciliation.scanning.scan import Finding, KeyRange, ScanResult, ScanStoppedError
@@ -291,7 +291,7 @@ async def test_only_what_is_under_way_can_be_steered(stores: Stores, stage: Stag
         with pytest.raises(NotFoundError):
             await steer(stores, UUID(int=7), **WHY)
     with pytest.raises(ConflictError, match="is cancelled"):
-        await steering.throttle_run(stores, run_id, 5, **WHY)
+        await steering.throttle_run(stores, run_id, 500, **WHY)
 
 
 async def test_only_a_run_that_scans_is_throttled(stores: Stores) -> None:
@@ -302,7 +302,15 @@ async def test_only_a_run_that_scans_is_throttled(stores: Stores) -> None:
         await runs.start_run(stores, "customers", records_per_second=0, by="test")
     run = await runs.start_run(stores, "customers", mode="incremental", by="test")
     with pytest.raises(ConflictError, match="nothing to throttle"):
-        await steering.throttle_run(stores, run.id, 5, **WHY)
+        await steering.throttle_run(stores, run.id, 500, **WHY)
+
+
+async def test_a_throttle_below_which_cursors_expire_is_refused(stores: Stores) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        await runs.start_run(stores, "customers", records_per_second=99, by="test")
+    assert refused.value.faults[0].message == "is null, or a number from 100 on"
+    run = await runs.start_run(stores, "customers", records_per_second=100, by="test")
+    assert run.records_per_second == 100
 
 
 async def test_a_throttle_is_shared_by_what_is_compared_and_changes_while_it_is(
@@ -574,6 +582,18 @@ async def test_a_dry_run_proposes_to_review_a_record_that_nothing_can_address(st
 
     ended = await runs.get_run(stores, run.id)
     assert (ended.status, ended.kinds, ended.outcomes) == ("done", {"unreadable_key": 1}, {"in_review": 1})
+
+
+async def test_a_rejected_record_that_nothing_can_address_is_left_alone(stores: Stores) -> None:
+    await stores.customer["customers"].insert_one({"_id": 5, "email": "odd@example.com"})
+    for _ in range(2):
+        run = await runs.start_run(stores, "customers", by="test")
+        await compare_all(stores, run.id)
+        known = (await diffs.list_diffs(stores, kind="unreadable_key")).items
+        if known[0].status == "in_review":
+            await decisions.reject(stores, [known[0].id], by="test", reason="theirs to correct")
+
+    assert [diff.status for diff in (await diffs.list_diffs(stores)).items] == ["rejected"]
 
 
 async def test_results_are_kept_90_days_but_open_diffs_and_standing_rejections_stay(

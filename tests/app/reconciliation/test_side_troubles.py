@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pymongo.errors import AutoReconnect, ClientBulkWriteException
+from pymongo.errors import AutoReconnect, ClientBulkWriteException, OperationFailure
 
 from app.clock import now
 from app.reconciliation.entities import CUSTOMERS
-from app.reconciliation.mapping import Side
+from app.reconciliation.mapping import Authority, Field, Kind, Mapping, Missing, Side
 from app.reconciliation.records import EntitySides, entity_sides
 from app.reconciliation.resolve import Action, Plan
 from app.reconciliation.sides import ABSENT, Write, Written
@@ -19,6 +19,7 @@ from tests.app.reconciliation.side_writes import (
     APPLIED,
     BOTH,
     LATER,
+    REJECTED,
     SUPERSEDED,
     UNTIL,
     city_of,
@@ -190,6 +191,16 @@ ENDS = {
         lambda result: failed(result, known=2, writeErrors=[{"idx": 2, "code": 11602, "op": {}}]),
         [SUPERSEDED, APPLIED, None],
     ),
+    "no right": (OperationFailure("not authorized", 13), [REJECTED] * 3),
+    "no right, told with the results": (
+        lambda result: failed(result, known=0, error=OperationFailure("not authorized", 13)),
+        [REJECTED] * 3,
+    ),
+    "results that cannot be fetched": (
+        lambda result: failed(result, known=2, error=OperationFailure("no such cursor", 43)),
+        [SUPERSEDED, APPLIED, None],
+    ),
+    "a shutdown": (OperationFailure("shutting down", 91), [None] * 3),
     "no majority": (
         lambda result: failed(result, known=3, writeConcernErrors=[{"code": 64}]),
         [SUPERSEDED, None, None],
@@ -219,3 +230,135 @@ async def test_only_what_the_document_side_told_for_good_is_known(
             )
 
         assert outcomes(results) == expected, name
+
+
+TROUBLES = {
+    "P0001": """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN IF NEW.city = 'bad' THEN RAISE 'no'; END IF; RETURN NEW; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION refuse()
+    """,
+    "54000": "CREATE INDEX ON customers (country)",
+}
+
+
+@pytest.mark.parametrize("state", list(TROUBLES))
+async def test_a_row_that_is_refused_for_any_reason_holds_up_no_other(
+    stores: Stores, customers: EntitySides, state: str
+) -> None:
+    await stores.admin.execute(TROUBLES[state])
+    good = [customer() for _ in range(5)]
+    long = "".join(chr(0x4E00 + at * 7919 % 20000) for at in range(20000))
+    batch = [*good, customer(city="bad", country=long)]
+
+    results = await customers.relational.write([create(Side.RELATIONAL, each) for each in batch], until=UNTIL)
+
+    assert outcomes(results) == [APPLIED] * 5 + [REJECTED]
+    assert f"SQLSTATE {state}" in str(results[-1])
+    assert [await city_of(stores, Side.RELATIONAL, each) for each in batch] == ["London"] * 5 + [None]
+
+
+async def test_a_row_in_trouble_that_passes_is_not_refused(stores: Stores, customers: EntitySides) -> None:
+    await stores.admin.execute(TROUBLES["P0001"].replace("RAISE 'no'", "RAISE 'no' USING ERRCODE = '53100'"))
+    results = await customers.relational.write([create(Side.RELATIONAL, customer(city="bad"))], until=UNTIL)
+    assert results == [None]
+
+
+EDITS = {
+    "a value": {"first_name": ["Ada", "Eve"]},
+    "nothing": {"contact_number": [None, "1"]},
+    "a subdocument": {
+        "address": [{"street": "1 Square", "city": "London", "postal_code": "SW1", "country": "UK"}]
+    },
+}
+
+
+@pytest.mark.parametrize("what", list(EDITS))
+@pytest.mark.parametrize("action", [Action.UPDATE, Action.REMOVE])
+async def test_what_became_an_array_is_not_what_was_read(
+    stores: Stores, customers: EntitySides, what: str, action: Action
+) -> None:
+    ada = customer(contact_number=None)
+    await put_document(stores, "customers", ada)
+    readings = await read_each(customers, Side.DOCUMENT, [ada])
+    await stores.customer["customers"].update_one({"_id": ada["id"]}, {"$set": EDITS[what]})
+    values = {"last_name": "Byron"} if action is Action.UPDATE else {}
+
+    results = await customers.document.write(
+        [write(Side.DOCUMENT, ada, action, readings[0], **values)], until=UNTIL
+    )
+
+    assert outcomes(results) == [SUPERSEDED]
+    left = await stores.customer["customers"].find_one({"_id": ada["id"]})
+    assert left is not None
+    assert left["last_name"] == "Lovelace"
+
+
+ADDRESSES = {
+    "null": ({"$set": {"address": None}}, APPLIED),
+    "gone": ({"$unset": {"address": 1}}, APPLIED),
+    "an array": ({"$set": {"address": [{"city": "Rome"}]}}, REJECTED),
+    "text": ({"$set": {"address": "Rome"}}, REJECTED),
+}
+
+
+@pytest.mark.parametrize("what", list(ADDRESSES))
+async def test_a_field_is_set_where_its_subdocument_is_null_and_refused_where_it_is_something_else(
+    stores: Stores, customers: EntitySides, what: str
+) -> None:
+    edit, expected = ADDRESSES[what]
+    ada = customer()
+    await put_document(stores, "customers", ada)
+    await stores.customer["customers"].update_one({"_id": ada["id"]}, edit)
+    (reading,) = await read_each(customers, Side.DOCUMENT, [ada])
+    values = {"address__city": "Paris", "address__country": "FR", "last_name": "Byron"}
+    change = [write(Side.DOCUMENT, ada, Action.UPDATE, reading, **values)]
+
+    results = await customers.document.write(change, until=UNTIL)
+
+    assert outcomes(results) == [expected]
+    left = await stores.customer["customers"].find_one({"_id": ada["id"]})
+    assert left is not None
+    if expected is APPLIED:
+        assert (left["address"], left["last_name"]) == ({"city": "Paris", "country": "FR"}, "Byron")
+    else:
+        assert "address is no subdocument" in str(results)
+        assert left["last_name"] == "Lovelace"
+
+
+async def test_a_subdocument_that_came_since_is_not_overwritten(
+    stores: Stores, customers: EntitySides
+) -> None:
+    ada = customer()
+    await put_document(stores, "customers", ada)
+    kept = stores.customer["customers"]
+    await kept.update_one({"_id": ada["id"]}, {"$set": {"address": None}})
+    (reading,) = await read_each(customers, Side.DOCUMENT, [ada])
+    await kept.update_one({"_id": ada["id"]}, {"$set": {"address": {"door": 5}}})
+
+    results = await customers.document.write(
+        [write(Side.DOCUMENT, ada, Action.UPDATE, reading, address__city="Paris")], until=UNTIL
+    )
+
+    assert outcomes(results) == [SUPERSEDED]
+    assert (await kept.find_one({"_id": ada["id"]}) or {})["address"] == {"door": 5}
+
+
+@BOTH
+async def test_a_key_that_no_store_can_hold_is_not_there(stores: Stores, side: Side) -> None:
+    await stores.admin.execute("CREATE TABLE notes (id text PRIMARY KEY, body text, updated_at timestamptz)")
+    await stores.admin.execute("INSERT INTO notes VALUES ('good', 'text', now())")
+    await stores.customer["notes"].insert_one({"_id": "good", "body": "text"})
+    notes = Mapping(
+        entity="notes",
+        collection="notes",
+        table="notes",
+        key_kind=Kind.TEXT,
+        missing_document=Missing.REVIEW,
+        missing_relational=Missing.CREATE,
+        fields=(Field("body", Kind.TEXT, Authority(Side.DOCUMENT)),),
+    )
+    own = entity_sides(stores, notes).side(side)
+
+    assert await own.existing(["good", "a\0b"]) == {"good"}
+    assert set(await own.read(["good", "a\0b"])) == {"good"}

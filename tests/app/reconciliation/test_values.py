@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.reconciliation.values import Kind, Unreadable, Value, parse_value, spell
+from app.reconciliation.values import (
+    Kind,
+    Unreadable,
+    Value,
+    from_document,
+    from_relational,
+    parse_key,
+    parse_value,
+    spell,
+    to_relational,
+)
 
 MILLISECONDS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)).map(  # noqa: DTZ001
     lambda at: at.replace(microsecond=at.microsecond // 1000 * 1000)
@@ -63,3 +73,46 @@ def test_the_spelling_of_each_kind() -> None:
     assert spell(date(2026, 1, 2)) == "2026-01-02"
     assert spell(datetime(2026, 1, 2, 3, tzinfo=UTC)) == "2026-01-02T03:00:00.000Z"
     assert spell(UUID(int=1)) == "00000000-0000-0000-0000-000000000001"
+
+
+@pytest.mark.parametrize("number", [-(2**63), -1, 2**63 - 1])
+def test_every_integer_of_64_bits_is_a_key(number: int) -> None:
+    assert parse_key(Kind.INTEGER, str(number)) == number
+
+
+@pytest.mark.parametrize("number", [-(2**63) - 1, 2**63])
+def test_an_integer_past_64_bits_is_no_key(number: int) -> None:
+    with pytest.raises(ValueError, match="no 64-bit integer"):
+        parse_key(Kind.INTEGER, str(number))
+
+
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [
+        (Kind.DATE, date.min),
+        (Kind.DATE, date.max),
+        (Kind.TIMESTAMP, FIRST),
+        (Kind.TIMESTAMP, LAST),
+        (Kind.TIMESTAMP, FIRST.replace(tzinfo=None)),
+        (Kind.TIMESTAMP, LAST.replace(tzinfo=None)),
+    ],
+)
+def test_what_a_driver_has_for_an_infinity_is_unreadable_and_never_stored(kind: Kind, end: date) -> None:
+    assert isinstance(from_relational(kind, end), Unreadable)
+    with pytest.raises(ValueError, match="infinity"):
+        to_relational(end)
+
+
+def test_documents_hold_the_first_and_last_days_themselves() -> None:
+    assert from_document(Kind.TIMESTAMP, FIRST) == FIRST
+    assert from_document(Kind.DATE, FIRST) == date.min
+    assert from_document(Kind.DATE, datetime(9999, 12, 31, tzinfo=UTC)) == date.max
+
+
+@pytest.mark.parametrize("broken", ["\ud800", "a\udcffb"])
+def test_half_a_character_is_no_text(broken: str) -> None:
+    assert isinstance(from_document(Kind.TEXT, broken), Unreadable)
+    assert isinstance(from_relational(Kind.TEXT, broken), Unreadable)

@@ -202,6 +202,10 @@ class Row:
 NOBODY = UUID(int=0)
 
 
+def _of_run(cause: str) -> bool:
+    return cause == "watermark" or cause.startswith("run ")
+
+
 @dataclass
 class ModelWork:
     """Implements `WorkPort`. What a method does, it does in one step."""
@@ -268,7 +272,7 @@ class ModelWork:
             row.due_at = min(row.due_at, self.clock())
             row.suspect = replace(
                 row.suspect,
-                cause=cause,
+                cause=row.suspect.cause if _of_run(cause) and not _of_run(row.suspect.cause) else cause,
                 mode=mode if row.suspect.mode == mode else "any",
                 run_id=run_id or row.suspect.run_id,
                 nominations=row.suspect.nominations + 1,

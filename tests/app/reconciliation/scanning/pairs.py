@@ -48,7 +48,7 @@ def _never(value: Any) -> Value:
 
 def _slyly(stored: Any) -> Any:
     """What no converter should answer with: nothing, another kind, a member of an enumeration, a finer time."""
-    return {"": None, "x": 5, "5": Kind.TEXT, "é": _EPOCH + timedelta(microseconds=1)}.get(
+    return {"": None, "x": 5, "5": Kind.TEXT, "é": _EPOCH + timedelta(microseconds=1), "half": "\ud800"}.get(
         stored, Decimal("NaN")
     )
 
@@ -142,10 +142,10 @@ _OPTIONS = CodecOptions(uuid_representation=UuidRepresentation.STANDARD, tz_awar
 Element = tuple[int, bytes]
 
 
-def element(value: Any) -> Element:
-    """The type byte and payload that an encoder writes for a value."""
+def element(value: Any, *, replacing: tuple[bytes, bytes] = (b"", b"")) -> Element:
+    """The type byte and payload that an encoder writes for a value, with some bytes replaced by what it never writes."""
     raw = bson.encode({"": value}, codec_options=_OPTIONS)
-    return raw[4], raw[6:-1]
+    return raw[4], raw[6:-1].replace(*replacing) if replacing[0] else raw[6:-1]
 
 
 def milliseconds(number: int) -> Element:
@@ -163,7 +163,7 @@ ODD_ELEMENTS: list[Element] = [
         element(value)
         for value in (
             None, 5.0, 5.5, -0.0, float("nan"), float("inf"), 1e300, "", "x", "5", "é", "e\u0301", "\U0001f600", "a\x00b", True, False,
-            0, 1, 5, bson.Int64(5), bson.Int64(2**63 - 1), bson.Int64(-(2**63)), bson.Int64(2**53 + 1), 2.0**53, 2.0**63, {}, {"title": "x"}, {"inner": 5}, [], ["x"], [{"title": "x"}],
+            0, 1, 5, bson.Int64(5), bson.Int64(2**63 - 1), bson.Int64(-(2**63)), bson.Int64(2**53 + 1), 2.0**53, 2.0**63, "half", {}, {"title": "x"}, {"inner": 5}, [], ["x"], [{"title": "x"}],
             Binary(b"x" * 16, 4), Binary(b"x" * 16, 3), Binary(b"x" * 3, 4), Binary(b"x" * 16, 0), bson.ObjectId(b"1" * 12),
             Decimal128("5"), Decimal128("-0"), Decimal128("0E+3"), Decimal128("1E-40"), Decimal128("-1E-6176"), Decimal128("12.500"), Decimal128("NaN"),
             Decimal128("Infinity"), Decimal128("-Infinity"), Decimal128("9" * 34), Decimal128("1E+6000"),
@@ -174,6 +174,12 @@ ODD_ELEMENTS: list[Element] = [
     milliseconds(2**62),
     milliseconds(-(2**62)),
     milliseconds(-86_400_000),
+    milliseconds(-62_135_596_800_000),
+    milliseconds(253_402_214_400_000),
+    milliseconds(253_402_300_799_999),
+    (0x02, b"\x03\x00\x00\x00\xff\xfe\x00"),
+    (0x02, b"\x04\x00\x00\x00\xed\xa0\x80\x00"),
+    element({"title": "x", "note": "aa"}, replacing=(b"aa\x00", b"\xff\xfe\x00")),
 ]  # fmt: skip
 
 _texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=4) | st.sampled_from(
@@ -195,15 +201,34 @@ _decimals = (
                 "1E+30",
                 "9223372036854.775807",
                 "9223372036854.775808",
+                # The least integer of 64 bits, and its neighbours, in whole numbers, hundredths and millionths.
+                "-9223372036854775808",
+                "-92233720368547758.07",
+                "-92233720368547758.08",
+                "-92233720368547758.09",
+                "92233720368547758.08",
+                "-9223372036854.775807",
+                "-9223372036854.775808",
+                "-9223372036854.775809",
                 "12.50",
                 "12.5",
             )
         ]
     )
 )
-_times = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(lambda found: found.replace(tzinfo=UTC)) | st.sampled_from(  # noqa: DTZ001
-    [_EPOCH - timedelta(microseconds=1), _EPOCH, _EPOCH + timedelta(microseconds=999)]
-)  # fmt: skip
+# asyncpg has the ends of the years 1 to 9999 for infinities.
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_times = st.datetimes(timezones=st.just(UTC)) | st.sampled_from(
+    [
+        _EPOCH - timedelta(microseconds=1),
+        _EPOCH,
+        _EPOCH + timedelta(microseconds=999),
+        _FIRST,
+        _FIRST + timedelta(microseconds=1),
+        _LAST - timedelta(microseconds=1),
+        _LAST,
+    ]
+)
 SQL_VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.UUID: st.uuids() | st.just(uuid.UUID(bytes=b"x" * 16)),
     Kind.TEXT: _texts,
@@ -213,7 +238,7 @@ SQL_VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.BOOLEAN: st.booleans(),
     Kind.DECIMAL: _decimals,
     Kind.TIMESTAMP: _times,
-    Kind.DATE: st.dates(),
+    Kind.DATE: st.dates() | st.sampled_from([date.min, date.max, date(1, 1, 2), date(9999, 12, 30)]),
 }
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import polars as pl
 import pytest
+from bson.decimal128 import Decimal128
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -59,9 +60,9 @@ def single_verdict(
     raw: bytes, row: dict[str, Any], mapping: Mapping = PAIRED
 ) -> tuple[resolve.Kind, tuple[str, ...]]:
     """The verdict on what the readers of single records make of both sides."""
-    document, broken = decode_document(raw)
+    document = decode_document(raw)
     records = (
-        {each.name: broken or read_document_value(each, document) for each in mapping.fields},
+        {each.name: read_document_value(each, document) for each in mapping.fields},
         {each.name: read_relational_value(each, row[each.name]) for each in mapping.fields},
     )
     markers = (
@@ -139,6 +140,23 @@ def test_decimals_are_equal_exactly_when_their_cells_are(left: Decimal, right: D
     assert (from_text.values[0], from_text.spill[0]) == canonical_decimal(left)
 
 
+@pytest.mark.parametrize(
+    "text", ["9223372036854775808", "92233720368547758.08", "9223372036854.775808", "9223372036854.775807"]
+)
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_decimal_at_the_end_of_64_bits_has_one_cell_on_both_sides(text: str, sign: str) -> None:
+    amount = Decimal(sign + text)
+    document = raw_document({"price": element(Decimal128(amount))}, element(UUID(int=0)))
+    frame = relational_frame(
+        [UUID(int=0)], [dict.fromkeys(each.name for each in PAIRED.fields) | {"price": amount}]
+    )
+    at = str(COMPARISON.names.index("price"))
+    assert DECODER.decode(document).row(0, named=True)[at] == frame.row(0, named=True)[at]
+    assert compared(DECODER.decode(document), frame) == {}
+    zero = raw_document({"price": element(Decimal128("0"))}, element(UUID(int=0)))
+    assert compared(DECODER.decode(zero), frame)[str(UUID(int=0))].fields == ("price",)
+
+
 @pytest.mark.parametrize("text", ["9223372036854.775807", "-9223372036854.775807", "0.000001", "0", "12.5"])
 def test_a_decimal_of_up_to_six_places_is_a_number(text: str) -> None:
     assert canonical_decimal(Decimal(text)) == (int(Decimal(text) * 10**6), None)
@@ -210,12 +228,17 @@ CANDIDATES: dict[Kind, list[Any]] = {
     Kind.TEXT: ["", "x", "5", "é", "e\u0301"],
     Kind.INTEGER: [0, 1, 5, -(2**63), 2**63 - 1],
     Kind.BOOLEAN: [False, True],
-    Kind.DECIMAL: [Decimal(text) for text in ("0", "5", "1E-40", "9" * 34, "1E+6000", "NaN", "Infinity")],
+    Kind.DECIMAL: [
+        Decimal(text)
+        for text in ("0", "5", "1E-40", "9" * 34, "1E+6000", "-92233720368547758.08", "NaN", "Infinity")
+    ],
     Kind.TIMESTAMP: [
         datetime(2020, 1, 1, tzinfo=UTC),
         datetime(1969, 12, 31, 23, 59, 59, 999500, tzinfo=UTC),
+        datetime.min.replace(tzinfo=UTC),
+        datetime.max.replace(tzinfo=UTC),
     ],
-    Kind.DATE: [date(2020, 1, 1), date(1969, 12, 31)],
+    Kind.DATE: [date(2020, 1, 1), date(1969, 12, 31), date.min, date.max],
 }
 
 

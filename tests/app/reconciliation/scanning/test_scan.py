@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
@@ -365,6 +366,34 @@ def test_there_is_one_range_where_a_store_would_read_everything_for_each(world: 
     # This document store reads its whole collection for a range of `_id`, and says so.
     for rows in (100, 1_500):
         assert plan_ranges(world.settings, SEATS, rows_per_range=rows) == [KeyRange()]
+
+
+@pytest.mark.parametrize(
+    ("options", "whole"),
+    [
+        ({"unique": True}, True),
+        ({"unique": True, "sparse": True}, False),
+        ({"partialFilterExpression": {"number": {"$gt": 0}}}, False),
+    ],
+)
+def test_an_index_that_leaves_documents_out_serves_no_ranges(
+    world: World, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], whole: bool
+) -> None:
+    numbered = replace(SEATS, key_kind=Kind.INTEGER, key_document="number", key_relational="number")
+    world.sql(
+        "ALTER TABLE scan_seats DROP COLUMN id, ADD COLUMN number int PRIMARY KEY",
+        "INSERT INTO scan_seats (number) SELECT generate_series(1, 2000)",
+        "ANALYZE scan_seats",
+    )
+    world.documents.scan_seats.create_index("number", **options)
+    world.documents.scan_seats.insert_many([*({"number": at} for at in range(1, 2001)), {"status": "no key"}])
+    # MongoDB says that it reads such an index, and does.
+    monkeypatch.setattr(ranges, "_served", lambda *_: True)
+    planned = plan_ranges(world.settings, numbered, rows_per_range=500)
+    assert (len(planned) > 1) is whole
+    if not whole:
+        assert planned == [KeyRange()]
+        assert FindingKind.UNREADABLE_KEY in {each.kind for each in world.scan(numbered).values()}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 import asyncpg
@@ -14,11 +15,12 @@ import polars as pl
 import pytest
 from adbc_driver_postgresql import dbapi
 from bson.binary import Binary
+from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from app.errors import StoreUnavailableError
-from app.reconciliation.bson_records import CODEC
+from app.reconciliation.bson_records import CODEC, decode_document
 from app.reconciliation.scanning import canonical
 from app.reconciliation.scanning.bson_columns import DocumentDecoder
 from app.reconciliation.scanning.canonical import KEY, ODD, Column, Layout, frame_of_records
@@ -138,7 +140,7 @@ def read(frames: Iterator[pl.DataFrame]) -> pl.DataFrame:
 
 @pytest.mark.usefixtures("table")
 def test_rows_are_read_as_one_by_one(settings: Settings) -> None:
-    columns = tuple(each for each in COLUMNS if each.name not in {"naive", "moment as date"})
+    columns = tuple(each for each in COLUMNS if each.name != "moment as date")
     layout = replace(LAYOUT, columns=columns)
     expected = asyncio.run(one_by_one(settings, layout)).sort(KEY)
     found = read(read_relational(settings, layout, KeyRange()))
@@ -167,6 +169,31 @@ def test_times_that_no_record_can_hold_are_odd(settings: Settings) -> None:
     found = read(read_relational(settings, layout, KeyRange()))
     assert found[ODD].to_list() == ["0,1"] * 4
     assert found["0"].null_count() == found["1"].null_count() == 4
+
+
+def test_a_database_of_another_encoding_is_read_as_what_it_holds(settings: Settings) -> None:
+    url = urlsplit(settings.url("admin_database_url"))
+    name = f"{url.path[1:]}_latin"
+    run_sql(
+        settings,
+        f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'",
+    )
+    latin = settings.model_copy(
+        update={"admin_database_url": SecretStr(urlunsplit(url._replace(path=f"/{name}")))}
+    )
+    layout = Layout(
+        "",
+        "words",
+        "FROM words",
+        Column("key", Kind.INTEGER, "_id", "id"),
+        (Column("word", Kind.TEXT, "", "word"),),
+    )
+    try:
+        # Two characters whose bytes in LATIN1 are those of one character in UTF-8.
+        run_sql(latin, "CREATE TABLE words AS SELECT 1 AS id, chr(195) || chr(169) AS word")
+        assert read(read_relational(latin, layout, KeyRange()))["0"].to_list() == ["\u00c3\u00a9"]
+    finally:
+        run_sql(settings, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.mark.usefixtures("table")
@@ -316,6 +343,18 @@ def test_text_that_is_no_utf8_is_odd_and_keeps_its_key() -> None:
         {KEY: 1, "0": "ab", ODD: None},
         {KEY: 2, "0": None, ODD: "0"},
     ]
+
+
+def test_broken_text_beside_the_mapped_fields_changes_nothing() -> None:
+    layout = replace(LAYOUT, columns=(Column("city", Kind.TEXT, "place.city"),))
+    beside = {"_id": UUID(int=1), "place": {"city": "x", "owner": UUID(int=9), "note": "ab"}, "note": "ab"}
+    raw = bson.encode(beside, codec_options=CODEC).replace(b"ab\0", b"\xff\xfe\0")
+    odd = bson.encode({"_id": UUID(int=2), "place": {"city": 5}}, codec_options=CODEC)
+    alone = decode_document(raw)
+    assert (alone["_id"], alone["place"]["city"], alone["place"]["owner"]) == (UUID(int=1), "x", UUID(int=9))
+    for batch in (raw, raw + odd):
+        found = DocumentDecoder(layout).decode(batch).sort(KEY)
+        assert found.to_dicts()[0] == {KEY: 1, "0": "x", ODD: None}
 
 
 def test_a_name_with_a_dot_is_not_the_nested_field() -> None:
