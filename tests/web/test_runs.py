@@ -48,7 +48,7 @@ async def test_a_throttle_that_is_none_is_refused(real: httpx.AsyncClient, run: 
     order = await real.post(RUNS, json={"entity": "bookings", "records_per_second": throttle})
 
     faults = {fault["where"]: fault["message"] for fault in change.json()["errors"]}
-    assert faults == {"records_per_second": "is null, or a number from 1 on", "reason": "is required"}
+    assert faults == {"records_per_second": "is null, or a number from 100 on", "reason": "is required"}
     assert (change.status_code, order.status_code) == (422, 422)
 
 
