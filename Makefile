@@ -22,7 +22,7 @@ up: install ## Start everything on embedded stores and run the demo; Ctrl-C stop
 
 test: install ## Run the tests; ARGS="-k name" is passed on to pytest
 	@echo "Testing (make test-slow runs the slow tests)"
-	@exec $(BIN)/pytest $(ARGS)
+	@exec $(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 test-slow: install ## Run the slow tests: faults, schedules, timing
 	@echo "Testing what is slow: faults, schedules, timing"
