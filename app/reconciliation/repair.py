@@ -297,7 +297,7 @@ class Repairer:
         return diff_ids
 
     async def _repair(self, sides: EntitySides, looks: list[Look], batch: Batch) -> None:
-        shown = [(look, Show("approved" if look.is_approved else "open")) for look in looks]
+        shown = [(look, _while_written(look)) for look in looks]
         put = zip(looks, await self._put(shown, batch), strict=True)
         ready = [(look, diff_id) for look, diff_id in put if diff_id]
         if not ready:
@@ -365,6 +365,13 @@ def repairer_of(stores: Stores) -> Repairer:
         settle_window=timedelta(milliseconds=stores.settings.settle_milliseconds),
         write_seconds=stores.settings.store_timeout_seconds,
     )
+
+
+def _while_written(look: Look) -> Show:
+    """How a diff is shown while its record is being written: one that was refused before stays in review until it is not."""
+    if look.diff and look.diff.status == "in_review" and look.diff.fingerprint == look.verdict.fingerprint:
+        return Show("in_review", look.diff.reason)
+    return Show("approved" if look.is_approved else "open")
 
 
 async def _all(*work: Coroutine[Any, Any, None]) -> None:

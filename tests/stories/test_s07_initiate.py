@@ -35,7 +35,7 @@ def test_a_second_run_finds_no_new_diff(seeded: System) -> None:
 def test_a_dry_run_reports_and_writes_nothing(seeded: System) -> None:
     run = seeded.follow(seeded.api.post(RUNS, json={"entity": "bookings", "dry_run": True}).json()["id"])
     assert run["status"] == "done"
-    assert set(run["outcomes"]) == {"in_review"}
+    assert set(run["outcomes"]) == {"in_review"}, run
     assert sum(run["outcomes"].values()) == run["findings"]
 
 

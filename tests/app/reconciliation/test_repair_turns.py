@@ -1,5 +1,6 @@
 """What one entity or one moment cannot do to others: hold them up, or make a decision be forgotten."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -105,3 +106,38 @@ async def test_waiting_for_a_record_whose_turn_will_come_uses_up_no_patience(rep
     await look_again(repairing)
     await look_again(repairing)
     assert await row_of(repairing, "bookings", seat) is not None
+
+
+class Watching:
+    """The core DB, where every status is noted that a diff is given."""
+
+    def __init__(self, work) -> None:
+        self._work = work
+        self.statuses: list[str] = []
+
+    def __getattr__(self, name: str):
+        return getattr(self._work, name)
+
+    async def put(self, found):
+        self.statuses += [each.status for each in found]
+        return await self._work.put(found)
+
+
+async def test_a_diff_whose_write_was_refused_stays_in_review_while_it_is_tried_again(
+    repairing: Stores,
+) -> None:
+    ada = customer()
+    await put_document(repairing, "customers", ada | {"last_name": "x" * 200})
+    await put_row(repairing, "customers", ada)
+    await repairing.admin.execute("ALTER TABLE customers ADD CHECK (length(last_name) < 100)")
+    await look_at(repairing, "customers", ada)
+    assert (await only_diff(repairing, "customers", ada)).status == "in_review"
+
+    repairer = repairer_of(repairing)
+    watching = Watching(repairer.work)
+    await suspects.nominate(repairing.core, "customers", [str(ada["id"])], cause="test")
+    await replace(repairer, work=watching).run_due()
+
+    assert watching.statuses == ["in_review"]
+    diff = await only_diff(repairing, "customers", ada)
+    assert (diff.status, "constraint" in str(diff.reason)) == ("in_review", True)
