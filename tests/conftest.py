@@ -21,6 +21,7 @@ ADMIN = "ASTROCORE_ADMIN_DATABASE_URL"
 CUSTOMER = "ASTROCORE_CUSTOMER_DATABASE_URL"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where tests run side by side (`-n 2`), those of one file go together, and so do the stories: they share a system."""
     for item in items:
