@@ -22,7 +22,8 @@ up: install ## Start everything on embedded stores and run the demo; Ctrl-C stop
 
 test: install ## Run the tests; ARGS="-k name" is passed on to pytest
 	@echo "Testing (make test-slow runs the slow tests)"
-	@exec $(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/stories $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/pytest tests/stories $(ARGS) || [ $$? -eq 5 ]
 
 test-slow: install ## Run the slow tests: faults, schedules, timing
 	@echo "Testing what is slow: faults, schedules, timing"

@@ -21,14 +21,6 @@ ADMIN = "ASTROCORE_ADMIN_DATABASE_URL"
 CUSTOMER = "ASTROCORE_CUSTOMER_DATABASE_URL"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where tests run side by side (`-n 2`), those of one file go together, and so do the stories: they share a system."""
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group("stories" if folder == "stories" else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def stores_environment() -> Iterator[dict[str, str]]:
     """`ASTROCORE_*` values of a running set of embedded stores."""
