@@ -31,7 +31,7 @@ test-slow: install ## Run the slow tests: faults, schedules, timing
 
 schedules: install ## Replay schedules of writes, crashes and repairs: SCHEDULES=100000 SEED=1
 	@exec env SCHEDULES=$(or $(SCHEDULES),10000) SEED=$(or $(SEED),1) \
-	    $(BIN)/pytest -m slow -s tests/app/reconciliation/test_schedules.py
+	    $(BIN)/pytest -m slow -s tests/app/reconciliation/model/test_schedules.py
 
 check: install ## Lint, check formatting, types, import rules, docker-compose.yml and the lock files
 	$(BIN)/ruff check .

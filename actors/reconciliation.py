@@ -15,10 +15,12 @@ from actors.queues import Queue
 from app.audit.outbox import relay
 from app.audit.store import AuditStore
 from app.errors import StoreUnavailableError
-from app.reconciliation import execution, runs, undo
-from app.reconciliation.jobs import SCHEDULES
-from app.reconciliation.partitions import Call
-from app.reconciliation.repair import repairer_of
+from app.reconciliation.deciding import undo
+from app.reconciliation.ledger import runs
+from app.reconciliation.ledger.jobs import SCHEDULES
+from app.reconciliation.repairing.repair import repairer_of
+from app.reconciliation.running import execution
+from app.reconciliation.running.partitions import Call
 from app.stores.connections import Stores
 from app.stores.health import FAULTS
 

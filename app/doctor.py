@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from app.clock import now
 from app.reconciliation.mapping import Mapping, load_mappings, mappings
-from app.reconciliation.relational import rights_needed, select_clause
+from app.reconciliation.sides.relational import rights_needed, select_clause
 from app.stores.connections import open_customer_client, open_redis
 from app.stores.core import CORE_TABLES
 from app.stores.health import FAULTS

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from app.reconciliation.watermarks import nominate_changed
+from app.reconciliation.running.watermarks import nominate_changed
 from app.stores.connections import Stores, open_stores
 from app.stores.migrate import migrate
 from benchmarks.bookings import EQUAL, load

@@ -13,10 +13,10 @@ from uuid import UUID
 
 from pymongo import UpdateOne, WriteConcern
 
-from app.reconciliation.jobs import ensure_jobs
+from app.reconciliation.ledger.jobs import ensure_jobs
+from app.reconciliation.ledger.suspects import nominate
 from app.reconciliation.mapping import Side
-from app.reconciliation.repair import BATCH, repairer_of
-from app.reconciliation.suspects import nominate
+from app.reconciliation.repairing.repair import BATCH, repairer_of
 from app.stores.connections import Stores, open_stores
 from app.stores.migrate import create_foreign_schemas, migrate
 from benchmarks.customers import honour, make_customers, rename

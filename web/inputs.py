@@ -8,8 +8,8 @@ from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.pages import LIMIT_MAX
-from app.reconciliation.events import Event
-from app.reconciliation.runs import LEAST_THROTTLE
+from app.reconciliation.ledger.runs import LEAST_THROTTLE
+from app.reconciliation.running.events import Event
 from web.validation import FAULT
 
 Mode = Literal["full", "incremental", "invariants"]

@@ -31,7 +31,7 @@ class Fact(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a change ended; see `app.reconciliation.repair`."""
+    """How a change ended; see `app.reconciliation.repairing.repair`."""
 
     APPLIED = "applied"
     SUPERSEDED = "superseded"

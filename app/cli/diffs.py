@@ -14,7 +14,7 @@ from app.cli.errors import CommandError
 from app.cli.options import AsJson, Cursor, Limit, Reason, Yes, confirm, group
 from app.clock import now
 from app.pages import LIMIT_MAX, Page
-from app.reconciliation.views import DiffView, FieldView
+from app.reconciliation.ledger.views import DiffView, FieldView
 from config.settings import settings
 
 app = group("Look at discrepancies, and decide those that no rule decides.")
@@ -163,7 +163,7 @@ def _chosen(
 
 def _approvable(found: list[DiffView]) -> list[DiffView]:
     """Those where a side can be chosen; says how many are left out."""
-    from app.reconciliation.decisions import can_be_approved
+    from app.reconciliation.deciding.decisions import can_be_approved
     from app.reconciliation.mapping import load_mappings
 
     load_mappings(settings().mappings)

@@ -12,7 +12,7 @@ from app.cli import output
 from app.cli.client import connect
 from app.cli.diffs import diff_facts, fields_table
 from app.cli.options import AsJson
-from app.reconciliation.views import ChangeView, RecordView
+from app.reconciliation.ledger.views import ChangeView, RecordView
 
 
 def history(

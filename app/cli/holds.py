@@ -9,7 +9,7 @@ from app.cli import output
 from app.cli.client import connect
 from app.cli.options import AsJson, Cursor, Limit, Reason, group
 from app.pages import Page
-from app.reconciliation.views import HoldsPlaced, HoldView
+from app.reconciliation.ledger.views import HoldsPlaced, HoldView
 
 app = group("Leave records alone, or let them be repaired again.")
 

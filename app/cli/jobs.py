@@ -9,7 +9,7 @@ from rich.text import Text
 from app.cli import output
 from app.cli.client import Api, connect
 from app.cli.options import AsJson, Reason, group
-from app.reconciliation.views import JobView
+from app.reconciliation.ledger.views import JobView
 
 app = group("Look at the predefined reconciliations; let them repair or only observe; pause them.")
 

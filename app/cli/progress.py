@@ -11,7 +11,7 @@ from app.cli import output
 from app.cli.client import Api
 from app.cli.errors import UnreachableError
 from app.cli.runs import counted
-from app.reconciliation.views import RunView
+from app.reconciliation.ledger.views import RunView
 
 ENDED = frozenset({"done", "cancelled", "failed", "skipped"})
 POLL_SECONDS = 0.25

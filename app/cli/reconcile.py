@@ -12,7 +12,7 @@ from app.cli.client import Api, connect
 from app.cli.errors import CommandError, InterruptedCommandError
 from app.cli.options import AsJson
 from app.cli.progress import follow, progress
-from app.reconciliation.views import RunView
+from app.reconciliation.ledger.views import RunView
 from config.settings import settings
 
 COUNTED = ("repaired", "in_review")  # outcomes with a column of their own

@@ -10,7 +10,7 @@ from app.cli import output
 from app.cli.client import connect
 from app.cli.options import AsJson, Cursor, Limit, Reason, group
 from app.pages import Page
-from app.reconciliation.views import PartitionView, RunView
+from app.reconciliation.ledger.views import PartitionView, RunView
 
 app = group(
     "Look at runs; pause, resume, throttle or cancel one, or let one go on that the circuit breaker holds."

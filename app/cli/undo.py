@@ -13,7 +13,7 @@ from app.cli.client import Api, connect, every
 from app.cli.errors import CommandError, InterruptedCommandError, UnreachableError
 from app.cli.options import AsJson, Reason, Yes, confirm
 from app.cli.progress import PATIENCE_SECONDS, POLL_SECONDS
-from app.reconciliation.views import UndoItemView, UndoPreview, UndoView
+from app.reconciliation.ledger.views import UndoItemView, UndoPreview, UndoView
 
 
 def undo(

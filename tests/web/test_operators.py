@@ -9,7 +9,7 @@ import pytest
 from app.audit.entries import IntentEntry, Outcome, OutcomeEntry
 from app.audit.store import AuditStore
 from app.clock import now
-from app.reconciliation import undo
+from app.reconciliation.deciding import undo
 from app.stores.connections import Stores
 
 BASE = "/v1/reconciliation"

@@ -12,7 +12,7 @@ from app.errors import (
     NotFoundError,
     StoreUnavailableError,
 )
-from app.reconciliation import jobs
+from app.reconciliation.ledger import jobs
 from web.problems import status_of
 
 JOBS = "/v1/reconciliation/jobs"

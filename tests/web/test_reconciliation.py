@@ -9,8 +9,8 @@ import pytest
 import redis.exceptions
 
 from actors import reconciliation as actors
-from app.reconciliation import history
-from app.reconciliation.views import RecordView
+from app.reconciliation.deciding import history
+from app.reconciliation.ledger.views import RecordView
 
 BASE = "/v1/reconciliation"
 

@@ -2,7 +2,8 @@ import httpx
 import msgspec
 from litestar import Litestar
 
-from app.reconciliation import diffs, resolve, runs
+from app.reconciliation import resolve
+from app.reconciliation.ledger import diffs, runs
 from app.reconciliation.scanning.compare import FindingKind
 from web.inputs import DiffStatus, Kind, RunStatus
 from web.problems import Problem

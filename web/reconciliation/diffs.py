@@ -7,8 +7,9 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from actors import reconciliation as actors
 from app.pages import LIMIT_DEFAULT, Page
-from app.reconciliation import decisions, diffs
-from app.reconciliation.views import DiffView
+from app.reconciliation.deciding import decisions
+from app.reconciliation.ledger import diffs
+from app.reconciliation.ledger.views import DiffView
 from web.guards import OPERATOR
 from web.inputs import Approval, Approvals, Cursor, Decision, Decisions, DiffStatus, Kind, Limit
 from web.stores import Opened

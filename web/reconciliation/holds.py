@@ -5,8 +5,8 @@ from litestar.params import FromQuery, JSONBody
 
 from actors import reconciliation as actors
 from app.pages import LIMIT_DEFAULT, Page
-from app.reconciliation import holds
-from app.reconciliation.views import HoldsPlaced, HoldView
+from app.reconciliation.ledger import holds
+from app.reconciliation.ledger.views import HoldsPlaced, HoldView
 from web.guards import OPERATOR
 from web.inputs import Cursor, Holding, Limit
 from web.stores import Opened

@@ -6,8 +6,8 @@ from msgspec import UNSET
 
 from actors import reconciliation as actors
 from app.errors import Fault, InvalidInputError
-from app.reconciliation import jobs
-from app.reconciliation.views import JobView
+from app.reconciliation.ledger import jobs
+from app.reconciliation.ledger.views import JobView
 from web.guards import OPERATOR
 from web.inputs import Decision, JobChange
 from web.stores import Opened

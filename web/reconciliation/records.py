@@ -9,8 +9,9 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from actors import reconciliation as actors
 from app.pages import LIMIT_DEFAULT, Page
-from app.reconciliation import events, history
-from app.reconciliation.views import ChangeView, RecordView
+from app.reconciliation.deciding import history
+from app.reconciliation.ledger.views import ChangeView, RecordView
+from app.reconciliation.running import events
 from web.inputs import Accepted, Cursor, Events, Limit
 from web.stores import Opened
 from web.waking import wake

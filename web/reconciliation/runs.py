@@ -7,8 +7,9 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from actors import reconciliation as actors
 from app.pages import LIMIT_DEFAULT, Page
-from app.reconciliation import partitions, runs, steering
-from app.reconciliation.views import PartitionView, RunView
+from app.reconciliation.ledger import runs, steering
+from app.reconciliation.ledger.views import PartitionView, RunView
+from app.reconciliation.running import partitions
 from web.guards import OPERATOR
 from web.inputs import Cancellation, Cursor, Decision, Limit, Mode, RunChange, RunOrder, RunStatus
 from web.stores import Opened

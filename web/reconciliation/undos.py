@@ -7,8 +7,8 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from actors import reconciliation as actors
 from app.pages import LIMIT_DEFAULT, Page
-from app.reconciliation import undo
-from app.reconciliation.views import UndoItemView, UndoPreview, UndoView
+from app.reconciliation.deciding import undo
+from app.reconciliation.ledger.views import UndoItemView, UndoPreview, UndoView
 from web.guards import OPERATOR
 from web.inputs import Cursor, Limit, UndoChoice, UndoItemStatus, UndoOrder
 from web.stores import Opened

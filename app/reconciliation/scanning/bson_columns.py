@@ -16,7 +16,10 @@ from pymongoarrow.api import Schema
 from pymongoarrow.context import PyMongoArrowContext
 from pymongoarrow.types import BinaryType, Decimal128Type
 
-from app.reconciliation.bson_records import (
+from app.reconciliation.scanning import canonical
+from app.reconciliation.scanning.canonical import Cells, Column, Layout
+from app.reconciliation.scanning.conversion import converted
+from app.reconciliation.sides.bson_records import (
     CODEC,
     Document,
     decode_document,
@@ -24,9 +27,6 @@ from app.reconciliation.bson_records import (
     stored_at,
     value_at,
 )
-from app.reconciliation.scanning import canonical
-from app.reconciliation.scanning.canonical import Cells, Column, Layout
-from app.reconciliation.scanning.conversion import converted
 from app.reconciliation.values import Kind, Unreadable, Value
 
 _ARROW_TYPES: dict[Kind, Any] = {

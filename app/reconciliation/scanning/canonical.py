@@ -25,8 +25,8 @@ import polars as pl
 import pyarrow as pa
 from bson.decimal128 import Decimal128
 
-from app.reconciliation import relational
 from app.reconciliation.mapping import Converter, Field, Mapping, SoftDelete
+from app.reconciliation.sides import relational
 from app.reconciliation.values import Kind, Unreadable, Value
 
 KEY, ODD = "key", "odd"

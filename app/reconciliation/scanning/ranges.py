@@ -10,7 +10,6 @@ from adbc_driver_postgresql import StatementOptions
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
-from app.reconciliation.bson_records import CODEC, Document
 from app.reconciliation.mapping import Mapping
 from app.reconciliation.scanning.canonical import Layout, layout_of
 from app.reconciliation.scanning.snapshots import (
@@ -22,6 +21,7 @@ from app.reconciliation.scanning.snapshots import (
     open_relational,
     where_clause,
 )
+from app.reconciliation.sides.bson_records import CODEC, Document
 from app.reconciliation.values import Kind, parse_key
 from config.settings import Settings
 

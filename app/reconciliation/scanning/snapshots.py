@@ -18,13 +18,13 @@ from pymongo.collection import Collection
 from pymongo.errors import ConnectionFailure, CursorNotFound, ExecutionTimeout
 
 from app.errors import StoreUnavailableError
-from app.reconciliation.bson_records import CODEC, Document, decode_leniently, documents_of
 from app.reconciliation.mapping import Side
 from app.reconciliation.scanning import canonical
 from app.reconciliation.scanning.arrivals import read_ahead
 from app.reconciliation.scanning.bson_columns import DocumentDecoder
 from app.reconciliation.scanning.canonical import Layout
 from app.reconciliation.scanning.sql_columns import ColumnReader, readers_of
+from app.reconciliation.sides.bson_records import CODEC, Document, decode_leniently, documents_of
 from app.reconciliation.values import Kind, parse_key
 from app.stores.connections import database_name
 from config.settings import Settings

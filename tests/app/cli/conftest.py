@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from app.cli import client, main
-from app.reconciliation.views import RunView
+from app.reconciliation.ledger.views import RunView
 from config.settings import PREFIX, settings
 
 RUN_ID = UUID("01938f6e-0000-7000-8000-000000000001")

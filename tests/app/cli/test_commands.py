@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.pages import Page
-from app.reconciliation.views import (
+from app.reconciliation.ledger.views import (
     ChangeView,
     DiffView,
     FieldView,

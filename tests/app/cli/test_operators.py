@@ -8,7 +8,7 @@ import pytest
 
 from app.cli import undo as undo_command
 from app.pages import Page
-from app.reconciliation.views import FieldView, HoldsPlaced, UndoItemView, UndoPreview, UndoView
+from app.reconciliation.ledger.views import FieldView, HoldsPlaced, UndoItemView, UndoPreview, UndoView
 from tests.app.cli.conftest import RUN_ID, START
 from tests.app.cli.test_commands import DIFF_ID, KEY, make_diff, make_hold
 

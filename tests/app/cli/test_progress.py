@@ -7,7 +7,7 @@ from rich.console import Console
 from app.cli import progress
 from app.cli.client import connect
 from app.cli.errors import UnreachableError
-from app.reconciliation.views import RunView
+from app.reconciliation.ledger.views import RunView
 from tests.app.cli.conftest import RUN_ID, START, make_run
 
 

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 from app.pages import Page
-from app.reconciliation.views import PartitionView
+from app.reconciliation.ledger.views import PartitionView
 from tests.app.cli.conftest import RUN_ID, START, make_run
 
 

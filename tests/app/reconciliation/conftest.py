@@ -1,6 +1,6 @@
 import pytest
 
-from app.reconciliation import jobs
+from app.reconciliation.ledger import jobs
 from app.reconciliation.mapping import mappings
 from app.stores.connections import Stores
 

@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 
-from app.reconciliation import decisions, diffs, execution, history, jobs, mapping, runs, suspects
+from app.reconciliation import mapping
+from app.reconciliation.deciding import decisions, history
+from app.reconciliation.ledger import diffs, jobs, runs, suspects
 from app.reconciliation.mapping import load_mappings, mappings
-from app.reconciliation.repair import repairer_of
+from app.reconciliation.repairing.repair import repairer_of
+from app.reconciliation.running import execution
 from app.stores.connections import Stores
 from config.settings import parse_settings
-from tests.app.reconciliation.undo_steps import refusals, undo_changes
+from tests.app.reconciliation.deciding.undo_steps import refusals, undo_changes
 
 MODULE = "tests.app.reconciliation.foreign"
 OPENS, SEEN = date(2026, 5, 1), datetime(2026, 1, 1, tzinfo=UTC)

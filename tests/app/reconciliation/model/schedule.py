@@ -8,8 +8,8 @@ from uuid import UUID
 
 from app.audit.entries import IntentEntry
 from app.errors import StoreUnavailableError
-from app.reconciliation.inverse import Refused
-from app.reconciliation.undoing import Result, Undone
+from app.reconciliation.deciding.inverse import Refused
+from app.reconciliation.deciding.undoing import Result, Undone
 from tests.app.reconciliation.model.stores import AWAY, LATE, LOST, PARTLY
 from tests.app.reconciliation.model.turns import Actor, KilledError, kill, start, step
 from tests.app.reconciliation.model.world import World

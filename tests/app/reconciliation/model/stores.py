@@ -10,14 +10,14 @@ import msgspec
 from app.audit.entries import Entry, FactEntry, IntentEntry, Outcome, OutcomeEntry
 from app.audit.store import Change
 from app.errors import StoreUnavailableError
-from app.reconciliation.breaker import Granted, Limits
-from app.reconciliation.diffs import OPEN, Ending, Found
+from app.reconciliation.ledger.breaker import Granted, Limits
+from app.reconciliation.ledger.diffs import OPEN, Ending, Found
+from app.reconciliation.ledger.suspects import SETTLING, Postponed, Suspect
+from app.reconciliation.ledger.views import DiffView
 from app.reconciliation.mapping import Mapping, Side
 from app.reconciliation.resolve import Action
-from app.reconciliation.sides import Reading, Write, Written
-from app.reconciliation.suspects import SETTLING, Postponed, Suspect
+from app.reconciliation.sides.ports import Reading, Write, Written
 from app.reconciliation.values import Record
-from app.reconciliation.views import DiffView
 from tests.app.reconciliation.model.turns import Actor, Clock, current, turn
 
 AWAY, LOST, LATE, PARTLY = "away", "lost", "late", "partly"

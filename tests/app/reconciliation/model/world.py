@@ -8,13 +8,12 @@ from decimal import Decimal
 from uuid import UUID
 
 from app.audit.entries import IntentEntry, Outcome
-from app.reconciliation import entities  # noqa: F401  (declares the mappings)
+from app.reconciliation.deciding.undoing import Undoer
 from app.reconciliation.mapping import Authority, Derived, Side, mappings
-from app.reconciliation.records import EntitySides
-from app.reconciliation.repair import Repairer
+from app.reconciliation.repairing.repair import Repairer
 from app.reconciliation.resolve import Action, differ
-from app.reconciliation.sides import Write
-from app.reconciliation.undoing import Undoer
+from app.reconciliation.sides.ports import Write
+from app.reconciliation.sides.records import EntitySides
 from app.reconciliation.values import Record, Value, spell
 from tests.app.reconciliation.model.stores import Held, ModelAudit, ModelSide, ModelWork
 from tests.app.reconciliation.model.turns import Actor, BrokenPromiseError, Clock

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.reconciliation.entities import BOOKINGS, LAUNCHES
-from app.reconciliation.looks import Look, _multiplied, _referring, _totals
 from app.reconciliation.mapping import Kind, Side
 from app.reconciliation.rules import CUSTOMER_EXISTS, SEATS_SOLD, TOTAL_PRICE
+from app.reconciliation.running.looks import Look, _multiplied, _referring, _totals
 from app.reconciliation.scanning.canonical import KEY, Layout, frame_of_records, key_text
 from app.reconciliation.scanning.check import (
     _layout,
@@ -25,7 +25,7 @@ from app.reconciliation.scanning.check import (
 )
 from app.reconciliation.scanning.compare import DOUBTFUL
 from app.reconciliation.scanning.sums import layout_of_total, sum_up
-from app.reconciliation.sides import Reading
+from app.reconciliation.sides.ports import Reading
 from app.reconciliation.values import Unreadable
 
 BROKEN = Unreadable("something else")

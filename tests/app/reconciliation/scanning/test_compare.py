@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.reconciliation import resolve
-from app.reconciliation.bson_records import decode_document
 from app.reconciliation.mapping import Field, Mapping, SoftDelete
 from app.reconciliation.scanning import canonical
 from app.reconciliation.scanning.bson_columns import DocumentDecoder
 from app.reconciliation.scanning.canonical import canonical_decimal, frame_of_records
 from app.reconciliation.scanning.compare import Comparison, Finding, FindingKind
 from app.reconciliation.scanning.sql_columns import _reader
-from app.reconciliation.stored_values import read_document_value, read_relational_value
+from app.reconciliation.sides.bson_records import decode_document
+from app.reconciliation.sides.stored_values import read_document_value, read_relational_value
 from app.reconciliation.values import Kind, Unreadable
 from tests.app.reconciliation.scanning.pairs import (
     CONVERTED,

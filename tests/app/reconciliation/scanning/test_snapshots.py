@@ -20,7 +20,6 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from app.errors import StoreUnavailableError
-from app.reconciliation.bson_records import CODEC, decode_document
 from app.reconciliation.scanning import canonical
 from app.reconciliation.scanning.bson_columns import DocumentDecoder
 from app.reconciliation.scanning.canonical import KEY, ODD, Column, Layout, frame_of_records
@@ -32,6 +31,7 @@ from app.reconciliation.scanning.snapshots import (
     select,
 )
 from app.reconciliation.scanning.sql_columns import ColumnReader
+from app.reconciliation.sides.bson_records import CODEC, decode_document
 from app.reconciliation.values import Kind, from_relational
 from config.settings import Settings, parse_settings
 

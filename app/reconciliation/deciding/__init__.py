@@ -1,0 +1,1 @@
+"""What operators ask and decide: a record's story, approvals, undos."""

@@ -1,0 +1,107 @@
+"""One record's whole story, and the changes that were made: what operators read to learn why."""
+
+from uuid import UUID
+
+from app.audit.store import AuditStore, Change
+from app.errors import Fault, InvalidInputError
+from app.pages import Page, check_limit, decode_cursor_number, encode_cursor
+from app.reconciliation.ledger import diffs, holds
+from app.reconciliation.ledger.views import ChangeView, RecordView
+from app.reconciliation.mapping import mapping_of
+from app.reconciliation.resolve import differ
+from app.reconciliation.sides.records import entity_sides
+from app.reconciliation.values import Record, spell
+from app.stores.connections import Stores
+
+_MOST = 100
+
+
+async def list_changes(
+    stores: Stores,
+    *,
+    entity: str | None = None,
+    key: str | None = None,
+    run_id: UUID | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page[ChangeView]:
+    """Changes from the newest to the oldest: of a record (`entity` and `key`), an entity, a run, or all."""
+    if entity is not None:
+        mapping = mapping_of(entity)
+        key = None if key is None else mapping.normal_key(key)
+    elif key is not None:
+        raise InvalidInputError("a key without its entity", [Fault("entity", "is needed with key")])
+    if run_id is not None and entity is not None:
+        raise InvalidInputError(
+            "too many filters", [Fault("run_id", "goes without entity: a run has one entity")]
+        )
+    found = await _audit(stores).changes(
+        entity=entity,
+        key=key,
+        run_id=run_id,
+        before=decode_cursor_number(cursor),
+        limit=check_limit(limit) + 1,
+    )
+    more = encode_cursor(str(found[limit - 1].sequence)) if len(found) > limit else None
+    return Page([_view(each) for each in found[:limit]], more)
+
+
+async def record(stores: Stores, entity: str, key: str) -> RecordView:
+    """A record as both sides hold it now, its diffs and its changes, newest first.
+
+    Raises NotFoundError for an unknown entity, InvalidInputError for a malformed key.
+    """
+    mapping = mapping_of(entity)
+    key = mapping.normal_key(key)
+    pairs = await entity_sides(stores, mapping).read([key])
+    document, relational = (reading.record for reading in pairs[key])
+    known = await diffs.list_diffs(stores, entity=entity, key=key, limit=_MOST)
+    changes = await _audit(stores).changes(entity=entity, key=key, limit=_MOST)
+    waiting = await stores.core.fetchrow(
+        "SELECT waiting_for FROM suspects WHERE entity = $1 AND key = $2", entity, key
+    )
+    return RecordView(
+        entity=entity,
+        key=key,
+        document=_spelled(document),
+        relational=_spelled(relational),
+        differing=[
+            each.name
+            for each in mapping.compared_fields
+            if document and relational and differ(document[each.name], relational[each.name])
+        ],
+        waiting=(waiting["waiting_for"] or "its turn") if waiting else None,
+        diffs=known.items,
+        changes=[_view(each) for each in changes],
+        hold=await holds.find(stores, entity, key),
+    )
+
+
+def _audit(stores: Stores) -> AuditStore:
+    return AuditStore(stores.audit, stores.settings.namespace)
+
+
+def _view(change: Change) -> ChangeView:
+    intent, outcome = change.intent, change.outcome
+    return ChangeView(
+        id=intent.id,
+        entity=intent.entity,
+        key=intent.key,
+        side=intent.side,
+        action=intent.action,
+        before=intent.before,
+        after=intent.after,
+        policy=intent.policy,
+        cause=intent.cause,
+        diff_id=intent.diff_id,
+        run_id=intent.run_id,
+        intended_at=intent.at,
+        outcome=outcome.outcome if outcome else None,
+        detail=outcome.detail if outcome else None,
+        finished_at=outcome.at if outcome else None,
+        undoes=intent.undoes,
+    )
+
+
+def _spelled(held: Record | None) -> dict[str, object] | None:
+    return None if held is None else {name: spell(value) for name, value in held.items()}

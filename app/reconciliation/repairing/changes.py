@@ -1,0 +1,169 @@
+"""Changes: conditional writes, each with its own intent and outcome in the audit store.
+
+The intent is durable before the write is tried. A writer that dies leaves an intent without an outcome; once its
+deadline has passed, whoever comes next reads the record and says how it ended.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from app.audit.entries import IntentEntry, Outcome, OutcomeEntry
+from app.audit.store import AuditPort
+from app.clock import Clock
+from app.reconciliation.mapping import Side
+from app.reconciliation.resolve import Action, Plan
+from app.reconciliation.sides.ports import ABSENT, Reading, Write, Written
+from app.reconciliation.sides.records import EntitySides
+from app.reconciliation.values import Record, spell
+
+# Between the longest write and the moment when others may judge it.
+_GRACE = timedelta(seconds=2)
+
+
+# Told of what has been written, before its outcome is recorded.
+Announce = Callable[[Sequence[IntentEntry]], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One plan for one record, ready to be written: a repair of a diff, or what takes another change back."""
+
+    id: UUID
+    entity: str
+    key: str
+    cause: str
+    run_id: UUID | None
+    diff_id: UUID
+    plan: Plan
+    reading: Reading
+    updated_at: datetime | None
+    undoes: UUID | None = None
+
+
+async def carry_out(
+    sides: EntitySides,
+    audit: AuditPort,
+    changes: Sequence[Change],
+    *,
+    timeout_seconds: float,
+    announce: Announce,
+    clock: Clock,
+) -> list[Written | None]:
+    """Write the intents, try the writes side by side, record the outcomes; answers one result per change.
+
+    None stands for a write of which the store did not tell: its intent stays open for `finish`. Raises
+    StoreUnavailableError before anything is written when the audit store is away.
+    """
+    started = clock()
+    latest = started + timedelta(seconds=timeout_seconds)
+    intents = [_intent(change, started, latest + _GRACE) for change in changes]
+    await audit.append(intents)
+    results = await _write(sides, changes, latest, clock)
+    await _end(audit, list(zip(intents, results, strict=True)), announce, clock)
+    return results
+
+
+async def finish(
+    sides: EntitySides, audit: AuditPort, intents: Sequence[IntentEntry], *, announce: Announce, clock: Clock
+) -> None:
+    """Say how the writes of dead writers ended, by reading their records again."""
+    for side in Side:
+        own = [intent for intent in intents if intent.side == side]
+        held = await sides.side(side).read([intent.key for intent in own]) if own else {}
+        await _end(audit, [(each, _judge(each, held.get(each.key, ABSENT))) for each in own], announce, clock)
+
+
+async def _end(
+    audit: AuditPort, ended: Sequence[tuple[IntentEntry, Written | None]], announce: Announce, clock: Clock
+) -> None:
+    """Record outcomes, but first have it known what was written: who dies in between is followed by `finish`."""
+    known = [(intent, result) for intent, result in ended if result is not None]
+    written = {Outcome.APPLIED, Outcome.INDETERMINATE}
+    await announce([intent for intent, result in known if result.outcome in written])
+    await audit.append(
+        [
+            OutcomeEntry(id=intent.id, at=clock(), outcome=result.outcome, detail=result.detail)
+            for intent, result in known
+        ]
+    )
+
+
+async def _write(
+    sides: EntitySides, changes: Sequence[Change], latest: datetime, clock: Clock
+) -> list[Written | None]:
+    results: dict[UUID, Written | None] = {}
+    for side, written in zip(
+        Side,
+        await asyncio.gather(*(_write_side(sides, side, changes, latest, clock) for side in Side)),
+        strict=True,
+    ):
+        own = (change for change in changes if change.plan.side is side)
+        results |= {change.id: result for change, result in zip(own, written, strict=True)}
+    return [results[change.id] for change in changes]
+
+
+async def _write_side(
+    sides: EntitySides, side: Side, changes: Sequence[Change], latest: datetime, clock: Clock
+) -> Sequence[Written | None]:
+    own = [change for change in changes if change.plan.side is side]
+    left = (latest - clock()).total_seconds()
+    if left <= 0:  # this process was held up; others may judge the intents from now on
+        return [Written(Outcome.SUPERSEDED, "its time was over before it was tried")] * len(own)
+    try:
+        async with asyncio.timeout(left):
+            return await sides.side(side).write(
+                [Write(each.key, each.plan, each.reading, each.updated_at) for each in own],
+                until=latest + _GRACE / 2,
+            )
+    except TimeoutError:
+        # It may still take effect: only after the deadline can reading the records tell.
+        return [None] * len(own)
+
+
+def _judge(intent: IntentEntry, reading: Reading) -> Written:
+    held = _spelled(reading.record)
+    if _agrees(held, intent.after):
+        return Written(Outcome.APPLIED, "found applied on reading again")
+    if _agrees(held, intent.before):
+        return Written(Outcome.SUPERSEDED, "found unchanged on reading again")
+    return Written(Outcome.INDETERMINATE, f"found {held}")
+
+
+def _agrees(held: dict[str, Any] | None, wanted: dict[str, Any] | None) -> bool:
+    if held is None or wanted is None:
+        return held is wanted
+    return all(held.get(name) == value for name, value in wanted.items())
+
+
+def _intent(change: Change, at: datetime, deadline: datetime) -> IntentEntry:
+    before = change.reading.record
+    after: Record | None = None
+    if change.plan.action is not Action.REMOVE:
+        after = (before or {}) | change.plan.values
+    return IntentEntry(
+        id=change.id,
+        at=at,
+        deadline=deadline,
+        entity=change.entity,
+        key=change.key,
+        side=change.plan.side,
+        action=change.plan.action,
+        before=_spelled(before),
+        after=_spelled(after),
+        policy=change.plan.why,
+        cause=change.cause,
+        diff_id=change.diff_id,
+        run_id=change.run_id,
+        updated_at_before=change.reading.updated_at,
+        # A change that sets none leaves what there was. A removal that only marks the record has one too.
+        updated_at_after=change.updated_at or change.reading.updated_at,
+        undoes=change.undoes,
+    )
+
+
+def _spelled(record: Record | None) -> dict[str, Any] | None:
+    return None if record is None else {name: spell(value) for name, value in record.items()}

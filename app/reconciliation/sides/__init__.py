@@ -1,0 +1,1 @@
+"""The two sides of an entity: read some of its records, write some of them conditionally."""
