@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -55,6 +56,12 @@ def open_customer_client(settings: Settings) -> tuple[AsyncMongoClient[Document]
 def database_name(url: str) -> str:
     """The database that a mongodb:// URL names; `customer` where it names none."""
     return urlsplit(url).path.lstrip("/") or "customer"
+
+
+async def customer_clock(database: AsyncDatabase[Document]) -> datetime:
+    """What time it is by the customer DB's own clock."""
+    told: datetime = (await database.client.admin.command("hello"))["localTime"]
+    return told.replace(tzinfo=UTC)  # commands answer without a zone, whatever the client is set to
 
 
 def open_redis(url: str) -> Redis:

@@ -5,6 +5,7 @@ harm; `sweep` finds what was left behind.
 """
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from app.reconciliation.running import breaches, partitions
 from app.reconciliation.running.partitions import Call, Lease
 from app.reconciliation.running.proposals import propose
 from app.reconciliation.running.schema import find_drift
-from app.reconciliation.running.watermarks import nominate_changed
+from app.reconciliation.running.watermarks import move, read_changed
 from app.reconciliation.scanning.check import CheckResult, check
 from app.reconciliation.scanning.scan import Finding, KeyRange, ScanStoppedError, plan_ranges, scan
 from app.stores.connections import Stores
@@ -109,12 +110,13 @@ async def compare(stores: Stores, run_id: UUID, number: int) -> list[Call]:
     if lease is None:
         await conclude(stores, run_id)
         return await partitions.ask_again(stores.core, run_id, number)
-    await _compare_leased(stores, lease, mapping_of(run["entity"]), run["mode"])
+    await _compare_leased(stores, lease, run)
     await conclude(stores, run_id)
     return await partitions.waiting(stores)
 
 
-async def _compare_leased(stores: Stores, lease: Lease, mapping: Mapping, mode: str) -> None:
+async def _compare_leased(stores: Stores, lease: Lease, run: asyncpg.Record) -> None:
+    mapping = mapping_of(run["entity"])
     await stores.core.execute(
         "DELETE FROM findings WHERE run_id = $1 AND partition = $2", lease.run_id, lease.number
     )
@@ -127,7 +129,7 @@ async def _compare_leased(stores: Stores, lease: Lease, mapping: Mapping, mode: 
     watcher = asyncio.create_task(_watch(stores, lease, progress))
     try:
         result = await asyncio.to_thread(
-            check if mode == "invariants" else scan,
+            check if run["mode"] == "invariants" else scan,
             stores.settings,
             mapping,
             lease.key_range,
@@ -140,6 +142,8 @@ async def _compare_leased(stores: Stores, lease: Lease, mapping: Mapping, mode: 
             await breaches.confirm(
                 stores, lease.run_id, mapping.entity, result, stopped=lambda: progress.stopped
             )
+        if run["dry_run"]:
+            await propose(stores, lease, mapping, stopped=lambda: progress.stopped)
     except ScanStoppedError:
         await partitions.give_back(stores.core, lease)
     except Exception:
@@ -177,7 +181,7 @@ async def _watch(stores: Stores, lease: Lease, progress: Progress) -> None:
 
 
 async def conclude(stores: Stores, run_id: UUID) -> None:
-    """Once every partition is compared: let the findings pass the breaker, or report them if the run is dry."""
+    """Once every partition is compared: let the findings pass the breaker; a run that only reports has ended then."""
     async with stores.core.acquire() as connection, connection.transaction():
         run = await _lock(connection, run_id, "comparing")
         if run is None or not await _all_compared(connection, run_id):
@@ -193,14 +197,12 @@ async def conclude(stores: Stores, run_id: UUID) -> None:
             """,
             run_id,
         )
-        if run["mode"] == "invariants":
+        if run["mode"] == "invariants" or run["dry_run"]:
             await connection.execute(
                 "UPDATE runs SET status = 'done', finished_at = now() WHERE id = $1", run_id
             )
-        elif not run["dry_run"]:
+        else:
             await _pass_breaker(connection, stores, run)
-    if run["dry_run"]:
-        await propose(stores, run_id, mapping_of(run["entity"]))
     await runs.settle(stores, {run_id})
 
 
@@ -295,17 +297,48 @@ async def forget_old(stores: Stores) -> None:
 
 
 async def _take_changed(stores: Stores, mapping: Mapping, run_id: UUID) -> None:
-    async with stores.core.acquire() as connection, connection.transaction():
-        if await _lock(connection, run_id, "queued"):
-            number = await nominate_changed(connection, stores, mapping, run_id)
-            await connection.execute(
-                """
-                UPDATE runs SET status = 'repairing', started_at = now(), findings = $2, nominated = $2 WHERE id = $1
-                """,
-                run_id,
-                number,
-            )
-    await runs.settle(stores, {run_id})
+    """Nominate what has changed, slice by slice; taken up again by itself it starts at the first unread source."""
+    async with stores.core.acquire() as connection:
+        # Held by the connection, not by a transaction: reading may take long, and the run's row must stay free.
+        if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", str(run_id)):
+            return
+        if await _nominate_changed(connection, stores, mapping, run_id):
+            await runs.settle(stores, {run_id})
+
+
+async def _nominate_changed(
+    connection: asyncpg.Connection, stores: Stores, mapping: Mapping, run_id: UUID
+) -> bool:
+    """Whether every source was read to its end: an operator may pause or cancel the run meanwhile."""
+    await connection.execute(
+        """
+        UPDATE runs SET status = 'comparing', started_at = COALESCE(started_at, now())
+        WHERE id = $1 AND status = 'queued' AND paused_at IS NULL
+        """,
+        run_id,
+    )
+    async with aclosing(read_changed(connection, stores, mapping)) as slices:
+        async for each in slices:
+            async with connection.transaction():
+                if await _lock(connection, run_id, "comparing") is None:
+                    return False
+                await nominate(connection, mapping.entity, each.keys, cause="watermark", run_id=run_id)
+                await connection.execute(
+                    "UPDATE runs SET findings = findings + $2, nominated = nominated + $2 WHERE id = $1",
+                    run_id,
+                    len(each.keys),
+                )
+                if each.until is not None:
+                    await move(connection, mapping, each.source, each.until)
+    await connection.execute(
+        """
+        UPDATE runs SET status = 'repairing',
+            compare_seconds = extract(epoch FROM now() - started_at) - paused_seconds
+        WHERE id = $1 AND status = 'comparing' AND paused_at IS NULL
+        """,
+        run_id,
+    )
+    return True
 
 
 async def _lock(connection: asyncpg.Connection, run_id: UUID, status: str) -> asyncpg.Record | None:

@@ -1,6 +1,6 @@
 """What a dry run would do: each finding is read again and judged as the repair path would judge it."""
 
-from uuid import UUID
+from collections.abc import Callable
 
 import msgspec
 
@@ -9,58 +9,53 @@ from app.reconciliation.repairing.judging import judge
 from app.reconciliation.repairing.references import find_hopeless, find_missing
 from app.reconciliation.repairing.work import CoreWork
 from app.reconciliation.resolve import Kind, Verdict
+from app.reconciliation.running.partitions import Lease
+from app.reconciliation.scanning.scan import ScanStoppedError
 from app.reconciliation.sides.records import EntitySides, every_entity
 from app.stores.connections import Stores
 
 _BATCH = 200
 
 
-async def propose(stores: Stores, run_id: UUID, mapping: Mapping) -> None:
-    """Note with every finding of a dry run what would become of it: repair, in_review, or equal by now; then end it.
+async def propose(stores: Stores, lease: Lease, mapping: Mapping, *, stopped: Callable[[], bool]) -> None:
+    """Note with every finding of a dry run's partition what would become of it: repair, in_review, or equal by now.
 
-    Stops where the run is paused or cancelled, and goes on from there when it is taken up again.
+    Raises ScanStoppedError once `stopped` says so.
     """
-    await _propose_review_of_unreadable_keys(stores, run_id)
+    await _propose_review_of_unreadable_keys(stores, lease)
     every = every_entity(stores)
-    last: str | None = None  # "" is a key that a record may have
-    while True:
-        rows = await stores.core.fetch(
-            """
-            SELECT key FROM findings WHERE run_id = $1 AND ($2::text IS NULL OR key > $2) AND proposal IS NULL
-                AND EXISTS (SELECT FROM runs WHERE id = $1 AND status = 'comparing' AND paused_at IS NULL)
-            ORDER BY key LIMIT $3
-            """,
-            run_id,
-            last,
-            _BATCH,
-        )
-        if not rows:
-            break
-        keys = [row["key"] for row in rows]
+    while keys := await _undecided(stores, lease):
+        if stopped():
+            raise ScanStoppedError
         judged = await judge(every, CoreWork(stores), mapping.entity, keys)
         verdicts = {key: judged[key].verdict for key in keys}
         impossible = await _impossible(every, CoreWork(stores), mapping, verdicts)
         await stores.core.executemany(
             "UPDATE findings SET proposal = $3 WHERE run_id = $1 AND key = $2 AND kind <> 'unreadable_key'",
-            [(run_id, key, _proposal(verdicts[key], impossible.get(key))) for key in keys],
+            [(lease.run_id, key, _proposal(verdicts[key], impossible.get(key))) for key in keys],
         )
-        last = keys[-1]
-    await stores.core.execute(
+
+
+async def _undecided(stores: Stores, lease: Lease) -> list[str]:
+    rows = await stores.core.fetch(
         """
-        UPDATE runs SET status = 'done', finished_at = now()
-        WHERE id = $1 AND status = 'comparing' AND paused_at IS NULL
-            AND NOT EXISTS (SELECT FROM findings WHERE run_id = $1 AND proposal IS NULL)
+        SELECT key FROM findings WHERE run_id = $1 AND partition = $2 AND proposal IS NULL AND kind <> 'unreadable_key'
+        ORDER BY key LIMIT $3
         """,
-        run_id,
+        lease.run_id,
+        lease.number,
+        _BATCH,
     )
+    return [row["key"] for row in rows]
 
 
-async def _propose_review_of_unreadable_keys(stores: Stores, run_id: UUID) -> None:
+async def _propose_review_of_unreadable_keys(stores: Stores, lease: Lease) -> None:
     """Nothing can address these records, so they are not read again."""
     proposal = {"verdict": "in_review", "reason": "its key is not of the declared kind", "writes": []}
     await stores.core.execute(
-        "UPDATE findings SET proposal = $2 WHERE run_id = $1 AND kind = 'unreadable_key'",
-        run_id,
+        "UPDATE findings SET proposal = $3 WHERE run_id = $1 AND partition = $2 AND kind = 'unreadable_key'",
+        lease.run_id,
+        lease.number,
         msgspec.json.encode(proposal).decode(),
     )
 

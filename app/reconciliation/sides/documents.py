@@ -26,6 +26,7 @@ from app.reconciliation.sides.bson_records import CODEC, Document, decode_docume
 from app.reconciliation.sides.ports import Reading, Write, Written, all_referring, one_each
 from app.reconciliation.sides.stored_values import marking, read_document_value, write_document_value
 from app.reconciliation.values import Record, Unreadable, from_document, parse_key, to_document
+from app.stores.connections import customer_clock
 
 Operation = InsertOne[Document] | UpdateOne | DeleteOne
 
@@ -188,8 +189,7 @@ class DocumentSide:
     async def _find(self, query: Document) -> list[tuple[str, Reading]]:
         with _answering():
             # The clock is asked first: what is written while we read looks young, never settled.
-            told = (await self._database.client.admin.command("hello"))["localTime"]
-            clock = told.replace(tzinfo=UTC)  # commands answer without a zone, whatever the client is set to
+            clock = await customer_clock(self._database)
             batches: list[Any] = await self._collection.find_raw_batches(query, self._projection).to_list()
         return [self._reading(raw, clock) for batch in batches for raw in documents_of(batch)]
 

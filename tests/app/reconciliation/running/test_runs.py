@@ -22,7 +22,7 @@ from app.reconciliation.running.schema import Drift
 from app.reconciliation.scanning.scan import Finding, KeyRange, ScanResult, ScanStoppedError
 from app.stores.connections import Stores, open_stores
 from config.settings import Settings
-from tests.app.reconciliation.worlds import customer, put_document, put_row, row_of
+from tests.app.reconciliation.worlds import customer, put_document, row_of
 
 WHY = {"by": "test", "reason": "test"}
 
@@ -544,36 +544,6 @@ async def test_a_run_ends_where_the_mapping_is_another_one_than_when_it_was_star
     assert "the mapping of customers is another one" in str(ended.reason)
     assert stage.read == [""] * compared
     assert await execution.begin(stores, run.id) == []
-
-
-async def test_a_dry_run_that_is_paused_while_it_proposes_goes_on_where_it_stopped(stores: Stores) -> None:
-    for _ in range(3):
-        await put_row(stores, "customers", customer())
-    run = await runs.start_run(stores, "customers", dry_run=True, by="test")
-    await execution.begin(stores, run.id)
-    lease = await partitions.take(stores, run.id, 0)
-    assert lease is not None
-    await stores.core.execute(
-        "INSERT INTO findings (run_id, key, partition, kind, proposal) "
-        "VALUES ($1, 'seen', 0, 'missing_document', '{\"verdict\": \"repair\"}')",
-        run.id,
-    )
-    rows = await stores.admin.fetch("SELECT id FROM customers")
-    await stores.core.executemany(
-        "INSERT INTO findings (run_id, key, partition, kind) VALUES ($1, $2, 0, 'missing_document')",
-        [(run.id, str(row["id"])) for row in rows],
-    )
-    await partitions.finish(stores.core, lease, ScanResult(0, 3))
-    await steering.pause_run(stores, run.id, **WHY)
-    await execution.conclude(stores, run.id)
-    assert (await runs.get_run(stores, run.id)).outcomes == {"repair": 1}
-
-    await steering.resume_run(stores, run.id, **WHY)
-    await execution.begin(stores, run.id)
-
-    ended = await runs.get_run(stores, run.id)
-    assert (ended.status, ended.outcomes) == ("done", {"repair": 1, "in_review": 3})
-    assert ended.nominated == 0
 
 
 async def test_a_dry_run_proposes_to_review_a_record_that_nothing_can_address(stores: Stores) -> None:
