@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 
 import asyncpg
 from msgspec import Struct
+from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from app.clock import now
 from app.reconciliation.mapping import Mapping, load_mappings, mappings
+from app.reconciliation.sides.document_rights import Privilege, rights_missing
 from app.reconciliation.sides.relational import rights_needed, select_clause
-from app.stores.connections import open_customer_client, open_redis
+from app.stores.connections import Document, open_customer_client, open_redis
 from app.stores.core import CORE_TABLES
 from app.stores.health import FAULTS
 from config.settings import Settings, SettingsError
@@ -122,10 +124,12 @@ async def _look_at_postgres(connection: asyncpg.Connection, name: str) -> list[C
 
 
 async def _look_at_customer(settings: Settings) -> list[Check]:
-    client, _database = open_customer_client(settings)
+    load_mappings(settings.mappings)
+    client, database = open_customer_client(settings)
     async with client:
         hello = await client.admin.command("hello")
         version = str((await client.server_info())["version"])
+        privileges = await _privileges(client)
     replicated = bool(hello.get("setName"))
     recent = tuple(map(int, version.split(".")[:2])) >= _MONGO_LEAST
     return [
@@ -148,6 +152,29 @@ async def _look_at_customer(settings: Settings) -> list[Check]:
             advice=None if hello.get("isWritablePrimary") else "connect to the primary",
         ),
         _clock("customer database", hello["localTime"].replace(tzinfo=hello["localTime"].tzinfo or UTC)),
+        *([] if privileges is None else _customer_rights(database.name, privileges)),
+    ]
+
+
+async def _privileges(client: AsyncMongoClient[Document]) -> list[Privilege] | None:
+    """What the user may do; None where nobody is asked who they are."""
+    told = (await client.admin.command("connectionStatus", showPrivileges=True))["authInfo"]
+    return list(told["authenticatedUserPrivileges"]) if told["authenticatedUsers"] else None
+
+
+def _customer_rights(database: str, privileges: list[Privilege]) -> list[Check]:
+    missing: dict[str, set[str]] = {"": set()}
+    for mapping in mappings().values():
+        missing.setdefault(mapping.collection, set())
+        for collection, actions in rights_missing(mapping, database, privileges).items():
+            missing.setdefault(collection, set()).update(actions)
+    return [
+        _expect(
+            f"customer collection {collection}" if collection else "customer database collections",
+            sorted(actions),
+            f"grant {', '.join(sorted(actions))} on {database}{'.' if collection else ''}{collection}",
+        )
+        for collection, actions in missing.items()
     ]
 
 

@@ -1,15 +1,16 @@
 """BSON as columns: batches of raw documents become canonical frames.
 
-The column decoder converts silently in a few cases (a double to an integer, anything to an empty subdocument, …).
-So every batch is first searched for such values; documents that may hold one are decoded one by one instead, exactly
-as the single-record compare reads them.
+The column decoder converts silently in a few cases (a double to an integer, anything to an empty subdocument, …), and
+takes a field that a document holds twice for two documents' fields. So every batch is first searched for such; documents
+that may hold one are decoded one by one instead, exactly as the single-record compare reads them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 from pymongoarrow.api import Schema
@@ -19,6 +20,7 @@ from pymongoarrow.types import BinaryType, Decimal128Type
 from app.reconciliation.scanning import canonical
 from app.reconciliation.scanning.canonical import Cells, Column, Layout
 from app.reconciliation.scanning.conversion import converted
+from app.reconciliation.scanning.repeats import Positions, repeating, starts_of
 from app.reconciliation.sides.bson_records import (
     CODEC,
     Document,
@@ -27,6 +29,7 @@ from app.reconciliation.sides.bson_records import (
     stored_at,
     value_at,
 )
+from app.reconciliation.sides.stored_values import read_document_value
 from app.reconciliation.values import Kind, Unreadable, Value
 
 _ARROW_TYPES: dict[Kind, Any] = {
@@ -48,31 +51,31 @@ class DocumentDecoder:
         columns = (replace(column, kind=column.kind_in_documents) for column in layout.columns)
         marker = [Column("", layout.marker.kind, layout.marker.at)] if layout.marker else []
         self._spots = (layout.key, *columns, *marker)
-        tree: Document = {}
+        self._tree: Document = {}
         for spot in self._spots:
             *parents, leaf = spot.path.split(".")
-            branch = tree
+            branch = self._tree
             for name in parents:
                 branch = branch.setdefault(name, {})
             branch[leaf] = _ARROW_TYPES[spot.kind]
-        self._schema = Schema({name: _arrow_type(branch) for name, branch in tree.items()})
+        self._schema = Schema({name: _arrow_type(branch) for name, branch in self._tree.items()})
         self._silent = _silent_patterns(self._spots)
         self._refused = _refused_pattern(self._spots)
 
     def decode(self, raw: bytes) -> pl.DataFrame:
         """The frame of a batch; documents that are no plain case are read one by one."""
-        marks = [found.start() for pattern in self._silent for found in pattern.finditer(raw)]
-        if not marks:
+        starts = starts_of(raw)
+        single = repeating(raw, starts, self._tree) | _matching(self._silent, raw, starts)
+        if not single:
             try:
                 return self._decode_columns(raw)
             except (TypeError, ValueError):
                 # Some value is of a type that the column decoder refuses; it does not say which.
-                marks = [found.start() for found in self._refused.finditer(raw)]
-        return self._decode_around(raw, marks)
+                single = _matching([self._refused], raw, starts)
+        return self._decode_around(raw, single)
 
-    def _decode_around(self, raw: bytes, marks: list[int]) -> pl.DataFrame:
+    def _decode_around(self, raw: bytes, single: set[int]) -> pl.DataFrame:
         documents = list(documents_of(raw))
-        single = _holding(documents, marks)
         rest = b"".join(each for at, each in enumerate(documents) if at not in single)
         frames = [self._decode_singly([documents[at] for at in sorted(single)])]
         try:
@@ -109,13 +112,7 @@ class DocumentDecoder:
         key = value_at(document, self.layout.key.kind, self.layout.key.path)
         if isinstance(key, str) and _NUL in key:
             key = Unreadable(f"str {key!r}")
-        return key, [_value_of(document, column) for column in self.layout.columns]
-
-
-def _value_of(document: Document, column: Column) -> Value:
-    stored = value_at(document, column.kind_in_documents, column.path)
-    converter = column.document_converter
-    return converter.value_of(column.kind, stored) if converter else stored
+        return key, [read_document_value(column, document) for column in self.layout.columns]
 
 
 def _lives(marker: pa.Array) -> pl.Series:
@@ -217,14 +214,7 @@ def _byte_class(members: frozenset[int]) -> bytes:
     return b"[" + b"".join(b"\\x%02x" % each for each in sorted(members)) + b"]"
 
 
-def _holding(documents: list[bytes], marks: list[int]) -> set[int]:
-    """The indexes of the documents that hold these positions of their concatenation."""
-    waiting = sorted(marks, reverse=True)
-    found: set[int] = set()
-    end = 0
-    for index, document in enumerate(documents):
-        end += len(document)
-        while waiting and waiting[-1] < end:
-            waiting.pop()
-            found.add(index)
-    return found
+def _matching(patterns: Iterable[re.Pattern[bytes]], raw: bytes, starts: Positions) -> set[int]:
+    """The indexes of the documents of a batch in which one of these matches."""
+    marks = [found.start() for pattern in patterns for found in pattern.finditer(raw)]
+    return set((np.searchsorted(starts, marks, side="right") - 1).tolist()) if marks else set()

@@ -5,7 +5,7 @@ As in a scan, nothing is confirmed here and nothing is changed.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,18 +16,18 @@ import polars as pl
 from app.reconciliation.invariants import AtMost, Invariant, Product, Refers, referred_by
 from app.reconciliation.mapping import Field, Mapping, Review, Side
 from app.reconciliation.rules import invariants_of
-from app.reconciliation.scanning.arrivals import Pace, Source, merged
+from app.reconciliation.scanning.arrivals import Pace
 from app.reconciliation.scanning.canonical import KEY, SCALE, Layout, key_text, layout_of, spill_of
 from app.reconciliation.scanning.compare import DOUBTFUL, FINDINGS_PER_CALL, TOTAL, Finding, FindingKind
-from app.reconciliation.scanning.scan import Patience, ScanResult, ScanStoppedError
-from app.reconciliation.scanning.snapshots import KeyRange, read_documents, read_relational
+from app.reconciliation.scanning.reader import Reader
+from app.reconciliation.scanning.scan import ScanResult
+from app.reconciliation.scanning.snapshots import KeyRange
 from app.reconciliation.scanning.sums import layout_of_total, sum_up
 from app.reconciliation.values import Kind
 from config.settings import Settings
 
 # Joining with what was kept costs the more the smaller the pieces are.
 _ROWS_AT_ONCE = 200_000
-_READERS = {Side.DOCUMENT: read_documents, Side.RELATIONAL: read_relational}
 _PRICE, _CHANGED = "price of the other", "other changed"
 
 
@@ -36,12 +36,6 @@ class CheckResult(ScanResult):
     """What a check read and found, and how many records an invariant could not judge on a side."""
 
     unjudged: Counter[tuple[Invariant, Side]] = field(default_factory=Counter)
-
-    def count(self, side: Side, rows: int) -> None:
-        if side is Side.DOCUMENT:
-            self.document_records += rows
-        else:
-            self.relational_records += rows
 
 
 @dataclass(frozen=True)
@@ -53,31 +47,6 @@ class _Seen:
 
 
 _Look = Callable[[pl.DataFrame], _Seen]
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Reads whole sides, as fast as it may, until it is stopped."""
-
-    settings: Settings
-    stopped: Callable[[], bool]
-    pace: Pace
-
-    def read(self, layouts: dict[Side, Layout], key_range: KeyRange) -> Generator[tuple[Side, pl.DataFrame]]:
-        """The frames of these sides as they arrive."""
-        sources: dict[Side, Source[pl.DataFrame]] = {
-            side: partial(_READERS[side], self.settings, layout, key_range)
-            for side, layout in layouts.items()
-        }
-        patience = Patience(self.settings, self.stopped)
-        with closing(merged(sources, pace=self.pace, while_waiting=patience.wait)) as arrivals:
-            for arrival in arrivals:
-                if self.stopped():
-                    raise ScanStoppedError
-                yield arrival
-
-    def read_side(self, side: Side, layout: Layout) -> Generator[pl.DataFrame]:
-        yield from (frame for _side, frame in self.read({side: layout}, KeyRange()))
 
 
 def check(
@@ -94,7 +63,7 @@ def check(
 
     Callbacks and errors are those of a scan; a record that two sides find comes twice.
     """
-    reader = _Reader(settings, stopped, pace)
+    reader = Reader(settings, stopped, pace)
     looks = {side: _looks(reader, mapping, side) for side in Side}
     layout, names = _layout(mapping)
     result = CheckResult()
@@ -107,12 +76,14 @@ def check(
             on_findings(findings[at : at + FINDINGS_PER_CALL])
 
     waiting = defaultdict[Side, list[pl.DataFrame]](list)
-    for side, frame in reader.read({side: layout for side in Side if looks[side]}, key_range):
-        result.count(side, len(frame))
-        on_progress(result.document_records, result.relational_records)
-        waiting[side].append(frame)
-        if sum(map(len, waiting[side])) >= _ROWS_AT_ONCE:
-            take(side, waiting.pop(side))
+    sides = {side: layout for side in Side if looks[side]}
+    with closing(reader.read(sides, key_range)) as arrivals:
+        for side, frame in arrivals:
+            result.count(side, len(frame))
+            on_progress(result.document_records, result.relational_records)
+            waiting[side].append(frame)
+            if sum(map(len, waiting[side])) >= _ROWS_AT_ONCE:
+                take(side, waiting.pop(side))
     for side, frames in waiting.items():
         take(side, frames)
     return result
@@ -154,7 +125,7 @@ def _findings(
         yield Finding(key_text(mapping.key_kind, key), FindingKind.INVARIANT, tuple(broken))
 
 
-def _looks(reader: _Reader, mapping: Mapping, side: Side) -> list[tuple[Invariant, _Look]]:
+def _looks(reader: Reader, mapping: Mapping, side: Side) -> list[tuple[Invariant, _Look]]:
     own = (each for each in invariants_of(mapping.entity) if side in each.sides)
     return [(each, _look(mapping, each, partial(reader.read_side, side))) for each in own]
 

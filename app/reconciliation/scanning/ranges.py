@@ -11,7 +11,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from app.reconciliation.mapping import Mapping
-from app.reconciliation.scanning.canonical import Layout, layout_of
+from app.reconciliation.scanning.canonical import Column, Layout, layout_of
 from app.reconciliation.scanning.snapshots import (
     KeyRange,
     collection_of,
@@ -131,15 +131,22 @@ def _documents_serve(settings: Settings, layout: Layout, key_range: KeyRange) ->
     by_bounds = {"filter": {}, "hint": {path: 1}} | {name: {path: key} for name, key in bounds.items()}
     with failures_of("customer database"), open_customer_client(settings) as client:
         collection = collection_of(client, settings, layout)
-        if layout.key.kind is Kind.TEXT and collection.options().get("collation"):
-            # Its index is not in the order of bytes.
-            return False
-        if any(_leaves_out(index, path) for index in collection.index_information().values()):
-            return False
         try:
-            return _served(collection, by_filter) and _served(collection, by_bounds)
+            return (
+                _holds_all_in_order(collection, layout.key)
+                and _served(collection, by_filter)
+                and _served(collection, by_bounds)
+            )
         except OperationFailure:
+            # Also where the right to ask is missing: one range needs none but that to read.
             return False
+
+
+def _holds_all_in_order(collection: Collection[Document], key: Column) -> bool:
+    """Whether every index of the key holds all documents, and text in the order of its bytes."""
+    if key.kind is Kind.TEXT and collection.options().get("collation"):
+        return False
+    return not any(_leaves_out(index, key.path) for index in collection.index_information().values())
 
 
 def _leaves_out(index: Any, path: str) -> bool:

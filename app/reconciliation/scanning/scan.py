@@ -4,41 +4,28 @@ A scan confirms nothing and changes nothing.
 """
 
 import shutil
-import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import polars as pl
 
-from app.errors import StoreUnavailableError
 from app.reconciliation.mapping import Derived, Mapping, Rule, Side
-from app.reconciliation.scanning.arrivals import Pace, Source, merged
+from app.reconciliation.scanning.arrivals import Pace
 from app.reconciliation.scanning.canonical import KEY
 from app.reconciliation.scanning.compare import Comparison, Finding, unreadable_keys
 from app.reconciliation.scanning.ranges import ROWS_PER_RANGE, estimate_rows, plan_ranges
+from app.reconciliation.scanning.reader import Reader, ScanStoppedError
 from app.reconciliation.scanning.shelf import Shelf
-from app.reconciliation.scanning.snapshots import (
-    KeyRange,
-    ask,
-    patience_seconds,
-    read_documents,
-    read_relational,
-)
+from app.reconciliation.scanning.snapshots import KeyRange
 from app.reconciliation.scanning.sums import layout_of_total, sum_up
 from config.settings import Settings
 
 __all__ = ["Finding", "KeyRange", "ScanResult", "ScanStoppedError", "plan_ranges", "scan"]
 
-_Sources = dict[Side, Source[pl.DataFrame]]
 _SECONDS_TO_ABANDONED = 24 * 3600
-
-
-class ScanStoppedError(Exception):
-    """The caller's `stopped` turned true; findings until then have been handed over."""
 
 
 @dataclass
@@ -48,6 +35,13 @@ class ScanResult:
     document_records: int = 0
     relational_records: int = 0
     findings: int = 0
+
+    def count(self, side: Side, rows: int) -> None:
+        """That so many more rows of a side were read."""
+        if side is Side.DOCUMENT:
+            self.document_records += rows
+        else:
+            self.relational_records += rows
 
 
 def scan(
@@ -68,6 +62,8 @@ def scan(
     StoreUnavailableError where a store does not answer.
     """
     comparison = Comparison(mapping)
+    reader = Reader(settings, stopped, pace)
+    sides = {Side.DOCUMENT: comparison.documents, Side.RELATIONAL: comparison.relational}
     result = ScanResult()
 
     def report(findings: list[Finding]) -> None:
@@ -75,89 +71,27 @@ def scan(
             result.findings += len(findings)
             on_findings(findings)
 
-    def arriving(sources: _Sources) -> Generator[tuple[Side, pl.DataFrame]]:
-        patience = Patience(settings, stopped)
-        with closing(merged(sources, pace=pace, while_waiting=patience.wait)) as arrivals:
-            for arrival in arrivals:
-                _check(stopped)
-                yield arrival
-
     with (
         Shelf(_folder(settings), _expected_rows(settings, mapping, key_range)) as shelf,
-        closing(arriving(_both_sides(settings, comparison, key_range))) as arrivals,
+        closing(reader.read(sides, key_range)) as arrivals,
     ):
         for side, frame in arrivals:
-            _count(result, side, len(frame))
+            result.count(side, len(frame))
             on_progress(result.document_records, result.relational_records)
             report(unreadable_keys(frame))
             shelf.add(side, frame.filter(pl.col(KEY).is_not_null()))
-        totals = {each.name: _total(settings, each.rule, arriving) for each in mapping.derived_fields}
+        totals = {each.name: _total(reader, each.rule) for each in mapping.derived_fields}
         for documents, relational in shelf.pairs(comparison.empty):
-            _check(stopped)
+            reader.check()
             for findings in comparison.compare(documents, relational, totals):
                 report(findings)
     return result
 
 
-def _both_sides(settings: Settings, comparison: Comparison, key_range: KeyRange) -> _Sources:
-    return {
-        Side.DOCUMENT: partial(read_documents, settings, comparison.documents, key_range),
-        Side.RELATIONAL: partial(read_relational, settings, comparison.relational, key_range),
-    }
-
-
-def _total(
-    settings: Settings,
-    rule: Rule,
-    arriving: Callable[[_Sources], Generator[tuple[Side, pl.DataFrame]]],
-) -> pl.DataFrame:
+def _total(reader: Reader, rule: Rule) -> pl.DataFrame:
     assert isinstance(rule, Derived)
-    source = partial(read_documents, settings, layout_of_total(rule.less), KeyRange())
-    with closing(arriving({Side.DOCUMENT: source})) as arrivals:
-        return sum_up(rule.less, (frame for _side, frame in arrivals))
-
-
-def _count(result: ScanResult, side: Side, rows: int) -> None:
-    if side is Side.DOCUMENT:
-        result.document_records += rows
-    else:
-        result.relational_records += rows
-
-
-def _check(stopped: Callable[[], bool]) -> None:
-    if stopped():
-        raise ScanStoppedError
-
-
-class Patience:
-    """What to do while nothing arrives: a store that is silent is asked, on another connection, whether it answers.
-
-    A query of everything may need long before its first batch, so silence alone proves nothing; drivers tell of
-    broken connections, but a store that is frozen they would await for ever.
-    """
-
-    def __init__(self, settings: Settings, stopped: Callable[[], bool]) -> None:
-        self._settings = settings
-        self._stopped = stopped
-        self._asked: dict[Side, float] = {}
-        self._answered: dict[Side, float] = {}
-
-    def wait(self, reading: set[Side], silent_seconds: float) -> None:
-        """Raises ScanStoppedError, or StoreUnavailableError where a side neither sends nor answers for too long."""
-        _check(self._stopped)
-        instant, seconds = time.monotonic(), self._settings.store_timeout_seconds
-        for side in sorted(reading):
-            alive = max(instant - silent_seconds, self._answered.get(side, 0.0))
-            if instant - alive > patience_seconds(self._settings):
-                raise StoreUnavailableError(f"no answer from the {side} side")
-            if instant - max(alive, self._asked.get(side, 0.0)) > seconds:
-                self._asked[side] = instant
-                threading.Thread(target=self._ask, args=(side,), name=f"ask {side}", daemon=True).start()
-
-    def _ask(self, side: Side) -> None:
-        with suppress(StoreUnavailableError):
-            ask(self._settings, side)
-            self._answered[side] = time.monotonic()
+    with closing(reader.read_side(Side.DOCUMENT, layout_of_total(rule.less))) as frames:
+        return sum_up(rule.less, frames)
 
 
 def _folder(settings: Settings) -> Path | None:

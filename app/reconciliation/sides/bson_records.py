@@ -1,6 +1,7 @@
 """Documents from raw BSON, one by one: what the columns of a scan must agree with."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from bson import decode
@@ -19,9 +20,31 @@ CODEC = CodecOptions[Document](
 )
 
 
+@dataclass(frozen=True)
+class Repeated:
+    """What a document holds at a name that comes more than once: of no kind, because readers of BSON choose differently.
+
+    It cannot be encoded, so that no condition of a write may rest on it.
+    """
+
+    first: Any
+    last: Any
+
+    def __str__(self) -> str:
+        return f"{self.first} … {self.last}"
+
+
+class _Watchful(dict[str, Any]):
+    """Takes the elements of a document as they come."""
+
+    def __setitem__(self, name: str, held: Any) -> None:
+        super().__setitem__(name, Repeated(self[name], held) if name in self else held)
+
+
 _LENIENT = CODEC.with_options(
     uuid_representation=UuidRepresentation.UNSPECIFIED, unicode_decode_error_handler="surrogateescape"
 )
+_WATCHFUL, _WATCHFUL_LENIENT = (each.with_options(document_class=_Watchful) for each in (CODEC, _LENIENT))
 _UUID_BYTES = 16
 
 
@@ -31,16 +54,20 @@ def decode_leniently(raw: bytes) -> Document:
 
 
 def decode_document(raw: bytes) -> Document:
-    """A document. What no client decodes, text that is no UTF-8 and a UUID cut short, is of no kind in its place."""
+    """A document. What cannot be read exactly is of no kind in its place.
+
+    That is text that is no UTF-8 and a UUID cut short, which no client decodes, and what is `Repeated`.
+    """
     try:
-        return decode(raw, CODEC)
+        found = decode(raw, _WATCHFUL)
     except InvalidBSON:
-        return {name: _with_uuids(held) for name, held in decode_leniently(raw).items()}
+        found = decode(raw, _WATCHFUL_LENIENT)
+    return {name: _plain(held) for name, held in found.items()}
 
 
-def _with_uuids(held: Any) -> Any:
+def _plain(held: Any) -> Any:
     if isinstance(held, dict):
-        return {name: _with_uuids(each) for name, each in held.items()}
+        return {name: _plain(each) for name, each in held.items()}
     if isinstance(held, Binary) and held.subtype == UUID_SUBTYPE and len(held) == _UUID_BYTES:
         return held.as_uuid()
     return held

@@ -1,6 +1,7 @@
 """A field's value from what a side stores, and back: the one place where converters are applied to single values."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from app.clock import now
 from app.reconciliation.declarations import Converter, Field, SoftDelete
@@ -18,26 +19,39 @@ from app.reconciliation.values import (
 _UNCONVERTIBLE = (ValueError, KeyError, ArithmeticError)
 
 
-def read_document_value(each: Field, document: Document) -> Value:
+class DocumentField(Protocol):
+    """What it takes to read a field of a document: a field as declared, or a column of a scan."""
+
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def document_converter(self) -> Converter | None: ...
+
+
+def read_document_value(each: DocumentField, document: Document) -> Value:
     """The value of a field of a document."""
     converter = each.document_converter
-    return _read(each, converter, value_at(document, _stored_kind(each, converter), each.path))
+    return _read(each.kind, converter, value_at(document, _stored_kind(each.kind, converter), each.path))
 
 
 def read_relational_value(each: Field, stored: Any) -> Value:
     """The value of a field from its SQL value, as asyncpg gives it."""
     converter = each.relational_converter
-    return _read(each, converter, from_relational(_stored_kind(each, converter), stored))
+    return _read(each.kind, converter, from_relational(_stored_kind(each.kind, converter), stored))
 
 
 def write_document_value(each: Field, value: Value) -> Any:
-    """The BSON value to store; raises ValueError for what the document side cannot hold."""
-    return to_document(_write(each, each.document_converter, value))
+    """The BSON value to store; raises ValueError, which names the field and no value, for what the side cannot hold."""
+    return _write(each, each.document_converter, value, to_document)
 
 
 def write_relational_value(each: Field, value: Value) -> Any:
-    """The SQL value to store; raises ValueError for what the relational side cannot hold."""
-    return to_relational(_write(each, each.relational_converter, value))
+    """The SQL value to store; raises ValueError, which names the field and no value, for what the side cannot hold."""
+    return _write(each, each.relational_converter, value, to_relational)
 
 
 def marking(marker: SoftDelete, *, deleted: bool) -> Any:
@@ -47,21 +61,28 @@ def marking(marker: SoftDelete, *, deleted: bool) -> Any:
     return now() if deleted else None
 
 
-def _stored_kind(each: Field, converter: Converter | None) -> Kind:
-    return converter.stored if converter else each.kind
+def _stored_kind(kind: Kind, converter: Converter | None) -> Kind:
+    return converter.stored if converter else kind
 
 
-def _read(each: Field, converter: Converter | None, stored: Value) -> Value:
-    return converter.value_of(each.kind, stored) if converter else stored
+def _read(kind: Kind, converter: Converter | None, stored: Value) -> Value:
+    return converter.value_of(kind, stored) if converter else stored
 
 
-def _write(each: Field, converter: Converter | None, value: Value) -> Value:
+def _write(each: Field, converter: Converter | None, value: Value, store: Callable[[Value], Any]) -> Any:
+    try:
+        return store(_convert(each, converter, value))
+    except ValueError as error:
+        raise ValueError(f"{each.name}: {error}") from error
+
+
+def _convert(each: Field, converter: Converter | None, value: Value) -> Value:
     if converter is None or value is None or isinstance(value, Unreadable):
         return value
     try:
         stored = converter.write(value)
     except _UNCONVERTIBLE as error:
-        raise ValueError(f"{each.name}: {converter.name} cannot convert it") from error
-    if _read(each, converter, stored) != value:
-        raise ValueError(f"{each.name}: {converter.name} would not read it back unchanged")
+        raise ValueError(f"{converter.name} cannot convert it") from error
+    if _read(each.kind, converter, stored) != value:
+        raise ValueError(f"{converter.name} would not read it back unchanged")
     return stored

@@ -140,6 +140,8 @@ SQL_TYPES = {
 _OPTIONS = CodecOptions(uuid_representation=UuidRepresentation.STANDARD, tz_aware=True)
 
 Element = tuple[int, bytes]
+# No name in BSON holds it.
+AGAIN = "\0"
 
 
 def element(value: Any, *, replacing: tuple[bytes, bytes] = (b"", b"")) -> Element:
@@ -304,11 +306,19 @@ def pairs(draw: st.DrawFn, mapping: Mapping) -> tuple[dict[str, Element], dict[s
     for parent in ("place", "place.inner"):
         if draw(st.integers(0, 5)) == 0:
             elements[parent] = draw(st.sampled_from(ODD_ELEMENTS))
+    for path in (
+        draw(st.none() | st.lists(st.sampled_from([*elements, "place", "place.inner"]), max_size=2)) or ()
+    ):
+        again = draw(st.just(elements.get(path)) | st.sampled_from(ODD_ELEMENTS))
+        elements[path + AGAIN] = again or draw(st.sampled_from(ODD_ELEMENTS))
     return elements, row
 
 
 def raw_document(elements: dict[str, Element], key: Element) -> bytes:
-    """BSON of elements by path; an element at a parent's path stands in its place."""
+    """BSON of elements by path; an element at a parent's path stands in its place.
+
+    A name that ends with AGAIN is the same name without it, once more.
+    """
     tree: dict[str, Any] = {"_id": key}
     for path, stored in sorted(elements.items()):
         *parents, leaf = path.split(".")
@@ -324,7 +334,7 @@ def _encode(tree: dict[str, Any]) -> bytes:
     body = b""
     for name, stored in tree.items():
         kind, payload = (0x03, _encode(stored)) if isinstance(stored, dict) else stored
-        body += bytes([kind]) + name.encode() + b"\x00" + payload
+        body += bytes([kind]) + name.rstrip(AGAIN).encode() + b"\x00" + payload
     return (len(body) + 5).to_bytes(4, "little") + body + b"\x00"
 
 

@@ -23,6 +23,7 @@ from app.reconciliation.sides.bson_records import decode_document
 from app.reconciliation.sides.stored_values import read_document_value, read_relational_value
 from app.reconciliation.values import Kind, Unreadable
 from tests.app.reconciliation.scanning.pairs import (
+    AGAIN,
     CONVERTED,
     MARKED,
     MARKERS,
@@ -30,6 +31,7 @@ from tests.app.reconciliation.scanning.pairs import (
     PAIRED,
     SQL_TYPES,
     Element,
+    agreeing,
     element,
     kinds_stored,
     pairs,
@@ -255,6 +257,21 @@ def test_every_stored_type_against_every_kind(mapping: Mapping, field: Field, ba
         for value in (None, *CANDIDATES[kinds_stored(field)[1]])
     ]
     assert_same_verdict(replace(mapping, fields=(field,)), drawn, batched=batched)
+
+
+@pytest.mark.parametrize(("mapping", "field"), EVERY_FIELD, ids=[each.name for _mapping, each in EVERY_FIELD])
+def test_every_field_and_its_parents_twice_before_a_document_without_it(
+    mapping: Mapping, field: Field
+) -> None:
+    """The column decoder would take the second value for the next document's."""
+    names = field.path.split(".")
+    spots = [".".join(names[:depth]) for depth in range(1, len(names) + 1)]
+    few = replace(mapping, fields=(field,))
+    for value in CANDIDATES[kinds_stored(field)[1]]:
+        stored = agreeing(field, value)
+        for spot in spots if stored else ():
+            twice = {field.path: stored, field.path.replace(spot, spot + AGAIN, 1): stored}
+            assert_same_verdict(few, [(twice, {field.name: value}), ({}, {field.name: None})])
 
 
 @pytest.mark.parametrize("mapping", [CONVERTED, MARKED], ids=["nested marker", "marker"])
