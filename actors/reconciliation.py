@@ -16,7 +16,7 @@ from app.audit.outbox import relay
 from app.audit.store import AuditStore
 from app.errors import StoreUnavailableError
 from app.reconciliation.deciding import undo
-from app.reconciliation.ledger import runs
+from app.reconciliation.ledger import retention, runs
 from app.reconciliation.ledger.jobs import SCHEDULES
 from app.reconciliation.repairing.repair import repairer_of
 from app.reconciliation.running import execution
@@ -146,7 +146,7 @@ async def sweep() -> None:
 )
 async def forget_old() -> None:
     """Delete results that are past their time."""
-    await execution.forget_old(worker_stores.stores)
+    await retention.forget_old(worker_stores.stores)
 
 
 def wake_run(run_id: UUID) -> None:

@@ -4,7 +4,8 @@ A fact is a row of `audit_outbox`, written in the transaction that makes it true
 in order. A relay that dies in between sends a fact again: the store takes it once.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NotRequired, TypedDict, Unpack
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -19,34 +20,38 @@ _RELAY_LOCK = 4_205_502
 _BATCH = 500
 
 
-async def record(
-    connection: asyncpg.Connection,
-    name: Fact,
-    *,
-    by: str,
-    target: str,
-    reason: str | None = None,
-    detail: dict[str, Any] | None = None,
-    run_id: UUID | None = None,
-    entity: str | None = None,
-    key: str | None = None,
-) -> None:
+class About(TypedDict):
+    """What a fact tells beside its name: who did what to what, and why."""
+
+    by: str
+    target: str
+    reason: NotRequired[str | None]
+    detail: NotRequired[dict[str, Any] | None]
+    run_id: NotRequired[UUID | None]
+    entity: NotRequired[str | None]
+    key: NotRequired[str | None]
+
+
+async def record(connection: asyncpg.Connection, name: Fact, **about: Unpack[About]) -> None:
     """Record a fact in the open transaction of `connection`."""
-    entry = FactEntry(
-        id=uuid4(),
-        at=now(),
-        name=name,
-        actor=by,
-        target=target,
-        reason=reason,
-        detail=detail,
-        run_id=run_id,
-        entity=entity,
-        key=key,
-    )
+    await record_all(connection, name, [about])
+
+
+async def record_all(connection: asyncpg.Connection, name: Fact, abouts: Sequence[About]) -> None:
+    """Record facts of one name, in this order, by one statement in the open transaction of `connection`."""
+    entries = [_entry(name, **about) for about in abouts]
     await connection.execute(
-        "INSERT INTO audit_outbox (id, entry) VALUES ($1, $2)", entry.id, msgspec.json.encode(entry).decode()
+        """
+        INSERT INTO audit_outbox (id, entry)
+        SELECT id, entry FROM unnest($1::uuid[], $2::jsonb[]) WITH ORDINALITY AS given (id, entry, place) ORDER BY place
+        """,
+        [each.id for each in entries],
+        [msgspec.json.encode(each).decode() for each in entries],
     )
+
+
+def _entry(name: Fact, *, by: str, **about: Any) -> FactEntry:
+    return FactEntry(id=uuid4(), at=now(), name=name, actor=by, **about)
 
 
 async def relay(core: asyncpg.Pool, audit: AuditStore) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -97,6 +98,22 @@ def resolve(
     fields = tuple(replace(each, winner=None, value=None) for each in verdict.fields)
     reason = f"several records on {' and '.join(several)} have this key: leave one"
     return replace(verdict, fields=fields, plans=(), review=reason)
+
+
+def leaves_a_choice(mapping: Mapping, kind: str, winners: Iterable[str | None]) -> bool:
+    """Whether choosing a side settles a diff: not where a rule has chosen and the write was refused, say.
+
+    `kind` and `winners` are the diff's, the latter field by field.
+    """
+    match kind:
+        case Kind.MISSING_DOCUMENT:
+            return mapping.missing_document is Missing.REVIEW
+        case Kind.MISSING_RELATIONAL:
+            return mapping.missing_relational is Missing.REVIEW
+        case Kind.FIELDS:
+            return None in winners
+        case _:
+            return False
 
 
 def _by_rules(

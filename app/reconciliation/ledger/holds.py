@@ -11,16 +11,13 @@ from uuid import UUID
 import asyncpg
 
 from app.audit.entries import Fact
-from app.audit.outbox import record
-from app.errors import ConflictError, Fault, InvalidInputError, NotFoundError
+from app.audit.outbox import About, record_all
+from app.errors import ConflictError, Fault
 from app.pages import Page, check_limit, decode_cursor, encode_cursor
-from app.reconciliation.ledger.spellings import spellings
-from app.reconciliation.ledger.suspects import nominate
+from app.reconciliation.ledger.spellings import normal, spellings
+from app.reconciliation.ledger.suspects import nominate_all
 from app.reconciliation.ledger.views import HoldsPlaced, HoldView
-from app.reconciliation.mapping import mapping_of
 from app.stores.connections import Stores
-
-MOST = 1000
 
 Address = tuple[str, str]  # entity and key
 
@@ -30,15 +27,14 @@ async def place(stores: Stores, records: Sequence[Address], *, by: str, reason: 
 
     Raises InvalidInputError naming every record that is malformed.
     """
-    addresses = _normal(records)
+    addresses = normal(records, what="records")
     async with stores.core.acquire() as connection, connection.transaction():
         placed: list[Address] = []
         rows: list[asyncpg.Record] = []
         while len(rows) < len(addresses):  # again, where somebody has just released what was held already
             placed += await place_in(connection, addresses, by=by, reason=reason)
             rows = await _select(connection, addresses)
-        for entity, key in placed:
-            await _note(connection, Fact.HOLD_PLACED, entity, key, by=by, reason=reason)
+        await _note(connection, Fact.HOLD_PLACED, placed, by=by, reason=reason)
     views = [HoldView(**row) for row in rows]
     fresh = set(placed)
     return HoldsPlaced(
@@ -78,7 +74,7 @@ async def release(stores: Stores, records: Sequence[Address], *, by: str, reason
 
     Raises InvalidInputError naming every record that is malformed, ConflictError naming every one that is not held.
     """
-    addresses = _normal(records)
+    addresses = normal(records, what="records")
     async with stores.core.acquire() as connection, connection.transaction():
         rows = await _select(connection, addresses, lock=True)
         _refuse_free(addresses, {(row["entity"], row["key"]) for row in rows})
@@ -91,11 +87,8 @@ async def release(stores: Stores, records: Sequence[Address], *, by: str, reason
             entities,
             keys,
         )
-        for entity, key in addresses:
-            await _note(connection, Fact.HOLD_RELEASED, entity, key, by=by, reason=reason)
-        for entity in sorted(set(entities)):
-            own = [key for each, key in addresses if each == entity]
-            await nominate(connection, entity, own, cause=f"released by {by}", mode="any")
+        await _note(connection, Fact.HOLD_RELEASED, addresses, by=by, reason=reason)
+        await nominate_all(connection, dict.fromkeys(addresses), cause=f"released by {by}", mode="any")
     return [HoldView(**row) for row in rows]
 
 
@@ -137,24 +130,6 @@ async def find(stores: Stores, entity: str, key: str) -> HoldView | None:
     return HoldView(**row) if row else None
 
 
-def _normal(records: Sequence[Address]) -> list[Address]:
-    """The records in their normal spelling, each once, in order; every malformed one is a fault."""
-    if not 1 <= len(records) <= MOST:
-        raise InvalidInputError("bad number of records", [Fault("records", f"takes 1 to {MOST} records")])
-    faults: list[Fault] = []
-    addresses: set[Address] = set()
-    for at, (entity, key) in enumerate(records):
-        try:
-            addresses.add((entity, mapping_of(entity).normal_key(key)))
-        except NotFoundError as error:
-            faults.append(Fault(f"records/{at}/entity", str(error)))
-        except InvalidInputError as error:
-            faults.append(Fault(f"records/{at}/id", str(error)))
-    if faults:
-        raise InvalidInputError(f"{len(faults)} of {len(records)} records are malformed", faults)
-    return sorted(addresses)
-
-
 def _refuse_free(addresses: Sequence[Address], held_ones: set[Address]) -> None:
     faults = [
         Fault(f"{entity}/{key}", "is not held") for entity, key in addresses if (entity, key) not in held_ones
@@ -169,7 +144,7 @@ async def _select(
     rows: list[asyncpg.Record] = await connection.fetch(
         f"""
         SELECT holds.* FROM holds JOIN unnest($1::text[], $2::text[]) AS given (entity, key) USING (entity, key)
-        ORDER BY entity, key {"FOR UPDATE OF holds" if lock else ""}
+        ORDER BY entity COLLATE "C", key COLLATE "C" {"FOR UPDATE OF holds" if lock else ""}
         """,
         *_columns(addresses),
     )
@@ -177,11 +152,13 @@ async def _select(
 
 
 async def _note(
-    connection: asyncpg.Connection, name: Fact, entity: str, key: str, *, by: str, reason: str
+    connection: asyncpg.Connection, name: Fact, addresses: Iterable[Address], *, by: str, reason: str
 ) -> None:
-    await record(
-        connection, name, by=by, target=f"{entity}/{key}", reason=reason, entity=entity, key=key
-    )  # fmt: skip
+    facts: list[About] = [
+        {"by": by, "target": f"{entity}/{key}", "reason": reason, "entity": entity, "key": key}
+        for entity, key in addresses
+    ]
+    await record_all(connection, name, facts)
 
 
 def _columns(addresses: Sequence[Address]) -> tuple[list[str], list[str]]:

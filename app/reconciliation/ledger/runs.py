@@ -20,8 +20,8 @@ from app.reconciliation.ledger import breaker, diffs
 from app.reconciliation.ledger.jobs import check_mode, ensure_jobs
 from app.reconciliation.ledger.progress import pace_of
 from app.reconciliation.ledger.suspects import IN_ORDER, nominate
-from app.reconciliation.ledger.views import RunView
-from app.reconciliation.mapping import mapping_of
+from app.reconciliation.ledger.views import LEAST_THROTTLE, MOST_THROTTLE, RunView
+from app.reconciliation.mapping import Mapping, mapping_of
 from app.stores.connections import Stores
 
 ACTIVE = ("queued", "comparing", "held", "repairing")
@@ -78,21 +78,7 @@ async def start_run(
     expected = await breaker.known_records(stores, entity)
     try:
         async with stores.core.acquire() as connection, connection.transaction():
-            run_id: UUID = await connection.fetchval(
-                """
-                INSERT INTO runs (entity, mode, dry_run, status, cause, requested_by, mapping_hash, expected_records,
-                    records_per_second)
-                VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7, $8) RETURNING id
-                """,
-                entity,
-                mode,
-                dry_run,
-                cause,
-                by,
-                mapping.hash,
-                expected,
-                records_per_second,
-            )
+            run_id = await _queue(connection, mapping, mode, dry_run, cause, by, expected, records_per_second)
             if cause != "schedule" or mode == "full":
                 await record(
                     connection, Fact.RUN_STARTED, by=by, target=str(run_id), run_id=run_id, entity=entity,
@@ -106,9 +92,19 @@ async def start_run(
     return await get_run(stores, run_id)
 
 
-# MongoDB gives up a cursor that rests for 10 minutes, and documents come 5,000 at a time: eight partitions that share
-# this still ask for more in time.
-LEAST_THROTTLE = 100
+async def _queue(connection: asyncpg.Connection, mapping: Mapping, *order: str | bool | int | None) -> UUID:
+    """Insert a run; `order` holds the columns from `mode` on. Raises UniqueViolationError while one is active."""
+    run_id: UUID = await connection.fetchval(
+        """
+        INSERT INTO runs (status, entity, mapping_hash, mode, dry_run, cause, requested_by, expected_records,
+            records_per_second)
+        VALUES ('queued', $1, $2, $3, $4, $5, $6, $7, $8) RETURNING id
+        """,
+        mapping.entity,
+        mapping.hash,
+        *order,
+    )
+    return run_id
 
 
 def check_throttle(records_per_second: int | None, mode: str = "full") -> None:
@@ -117,8 +113,8 @@ def check_throttle(records_per_second: int | None, mode: str = "full") -> None:
         return
     if mode == "incremental":
         fault = "does not go with mode incremental: such a run does not scan"
-    elif not LEAST_THROTTLE <= records_per_second < 2**31:
-        fault = f"is null, or a number from {LEAST_THROTTLE} on"
+    elif not LEAST_THROTTLE <= records_per_second <= MOST_THROTTLE:
+        fault = f"is null, or a number from {LEAST_THROTTLE} to {MOST_THROTTLE}"
     else:
         return
     raise InvalidInputError("bad throttle", [Fault("records_per_second", fault)])
@@ -242,9 +238,15 @@ async def approve_run(stores: Stores, run_id: UUID, *, by: str, reason: str) -> 
 
 
 async def count_findings(connection: asyncpg.Connection, run_id: UUID, entity: str) -> tuple[int, int]:
-    """How many records the findings of a run may lead to changes of, and how many of those may be deletions."""
+    """How many records the findings of a run may lead to changes of, and how many of those may be deletions.
+
+    Nothing ever writes to a record whose key cannot be read.
+    """
     rows = await connection.fetch(
-        "SELECT kind, count(*) AS number FROM findings WHERE run_id = $1 GROUP BY kind", run_id
+        """
+        SELECT kind, count(*) AS number FROM findings WHERE run_id = $1 AND kind <> 'unreadable_key' GROUP BY kind
+        """,
+        run_id,
     )
     mapping = mapping_of(entity)
     removing = {

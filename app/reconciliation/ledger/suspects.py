@@ -4,7 +4,7 @@ Scans, watermarks, events and repairs nominate; only the repair path takes away.
 dies loses it, a nomination that arrives meanwhile is counted, never waits, and makes the record be looked at again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -64,18 +64,37 @@ async def nominate(
     never be shown as unsettled. What was nominated otherwise stays so when a run finds it too, and does not rest with
     that run.
     """
-    ordered = sorted(set(keys))
+    await nominate_all(connection, {(entity, key): run_id for key in keys}, cause=cause, mode=mode)
+
+
+async def nominate_all(
+    connection: asyncpg.Connection | asyncpg.Pool,
+    records: Mapping[tuple[str, str], UUID | None],
+    *,
+    cause: str,
+    mode: str = "incremental",
+) -> None:
+    """As `nominate`, for records (entity and key) of several entities, each with the run that it is nominated for."""
+    ordered = sorted(records)
     for at in range(0, len(ordered), _AT_ONCE):
-        await _nominate(connection, entity, ordered[at : at + _AT_ONCE], cause, mode, run_id)
+        some = ordered[at : at + _AT_ONCE]
+        await _nominate(
+            connection, [(entity, key, records[entity, key]) for entity, key in some], cause, mode
+        )
 
 
 async def _nominate(
-    connection: asyncpg.Connection | asyncpg.Pool, entity: str, keys: list[str], *origin: str | UUID | None
+    connection: asyncpg.Connection | asyncpg.Pool,
+    rows: list[tuple[str, str, UUID | None]],
+    cause: str,
+    mode: str,
 ) -> None:
+    entities, keys, run_ids = zip(*rows, strict=True)
     await connection.execute(
         """
-        INSERT INTO suspects (entity, key, cause, mode, run_id)
-        SELECT $1, key, $3, $4, $5 FROM unnest($2::text[]) AS key
+        INSERT INTO suspects (entity, key, run_id, cause, mode)
+        SELECT entity, key, run_id, $4, $5
+        FROM unnest($1::text[], $2::text[], $3::uuid[]) AS given (entity, key, run_id)
         ON CONFLICT (entity, key) DO UPDATE SET
             nominations = suspects.nominations + 1,
             cause = CASE WHEN (EXCLUDED.cause = 'watermark' OR EXCLUDED.cause LIKE 'run %')
@@ -86,9 +105,11 @@ async def _nominate(
             attempts = CASE WHEN suspects.waiting_for = $6 THEN suspects.attempts ELSE 0 END,
             due_at = LEAST(suspects.due_at, EXCLUDED.due_at)
         """,
-        entity,
+        entities,
         keys,
-        *origin,
+        run_ids,
+        cause,
+        mode,
         SETTLING,
     )
 
@@ -180,9 +201,9 @@ async def postpone(connection: asyncpg.Connection | asyncpg.Pool, postponed: Seq
 
 
 async def suspected(core: asyncpg.Pool, entity: str, keys: Sequence[str]) -> set[str]:
-    """Which of these records are suspects."""
+    """Which of these records are suspects, but for those that rest with their run."""
     rows = await core.fetch(
-        "SELECT key FROM suspects WHERE entity = $1 AND key = ANY($2)", entity, list(keys)
+        f"SELECT key FROM suspects WHERE entity = $1 AND key = ANY($2) AND NOT {_RESTS}", entity, list(keys)
     )
     return {row["key"] for row in rows}
 

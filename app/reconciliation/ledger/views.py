@@ -6,6 +6,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
+# Records a second. MongoDB gives up a cursor that rests for 10 minutes, and documents come 5,000 at a time: eight
+# partitions that share the least throttle still ask for more in time. The most is PostgreSQL's greatest integer.
+LEAST_THROTTLE = 100
+MOST_THROTTLE = 2**31 - 1
+
 
 class JobView(Struct, frozen=True):
     """A predefined reconciliation. It observes until `repairs` is set; `schedule` is a cron expression in UTC."""
@@ -122,6 +127,8 @@ class DiffView(Struct, frozen=True):
     closed_at: datetime | None
     invariant: str = ""
     """The business rule that is broken, for a diff of kind `invariant`."""
+    approvable: bool = False
+    """Whether it waits for an operator who chooses a side, and choosing settles it. A held record is released first."""
 
 
 class ChangeView(Struct, frozen=True):
@@ -174,6 +181,7 @@ class UndoView(Struct, frozen=True):
     reason: str
     requested_by: str
     status: str
+    """queued, collecting (of a large run; its counts still grow), working or done."""
     changes: int
     records: int
     pending: int
@@ -206,7 +214,7 @@ class UndoPreview(Struct, frozen=True):
 
 
 class RecordView(Struct, frozen=True):
-    """One record as both sides hold it now, and everything that is known of its past."""
+    """One record as both sides hold it now, and what is known of its past: the latest 100 diffs and 100 changes."""
 
     entity: str
     key: str
@@ -219,3 +227,7 @@ class RecordView(Struct, frozen=True):
     changes: list[ChangeView]
     hold: HoldView | None = None
     """Why it is left alone; null where it is not."""
+    more_diffs: str | None = None
+    """The cursor of its older diffs, in the list of diffs; null where these are all."""
+    more_changes: str | None = None
+    """The cursor of its older changes, in the list of changes; null where these are all."""

@@ -11,10 +11,10 @@ from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
-import msgspec
 
 from app.reconciliation.invariants import Invariant
-from app.reconciliation.ledger.diffs import OPEN, view
+from app.reconciliation.ledger import diffs
+from app.reconciliation.ledger.diffs import OPEN, Discrepancy, Ending
 from app.reconciliation.ledger.views import DiffView, FieldView
 from app.reconciliation.mapping import Side
 from app.reconciliation.rules import invariants_of
@@ -147,16 +147,12 @@ async def _confirm_some(confirming: _Confirming, keys: list[str], stopped: Calla
     for number in range(1, _PATIENCE + 1):
         if stopped():
             raise ScanStoppedError
-        standing = await _standing(stores.core, entity, keys)
+        standing = await diffs.standing_breaches(stores.core, entity, keys)
         breaches = list(await _judge(confirming.every, entity, keys, standing))
         young = {each.key for each in breaches if each.is_young(_window(stores))}
         if number == _PATIENCE:
             young = set()
-        settled = [each for each in breaches if each.key not in young]
-        await _put(
-            stores.core, confirming.run_id, entity, [each for each in settled if each.broken], standing
-        )
-        await _close(stores.core, [each for each in settled if not each.broken], standing)
+        await _record(confirming, [each for each in breaches if each.key not in young], standing)
         if not young:
             return
         keys = sorted(young)
@@ -168,22 +164,6 @@ def _window(stores: Stores) -> timedelta:
 
 
 _Standing = dict[tuple[str, str], DiffView]
-
-
-async def _standing(core: asyncpg.Pool, entity: str, keys: Sequence[str]) -> _Standing:
-    """The open diff of each record and invariant that has one, else its rejected one, if that was its last."""
-    rows = await core.fetch(
-        """
-        SELECT DISTINCT ON (key, invariant) * FROM diffs
-        WHERE entity = $1 AND key = ANY($2) AND invariant <> ''
-        ORDER BY key, invariant, (status = ANY($3)) DESC, id DESC
-        """,
-        entity,
-        keys,
-        OPEN,
-    )
-    found = {(row["key"], row["invariant"]): view(row) for row in rows}
-    return {place: diff for place, diff in found.items() if diff.status in (*OPEN, "rejected")}
 
 
 async def _judge(
@@ -206,45 +186,32 @@ async def _judge(
     )
 
 
-async def _put(
-    core: asyncpg.Pool, run_id: UUID, entity: str, breaches: Sequence[Breach], standing: _Standing
-) -> None:
-    """Open diffs or renew those that are open, but those that an operator has decided since they were read."""
-    rows = []
-    for each in breaches:
+def _as_discrepancy(run_id: UUID, entity: str, breach: Breach, stood: DiffView | None) -> Discrepancy:
+    return Discrepancy(
+        entity=entity,
+        key=breach.key,
+        run_id=run_id,
+        cause=f"run {run_id}",
+        kind=KIND,
+        status="in_review",
+        fields=breach.fields,
+        fingerprint=" ".join(sorted(breach.tokens)),
+        reason=breach.reason,
+        over=stood,
+        invariant=breach.name,
+    )
+
+
+async def _record(confirming: _Confirming, settled: Sequence[Breach], standing: _Standing) -> None:
+    """Open or renew the diffs of what is broken and not rejected so, and end those of what holds again."""
+    found: list[Discrepancy] = []
+    endings: list[Ending] = []
+    for each in settled:
         stood = standing.get((each.key, each.name))
-        if not each.is_rejected_by(stood):
-            fields = msgspec.json.encode(each.fields).decode().replace("\\u0000", "\\u2400")
-            fingerprint, reason = " ".join(sorted(each.tokens)), each.reason.replace("\0", "\u2400")
-            rows.append(
-                (entity, each.key, run_id, f"run {run_id}", KIND, fields, fingerprint, reason, each.name,
-                 stood and stood.id, stood and stood.status)
-            )  # fmt: skip
-    await core.executemany(
-        """
-        INSERT INTO diffs (entity, key, run_id, cause, kind, status, fields, fingerprint, reason, invariant)
-        SELECT $1, $2, $3, $4, $5, 'in_review', $6, $7, $8, $9
-        WHERE NOT EXISTS (SELECT FROM diffs WHERE id = $10 AND status <> $11)
-        ON CONFLICT (entity, key, invariant, (kind = 'unreadable_key'))
-            WHERE status IN ('open', 'in_review', 'approved', 'unsettled') DO UPDATE SET
-            cause = EXCLUDED.cause, fields = EXCLUDED.fields, fingerprint = EXCLUDED.fingerprint,
-            reason = EXCLUDED.reason,
-            moved_at = CASE WHEN diffs.fingerprint = EXCLUDED.fingerprint THEN diffs.moved_at ELSE now() END
-            WHERE diffs.id = $10 AND diffs.status = $11
-        """,
-        rows,
-    )
-
-
-async def _close(core: asyncpg.Pool, holding: Sequence[Breach], standing: _Standing) -> None:
-    """End the open diffs of what holds again."""
-    ended = []
-    for each in holding:
-        diff = standing.get((each.key, each.name))
-        if diff is not None and not each.may_still_be(diff):
-            ended.append(diff.id)
-    await core.execute(
-        "UPDATE diffs SET status = 'vanished', closed_at = now() WHERE id = ANY($1) AND status = ANY($2)",
-        ended,
-        OPEN,
-    )
+        if each.broken:
+            if not each.is_rejected_by(stood):
+                found.append(_as_discrepancy(confirming.run_id, confirming.entity, each, stood))
+        elif stood is not None and not each.may_still_be(stood):
+            endings.append(Ending(stood.id, "vanished"))
+    await diffs.record(confirming.stores.core, found)
+    await diffs.close(confirming.stores.core, endings)

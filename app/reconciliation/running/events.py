@@ -5,12 +5,9 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from app.errors import Fault, InvalidInputError, NotFoundError
-from app.reconciliation.ledger.suspects import nominate
-from app.reconciliation.mapping import mapping_of
+from app.reconciliation.ledger.spellings import normal
+from app.reconciliation.ledger.suspects import nominate_all
 from app.stores.connections import Stores
-
-MOST = 1000
 
 
 class Event(Struct, frozen=True):
@@ -26,20 +23,7 @@ async def accept(stores: Stores, events: Sequence[Event]) -> int:
 
     Raises InvalidInputError naming every event that is malformed.
     """
-    if not 1 <= len(events) <= MOST:
-        raise InvalidInputError("bad number of events", [Fault("events", f"takes 1 to {MOST} events")])
-    faults: list[Fault] = []
-    keys: dict[str, set[str]] = {}
-    for at, event in enumerate(events):
-        try:
-            keys.setdefault(event.entity, set()).add(mapping_of(event.entity).normal_key(event.id))
-        except NotFoundError as error:
-            faults.append(Fault(f"events/{at}/entity", str(error)))
-        except InvalidInputError as error:
-            faults.append(Fault(f"events/{at}/id", str(error)))
-    if faults:
-        raise InvalidInputError(f"{len(faults)} of {len(events)} events are malformed", faults)
+    records = normal([(event.entity, event.id) for event in events], what="events")
     async with stores.core.acquire() as connection, connection.transaction():
-        for entity in sorted(keys):
-            await nominate(connection, entity, keys[entity], cause="event")
+        await nominate_all(connection, dict.fromkeys(records), cause="event")
     return len(events)

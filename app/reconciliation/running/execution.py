@@ -101,17 +101,20 @@ async def compare(stores: Stores, run_id: UUID, number: int) -> list[Call]:
     """Compare one partition and, after the last, decide what becomes of the findings.
 
     Answers what is to be compared next: what waits for the room that this one leaves, or this one again, later, where
-    somebody else has it in hand.
+    somebody else has it in hand, or where this process has another one in hand.
     """
     run = await _take_up(stores, run_id)
     if run is None:
         return []
-    lease = await partitions.take(stores, run_id, number)
-    if lease is None:
-        await conclude(stores, run_id)
-        return await partitions.ask_again(stores.core, run_id, number)
-    await _compare_leased(stores, lease, run)
+    if stores.scanning.locked():
+        return [Call(run_id, number, partitions.ASK_AGAIN_SECONDS)]  # for another process, or this one later
+    async with stores.scanning:
+        lease = await partitions.take(stores, run_id, number)
+        if lease is not None:
+            await _compare_leased(stores, lease, run)
     await conclude(stores, run_id)
+    if lease is None:
+        return await partitions.ask_again(stores.core, run_id, number)
     return await partitions.waiting(stores)
 
 
@@ -275,25 +278,6 @@ async def nominate_unfinished(stores: Stores) -> None:
     for intent in await audit.open_intents():
         if intent.deadline < now():
             await nominate(stores.core, intent.entity, [intent.key], cause="an unfinished write")
-
-
-async def forget_old(stores: Stores) -> None:
-    """Delete what ended more than 90 days ago: runs with their partitions and findings, diffs, ticks.
-
-    A rejected diff stays while it is its record's last: it is the decision that keeps the record as it is.
-    """
-    await stores.core.execute("DELETE FROM runs WHERE finished_at < now() - interval '90 days'")
-    await stores.core.execute(
-        """
-        DELETE FROM diffs WHERE closed_at < now() - interval '90 days' AND (status <> 'rejected' OR EXISTS (
-            SELECT FROM diffs AS later WHERE later.entity = diffs.entity AND later.key = diffs.key
-                AND later.invariant = diffs.invariant AND later.id > diffs.id
-                AND (later.kind = 'unreadable_key') = (diffs.kind = 'unreadable_key')))
-        """
-    )
-    await stores.core.execute(
-        "DELETE FROM ticks WHERE status <> 'pending' AND tick < now() - interval '90 days'"
-    )
 
 
 async def _take_changed(stores: Stores, mapping: Mapping, run_id: UUID) -> None:

@@ -17,7 +17,7 @@ from app.stores.connections import Stores
 
 # Renewed twice a second; shorter than it takes to notice a dead worker, so that whoever gets its message can start.
 _LEASE_SECONDS = 10
-_ASK_AGAIN_SECONDS = 5.0
+ASK_AGAIN_SECONDS = 5.0
 # Any constant will do, as long as everybody who counts the partitions in hand takes the same one.
 _ROOM_LOCK = 4_205_503
 
@@ -162,7 +162,7 @@ async def ask_again(core: asyncpg.Pool, run_id: UUID, number: int) -> list[Call]
         run_id,
         number,
     )
-    return [Call(run_id, number, _ASK_AGAIN_SECONDS)] if held else []
+    return [Call(run_id, number, ASK_AGAIN_SECONDS)] if held else []
 
 
 async def list_partitions(

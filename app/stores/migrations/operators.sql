@@ -29,6 +29,9 @@ DROP INDEX diffs_open;
 CREATE UNIQUE INDEX diffs_open ON diffs (entity, key, invariant, (kind = 'unreadable_key'))
     WHERE status IN ('open', 'in_review', 'approved', 'unsettled');
 
+-- What ended long ago is deleted every hour.
+CREATE INDEX diffs_closed ON diffs (closed_at) WHERE closed_at IS NOT NULL;
+
 -- Records that are to be left alone until somebody releases them.
 CREATE TABLE holds (
     entity text NOT NULL,
@@ -46,8 +49,9 @@ CREATE TABLE undos (
     run_id uuid,
     reason text NOT NULL,
     requested_by text NOT NULL,
-    status text NOT NULL DEFAULT 'queued' CHECK (status IN ('queued', 'working', 'done')),
+    status text NOT NULL DEFAULT 'queued' CHECK (status IN ('queued', 'collecting', 'working', 'done')),
     created_at timestamptz NOT NULL DEFAULT now(),
+    leased_by uuid,
     leased_until timestamptz NOT NULL DEFAULT '-infinity',
     finished_at timestamptz
 );

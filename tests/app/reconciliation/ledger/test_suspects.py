@@ -2,9 +2,8 @@
 
 import asyncio
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -13,6 +12,7 @@ from app.reconciliation.ledger.suspects import Postponed
 from app.reconciliation.repairing.repair import repairer_of
 from app.reconciliation.repairing.work import CoreWork, WorkPort
 from app.stores.connections import Stores
+from tests.app.reconciliation.interposed import Interposed, before
 from tests.app.reconciliation.model.stores import ModelWork
 from tests.app.reconciliation.model.turns import Clock
 from tests.app.reconciliation.worlds import customer, put_document
@@ -84,38 +84,19 @@ async def test_when_the_next_is_due_is_told_by_the_clock_that_it_is_due_by(
     assert 20 < due <= 30
 
 
-@dataclass
-class Interrupted:
-    """The core DB of a repairer, to which somebody does something between two of its steps."""
-
-    work: CoreWork
-    stores: Stores
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.work, name)
-
-
-class ChangedBeforePut(Interrupted):
-    async def put(self, found: Any) -> Any:
-        await jobs.change_job(self.stores, "customers-incremental", repairs=True, **WHY)
-        return await self.work.put(found)
-
-
-class ChangedAfterPut(Interrupted):
-    async def close(self, endings: Any) -> None:
-        await jobs.change_job(self.stores, "customers-incremental", repairs=True, **WHY)
-        await self.work.close(endings)
-
-
-@pytest.mark.parametrize("interrupted", [ChangedBeforePut, ChangedAfterPut])
+@pytest.mark.parametrize("step", ["put", "close"])
 async def test_a_job_that_may_repair_takes_up_what_is_being_looked_at_meanwhile(
-    stores: Stores, interrupted: type[Interrupted]
+    stores: Stores, step: str
 ) -> None:
     ada = customer()
     await put_document(stores, "customers", ada)
     await suspects.nominate(stores.core, "customers", [str(ada["id"])], cause="event")
     repairer = repairer_of(stores)
-    await replace(repairer, work=interrupted(CoreWork(stores), stores)).run_due()
+
+    async def change() -> None:
+        await jobs.change_job(stores, "customers-incremental", repairs=True, **WHY)
+
+    await replace(repairer, work=Interposed(repairer.work, **{step: before(change)})).run_due()
     await repairer.run_due()
     page = await diffs.list_diffs(stores, entity="customers")
     assert [each.status for each in page.items] == ["repaired"]

@@ -8,25 +8,17 @@ import pytest
 from app.reconciliation.ledger import runs, steering
 from app.reconciliation.running import execution, proposals
 from app.stores.connections import Stores
+from tests.app.reconciliation.running.run_steps import WHY, compare_all, compared
 from tests.app.reconciliation.worlds import customer, put_both, put_document, put_row
-
-WHY = {"by": "test", "reason": "test"}
-
-
-async def compare_all(stores: Stores, run_id: Any) -> None:
-    for call in await execution.begin(stores, run_id):
-        await execution.compare(stores, call.run_id, call.number)
 
 
 async def test_a_dry_run_tells_what_would_become_of_each_finding(stores: Stores) -> None:
     await put_both(stores, "customers", customer())
     await put_row(stores, "customers", customer())
     await put_document(stores, "customers", customer())
-    run = await runs.start_run(stores, "customers", dry_run=True, by="test")
 
-    await compare_all(stores, run.id)
+    ended = await compared(stores, "customers", dry_run=True)
 
-    ended = await runs.get_run(stores, run.id)
     assert (ended.status, ended.outcomes) == ("done", {"repair": 1, "in_review": 1})
     assert (ended.nominated, await stores.core.fetchval("SELECT count(*) FROM suspects")) == (0, 0)
 

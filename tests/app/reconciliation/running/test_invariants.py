@@ -19,17 +19,22 @@ from app.reconciliation.ledger import jobs, runs
 from app.reconciliation.ledger.diffs import list_diffs
 from app.reconciliation.ledger.views import DiffView, RunView
 from app.reconciliation.mapping import Total
+from app.reconciliation.repairing.repair import repairer_of
 from app.reconciliation.rules import declare_invariant, invariants_of
-from app.reconciliation.running import execution
+from app.reconciliation.running import breaches, execution
+from app.reconciliation.scanning.check import CheckResult
 from app.stores.connections import Stores
+from tests.app.reconciliation.running.run_steps import compared
 from tests.app.reconciliation.worlds import (
     LONG_AGO,
     booking,
     customer,
+    document_of,
     launch,
     put_both,
     put_document,
     put_row,
+    row_of,
 )
 
 LATER = LONG_AGO + timedelta(days=1)
@@ -37,10 +42,7 @@ PUT = {"document": put_document, "relational": put_row}
 
 
 async def run_check(stores: Stores, entity: str) -> RunView:
-    run = await runs.start_run(stores, entity, mode="invariants", by="test")
-    await execution.begin(stores, run.id)
-    await execution.compare(stores, run.id, 0)
-    return await runs.get_run(stores, run.id)
+    return await compared(stores, entity, mode="invariants")
 
 
 async def breaches_of(stores: Stores, entity: str, *, status: str = "pending") -> list[DiffView]:
@@ -253,6 +255,28 @@ async def test_a_breach_whose_numbers_move_stays_one_diff_and_is_as_old_as_they_
     assert moved.moved_at > first.moved_at
 
 
+async def test_a_check_that_waited_for_a_rejection_records_nothing(stores: Stores) -> None:
+    moon, ada = await offered(stores, total_seats=1)
+    await put_document(stores, "bookings", sale(moon, ada))
+    await run_check(stores, "launches")
+    (breach,) = await breaches_of(stores, "launches")
+    async with stores.core.acquire() as connection, connection.transaction():
+        # Whoever records a fact waits, with all that it has locked.
+        await connection.execute("LOCK TABLE audit_outbox IN EXCLUSIVE MODE")
+        rejecting = asyncio.create_task(reject(stores, [breach.id], by="ada", reason="a chair was added"))
+        await asyncio.wait({rejecting}, timeout=0.3)
+        run_id = await stores.core.fetchval("SELECT id FROM runs")
+        found = CheckResult(1, 1)
+        checking = asyncio.create_task(
+            breaches.confirm(stores, run_id, "launches", found, stopped=lambda: False)
+        )
+        await asyncio.wait({checking}, timeout=1.0)
+        assert not checking.done()
+    await asyncio.gather(rejecting, checking)
+
+    assert [each.status for each in (await list_diffs(stores)).items] == ["rejected"]
+
+
 async def test_a_rejected_breach_stays_quiet_while_its_numbers_stay(stores: Stores) -> None:
     moon, ada = await offered(stores, total_seats=1)
     for put in PUT.values():
@@ -369,9 +393,30 @@ async def test_only_entities_with_invariants_have_a_job_for_them(stores: Stores)
     assert len(started) == 2
 
 
-async def test_a_check_repairs_nothing_whatever_an_operator_lets_it(stores: Stores) -> None:
+async def test_a_check_repairs_nothing_whatever_an_operator_lets_it(repairing: Stores) -> None:
     with pytest.raises(InvalidInputError):
-        await jobs.change_job(stores, "launches-invariants", repairs=True, by="ada", reason="go")
+        await jobs.change_job(repairing, "launches-invariants", repairs=True, by="ada", reason="go")
+    moon, ada = await offered(repairing, total_seats=1)
+    sold = sale(moon, ada)
+    await put_both(repairing, "bookings", sold)
+    # Beside the breach the sides differ, which a repair would end.
+    await set_field(repairing, "relational", "launches", moon, destination="Mars")
+    before = await both_sides(repairing, moon, sold)
+
+    run = await run_check(repairing, "launches")
+    await repairer_of(repairing).run_due()
+
+    assert (run.status, run.findings) == ("done", 1)
+    assert await both_sides(repairing, moon, sold) == before
+    assert await repairing.core.fetchval("SELECT count(*) FROM suspects") == 0
+
+
+async def both_sides(stores: Stores, moon: dict, sold: dict) -> list[dict | None]:
+    return [
+        await look(stores, entity, record)
+        for entity, record in (("launches", moon), ("bookings", sold))
+        for look in (document_of, row_of)
+    ]
 
 
 async def test_nothing_is_found_in_a_world_that_was_seeded_without_drift(stores: Stores) -> None:

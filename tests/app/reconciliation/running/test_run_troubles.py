@@ -1,46 +1,29 @@
 """Runs whose records, connections or approvals are out of the ordinary."""
 
 import asyncio
-import sys
-from collections.abc import Iterator
+from collections import Counter
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from app.reconciliation import mapping
+from app.errors import ConflictError
 from app.reconciliation.deciding import decisions
 from app.reconciliation.ledger import diffs, runs, steering
 from app.reconciliation.ledger.views import RunView
-from app.reconciliation.mapping import Side, load_mappings
+from app.reconciliation.mapping import Side
 from app.reconciliation.repairing.repair import repairer_of
-from app.reconciliation.running import breaches, execution
+from app.reconciliation.running import breaches
 from app.reconciliation.running.breaches import Breach
 from app.reconciliation.running.looks import Look
 from app.reconciliation.scanning.check import CheckResult
 from app.stores.connections import Stores
 from app.stores.health import FAULTS
+from tests.app.reconciliation.museum import put, show, ticket
 from tests.app.reconciliation.repairing.repair_steps import look_again, look_at, only_diff
-from tests.app.reconciliation.test_foreign import MODULE, TABLES, put, show, ticket
+from tests.app.reconciliation.running.run_steps import WHY, compared
 from tests.app.reconciliation.worlds import customer, put_document, put_row
-
-WHY = {"by": "test", "reason": "test"}
-
-
-@pytest.fixture
-def museum(monkeypatch: pytest.MonkeyPatch, stores: Stores) -> Iterator[None]:
-    monkeypatch.setattr(mapping, "_registry", dict(mapping._registry))
-    load_mappings(MODULE)
-    yield
-    del sys.modules[MODULE]
-
-
-async def compare(stores: Stores, entity: str, **order: Any) -> RunView:
-    run = await runs.start_run(stores, entity, by="test", **order)
-    for call in await execution.begin(stores, run.id):
-        await execution.compare(stores, call.run_id, call.number)
-    return await runs.get_run(stores, run.id)
 
 
 async def test_more_starts_at_once_than_there_are_connections_are_all_answered(stores: Stores) -> None:
@@ -49,7 +32,7 @@ async def test_more_starts_at_once_than_there_are_connections_are_all_answered(s
     starts = (runs.start_run(stores, "customers", by="test") for _ in range(2 * size))
     async with asyncio.timeout(10):
         answers = await asyncio.gather(*starts, return_exceptions=True)
-    assert sum(isinstance(each, RunView) for each in answers) == 1
+    assert Counter(map(type, answers)) == {RunView: 1, ConflictError: 2 * size - 1}
 
 
 async def test_an_approved_diff_that_its_look_gave_up_is_taken_up_by_the_next_full_run(
@@ -62,7 +45,7 @@ async def test_an_approved_diff_that_its_look_gave_up_is_taken_up_by_the_next_fu
     await decisions.approve(repairing, [diff.id], side="relational", **WHY)
     await repairing.core.execute("DELETE FROM suspects")
     await repairing.admin.execute("DELETE FROM customers")
-    await compare(repairing, "customers")
+    await compared(repairing, "customers")
     await look_again(repairing)
     assert (await only_diff(repairing, "customers", ada)).status in {"repaired", "vanished"}
 
@@ -72,7 +55,7 @@ async def test_what_an_operator_approved_stays_allowed_as_long_as_that_run_is_un
 ) -> None:
     for _ in range(110):
         await put_document(repairing, "customers", customer())
-    run = await compare(repairing, "customers")
+    run = await compared(repairing, "customers")
     assert run.status == "held"
     await runs.approve_run(repairing, run.id, **WHY)
     await steering.pause_run(repairing, run.id, **WHY)
@@ -93,10 +76,9 @@ async def test_what_an_operator_approved_stays_allowed_as_long_as_that_run_is_un
 async def test_a_dry_run_ends_where_the_key_of_a_record_is_the_empty_text(
     museum: None, stores: Stores
 ) -> None:
-    await stores.admin.execute(TABLES)
     await put(stores, "shows", *show(1))
     await put(stores, "tickets", ticket("")[0])
-    run = await compare(stores, "tickets", dry_run=True)
+    run = await compared(stores, "tickets", dry_run=True)
     assert (run.status, run.findings) == ("done", 1)
     assert sum(run.outcomes.values()) == 1
 
@@ -122,7 +104,7 @@ async def test_a_breach_that_quotes_a_text_with_a_nul_is_recorded(stores: Stores
     breach = Breach(
         "a", "customer-exists", None, {Side.DOCUMENT: Look({}, reason="customers a\0b is not there")}
     )
-    await breaches._put(stores.core, UUID(int=1), "bookings", [breach], {})
+    await diffs.record(stores.core, [breaches._as_discrepancy(UUID(int=1), "bookings", breach, None)])
     page = await diffs.list_diffs(stores, entity="bookings")
     assert [each.reason for each in page.items] == ["customers a\u2400b is not there"]
 
@@ -130,11 +112,10 @@ async def test_a_breach_that_quotes_a_text_with_a_nul_is_recorded(stores: Stores
 async def test_a_key_that_cannot_be_read_takes_no_place_of_a_record_that_is_spelled_as_it_is_shown(
     museum: None, stores: Stores
 ) -> None:
-    await stores.admin.execute(TABLES)
     await put(stores, "shows", *show(1))
     await put(stores, "tickets", ticket("null")[0])
     await put(stores, "tickets", ticket("x")[0] | {"code": None})
-    dry = await compare(stores, "tickets", dry_run=True)
+    dry = await compared(stores, "tickets", dry_run=True)
     assert dry.kinds == {"unreadable_key": 1, "missing_relational": 1}
     assert (dry.status, sum(dry.outcomes.values())) == ("done", 2)
     proposals = await stores.core.fetch("SELECT kind, proposal ->> 'reason' AS reason FROM findings")
@@ -142,7 +123,7 @@ async def test_a_key_that_cannot_be_read_takes_no_place_of_a_record_that_is_spel
     assert reasons["unreadable_key"] == "its key is not of the declared kind" != reasons["missing_relational"]
 
     for _ in range(2):
-        await compare(stores, "tickets")
+        await compared(stores, "tickets")
         await repairer_of(stores).run_due()
     page = await diffs.list_diffs(stores, entity="tickets")
     assert sorted((each.key, each.kind) for each in page.items) == [
