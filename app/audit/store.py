@@ -5,7 +5,7 @@ record, of a run, and to all of them. An entry is appended once however often it
 The server runs with `appendfsync always`, so an append that was answered is durable.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -41,6 +41,22 @@ end
 return appended
 """
 
+# The open intents (their sequence numbers) of the records whose indexes follow in KEYS, from the oldest open one on.
+_OPEN_OF = """
+local open, oldest = {}, nil
+for _, sequence in ipairs(redis.call('HVALS', KEYS[1])) do
+    open[sequence] = true
+    oldest = math.min(oldest or tonumber(sequence), tonumber(sequence))
+end
+local found = {}
+for at = 2, oldest and #KEYS or 1 do
+    for _, sequence in ipairs(redis.call('ZRANGE', KEYS[at], string.format('%.0f', oldest), '+inf', 'BYSCORE')) do
+        if open[sequence] then found[#found + 1] = sequence end
+    end
+end
+return found
+"""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -57,8 +73,8 @@ class AuditPort(Protocol):
     async def append(self, entries: Sequence[Entry]) -> int:
         """Append entries in order, all or none, each once however often it is sent; answers how many were new."""
 
-    async def open_intents(self) -> list[IntentEntry]:
-        """Every intent without an outcome."""
+    async def open_intents_of(self, entity: str, keys: Collection[str]) -> list[IntentEntry]:
+        """The intents without an outcome to change one of these records."""
 
     async def changes(
         self, *, entity: str | None = None, key: str | None = None, limit: int = 50
@@ -73,6 +89,7 @@ class AuditStore:
         self._redis = redis
         self._prefix = f"{namespace}:audit"
         self._append = redis.register_script(_APPEND)
+        self._open_of = redis.register_script(_OPEN_OF)
 
     async def append(self, entries: Sequence[Entry]) -> int:
         """Append entries in order, all or none; answers how many were new."""
@@ -93,9 +110,20 @@ class AuditStore:
         """Every intent without an outcome."""
         try:
             sequences = [int(each) for each in await self._redis.hvals(self._key("open"))]
+            entries = await self._entries(sequences)
         except RedisError as error:
             raise StoreUnavailableError("the audit store does not answer") from error
-        return [entry for entry in await self._entries(sequences) if isinstance(entry, IntentEntry)]
+        return [entry for entry in entries if isinstance(entry, IntentEntry)]
+
+    async def open_intents_of(self, entity: str, keys: Collection[str]) -> list[IntentEntry]:
+        """The intents without an outcome to change one of these records."""
+        indexes = [self._change_index(entity, key, None) for key in keys]
+        try:
+            sequences = [int(each) for each in await self._open_of(keys=[self._key("open"), *indexes])]
+            entries = await self._entries(sequences)
+        except RedisError as error:
+            raise StoreUnavailableError("the audit store does not answer") from error
+        return [entry for entry in entries if isinstance(entry, IntentEntry)]
 
     async def changes(
         self,

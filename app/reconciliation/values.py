@@ -67,7 +67,7 @@ def to_document(value: Value) -> Any:
     """The BSON value to store; raises ValueError for what the document side cannot hold."""
     match value:
         case Unreadable():
-            raise ValueError(f"cannot store {value.shown}")
+            raise ValueError("it is unreadable")
         case Decimal():
             return Decimal128(value)
         case datetime():
@@ -82,9 +82,9 @@ def to_relational(value: Value) -> Any:
     """The SQL value to store; raises ValueError for what the relational side cannot hold."""
     match value:
         case Unreadable():
-            raise ValueError(f"cannot store {value.shown}")
+            raise ValueError("it is unreadable")
         case date() if _is_infinite(value):
-            raise ValueError(f"{value.isoformat()} would be stored as an infinity")
+            raise ValueError("it would be stored as an infinity")
         case _:
             return value
 

@@ -1,8 +1,9 @@
 """Connections to the stores: opened once per process, closed with it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +33,8 @@ class Stores:
     admin: asyncpg.Pool
     customer: AsyncDatabase[Document]
     audit: Redis
+    scanning: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
+    """Held by the one scan that a process has under way: its memory is bounded, and so the process's."""
 
 
 def open_customer_client(settings: Settings) -> tuple[AsyncMongoClient[Document], AsyncDatabase[Document]]:

@@ -113,6 +113,7 @@ class Undo(Table, tablename="undos"):
     requested_by = Text()
     status = Text()
     created_at = Timestamptz()
+    leased_by = UUID(null=True)
     leased_until = Timestamptz()
     finished_at = Timestamptz(null=True)
 

@@ -10,26 +10,35 @@ from redis.exceptions import RedisError
 from app.stores.connections import Stores, open_redis
 from config.settings import Settings
 
-# What PostgreSQL answers when it is away, busy, short of something, or lets nobody in, or its schema is not there (yet).
-# What it answers to a value or a row that it does not take is none of these: another try would end the same way.
-_REFUSALS = (
+# A connection that broke off shows as any of these, and as OSError or TimeoutError.
+_BROKEN = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# What PostgreSQL and its driver raise for a moment's trouble: it is away, reads only (a standby), is short of something,
+# busy, stopping or broken; a cached statement is outdated by a change of the schema. It says nothing for good.
+POSTGRES_PASSING = (
+    *_BROKEN,
     asyncpg.PostgresConnectionError,
+    asyncpg.InvalidCachedStatementError,
     asyncpg.InvalidTransactionStateError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ObjectInUseError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+)
+# Or because it lets nobody in, its schema is not there (yet), or it is at fault itself. What it answers to a value or a
+# row that it does not take is none of these: another try would end the same way.
+POSTGRES_UNAVAILABLE = (
+    *POSTGRES_PASSING,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidSchemaNameError,
-    asyncpg.TransactionRollbackError,
     asyncpg.SyntaxOrAccessError,
-    asyncpg.InsufficientResourcesError,
     asyncpg.ObjectNotInPrerequisiteStateError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.PostgresSystemError,
     asyncpg.InternalServerError,
 )
-# A connection that broke off shows as any of these, and as OSError or TimeoutError.
-_BROKEN = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 # What the drivers raise when a store is away or refuses.
-FAULTS = (*_BROKEN, *_REFUSALS, PyMongoError, RedisError)
+FAULTS = (*POSTGRES_UNAVAILABLE, PyMongoError, RedisError)
 # Whatever PostgreSQL and its driver may raise, for who does not care why.
 POSTGRES_FAULTS = (*_BROKEN, asyncpg.PostgresError)
 _PATIENCE_SECONDS = 3.0

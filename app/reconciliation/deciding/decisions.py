@@ -1,23 +1,21 @@
 """An operator's decisions on diffs: which side wins where no rule decides, or that a record stays as it is."""
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from uuid import UUID
 
 import asyncpg
 
 from app.audit.entries import Fact
-from app.audit.outbox import record
+from app.audit.outbox import About, record_all
 from app.errors import ConflictError, Fault, InvalidInputError, NotFoundError
 from app.reconciliation.ledger import holds
-from app.reconciliation.ledger.diffs import view
-from app.reconciliation.ledger.suspects import nominate
+from app.reconciliation.ledger.diffs import APPROVABLE, IN_ORDER, view
+from app.reconciliation.ledger.suspects import nominate_all
 from app.reconciliation.ledger.views import DiffView
-from app.reconciliation.mapping import Missing, Side, mapping_of
+from app.reconciliation.mapping import Side
 from app.stores.connections import Stores
 
 MOST = 1000
-APPROVABLE = ("in_review",)
 REJECTABLE = ("in_review", "open", "unsettled")
 
 
@@ -36,8 +34,8 @@ async def approve(
         held = await _held(connection, found.values())
         _refuse(diff_ids, {each: _why_not_approved(found.get(each), held) for each in diff_ids}, found)
         decided = await _decide(connection, diff_ids, "approved", side=side, by=by, reason=reason)
-        for entity, run_id, keys in _by_run(decided):
-            await nominate(connection, entity, keys, cause=f"approved by {by}", run_id=run_id)
+        records = {(diff.entity, diff.key): diff.run_id for diff in decided}
+        await nominate_all(connection, records, cause=f"approved by {by}")
     return decided
 
 
@@ -55,9 +53,8 @@ async def reject(stores: Stores, diff_ids: Sequence[UUID], *, by: str, reason: s
 async def _lock(connection: asyncpg.Connection, diff_ids: Sequence[UUID]) -> dict[UUID, DiffView]:
     if not 1 <= len(diff_ids) <= MOST:
         raise InvalidInputError("bad number of diffs", [Fault("ids", f"takes 1 to {MOST} ids")])
-    # In the order of ids, so that two who decide at once cannot wait for each other.
     rows = await connection.fetch(
-        "SELECT * FROM diffs WHERE id = ANY($1) ORDER BY id FOR UPDATE", list(diff_ids)
+        f"SELECT * FROM diffs WHERE id = ANY($1) {IN_ORDER} FOR UPDATE", list(diff_ids)
     )
     return {row["id"]: view(row) for row in rows}
 
@@ -91,7 +88,7 @@ def _refuse(diff_ids: Sequence[UUID], reasons: dict[UUID, str | None], found: di
 def _why_not_approved(diff: DiffView | None, held: dict[tuple[str, str], str]) -> str | None:
     if (why := _why_not_in(diff, APPROVABLE)) or diff is None:
         return why
-    if not can_be_approved(diff):
+    if not diff.approvable:
         return f"no side can be chosen; {diff.reason}: correct that, or reject the diff"
     if reason := held.get((diff.entity, diff.key)):
         return f"{diff.entity} {diff.key} is held ({reason}): release it first"
@@ -129,25 +126,10 @@ async def _decide(
     )
     decided = {row["id"]: view(row) for row in rows}
     in_order = [decided[diff_id] for diff_id in dict.fromkeys(diff_ids)]
-    for diff in in_order:
-        await record(
-            connection, Fact.DIFF_APPROVED if side else Fact.DIFF_REJECTED, by=by, target=str(diff.id),
-            reason=reason, detail={"side": side}, run_id=diff.run_id, entity=diff.entity, key=diff.key,
-        )  # fmt: skip
+    facts: list[About] = [
+        {"by": by, "target": str(diff.id), "reason": reason, "detail": {"side": side}, "run_id": diff.run_id,
+         "entity": diff.entity, "key": diff.key}
+        for diff in in_order
+    ]  # fmt: skip
+    await record_all(connection, Fact.DIFF_APPROVED if side else Fact.DIFF_REJECTED, facts)
     return in_order
-
-
-def _by_run(diffs: Iterable[DiffView]) -> Iterable[tuple[str, UUID | None, list[str]]]:
-    """The keys of the diffs by entity and run."""
-    ordered = sorted(diffs, key=lambda diff: (diff.entity, str(diff.run_id)))
-    for (entity, run_id), own in groupby(ordered, key=lambda diff: (diff.entity, diff.run_id)):
-        yield entity, run_id, [diff.key for diff in own]
-
-
-def can_be_approved(diff: DiffView) -> bool:
-    """Whether choosing a side settles it: not where a rule has chosen and the write was refused, say."""
-    if diff.invariant:
-        return False
-    if diff.kind in {"missing_document", "missing_relational"}:
-        return mapping_of(diff.entity).missing(Side(diff.kind.removeprefix("missing_"))) is Missing.REVIEW
-    return any(each.winner is None for each in diff.fields)

@@ -3,17 +3,18 @@
 from uuid import UUID
 
 from app.audit.store import AuditStore, Change
-from app.errors import Fault, InvalidInputError
+from app.errors import ConflictError, Fault, InvalidInputError
 from app.pages import Page, check_limit, decode_cursor_number, encode_cursor
 from app.reconciliation.ledger import diffs, holds
 from app.reconciliation.ledger.views import ChangeView, RecordView
 from app.reconciliation.mapping import mapping_of
 from app.reconciliation.resolve import differ
+from app.reconciliation.sides.ports import RecordFaultError
 from app.reconciliation.sides.records import entity_sides
 from app.reconciliation.values import Record, spell
 from app.stores.connections import Stores
 
-_MOST = 100
+_MOST = 100  # diffs, and changes, of a record's story; older ones are listed by themselves
 
 
 async def list_changes(
@@ -25,17 +26,25 @@ async def list_changes(
     limit: int = 50,
     cursor: str | None = None,
 ) -> Page[ChangeView]:
-    """Changes from the newest to the oldest: of a record (`entity` and `key`), an entity, a run, or all."""
+    """Changes from the newest to the oldest: of a record (`entity` and `key`), an entity, a run, or all.
+
+    Those of a run are of several entities, where it led to changes of records that its own refer to.
+    """
     if entity is not None:
         mapping = mapping_of(entity)
         key = None if key is None else mapping.normal_key(key)
     elif key is not None:
-        raise InvalidInputError("a key without its entity", [Fault("entity", "is needed with key")])
+        raise InvalidInputError("an id without its entity", [Fault("entity", "is needed with id")])
     if run_id is not None and entity is not None:
         raise InvalidInputError(
-            "too many filters", [Fault("run_id", "goes without entity: a run has one entity")]
+            "too many filters",
+            [
+                Fault(
+                    "run_id", "goes without entity: the changes of a run, of any entity, are listed together"
+                )
+            ],
         )
-    found = await _audit(stores).changes(
+    found = await AuditStore(stores.audit, stores.settings.namespace).changes(
         entity=entity,
         key=key,
         run_id=run_id,
@@ -47,16 +56,20 @@ async def list_changes(
 
 
 async def record(stores: Stores, entity: str, key: str) -> RecordView:
-    """A record as both sides hold it now, its diffs and its changes, newest first.
+    """A record as both sides hold it now, and its latest diffs and changes, newest first.
 
-    Raises NotFoundError for an unknown entity, InvalidInputError for a malformed key.
+    Raises NotFoundError for an unknown entity, InvalidInputError for a malformed key, ConflictError where a side cannot
+    tell what it holds.
     """
     mapping = mapping_of(entity)
     key = mapping.normal_key(key)
-    pairs = await entity_sides(stores, mapping).read([key])
+    try:
+        pairs = await entity_sides(stores, mapping).read([key])
+    except RecordFaultError as error:
+        raise ConflictError(f"{entity} {key} cannot be shown: {error}") from error
     document, relational = (reading.record for reading in pairs[key])
     known = await diffs.list_diffs(stores, entity=entity, key=key, limit=_MOST)
-    changes = await _audit(stores).changes(entity=entity, key=key, limit=_MOST)
+    changes = await list_changes(stores, entity=entity, key=key, limit=_MOST)
     waiting = await stores.core.fetchrow(
         "SELECT waiting_for FROM suspects WHERE entity = $1 AND key = $2", entity, key
     )
@@ -72,13 +85,11 @@ async def record(stores: Stores, entity: str, key: str) -> RecordView:
         ],
         waiting=(waiting["waiting_for"] or "its turn") if waiting else None,
         diffs=known.items,
-        changes=[_view(each) for each in changes],
+        changes=changes.items,
         hold=await holds.find(stores, entity, key),
+        more_diffs=known.next_cursor,
+        more_changes=changes.next_cursor,
     )
-
-
-def _audit(stores: Stores) -> AuditStore:
-    return AuditStore(stores.audit, stores.settings.namespace)
 
 
 def _view(change: Change) -> ChangeView:

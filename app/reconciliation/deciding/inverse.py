@@ -107,10 +107,13 @@ def _parse(mapping: Mapping, spelled: dict[str, Any]) -> Record | Refused:
     unknown = [name for name in spelled if name not in mapping.field_by_name]
     if unknown:
         return Refused(f"no longer in the mapping: {', '.join(unknown)}")
-    try:
-        values = {name: parse_value(mapping.field_by_name[name].kind, each) for name, each in spelled.items()}
-    except ValueError as error:
-        return Refused(f"no longer of the kind in the mapping: {error}")
+    values: Record = {}
+    for name, each in spelled.items():
+        kind = mapping.field_by_name[name].kind
+        try:
+            values[name] = parse_value(kind, each)
+        except ValueError:
+            return Refused(f"no longer of the kind in the mapping: {name}, which is a {kind} now")
     unreadable = [name for name, value in values.items() if isinstance(value, Unreadable)]
     if unreadable:
         return Refused(f"was unreadable before and cannot be restored: {', '.join(unreadable)}")

@@ -1,38 +1,37 @@
 """Undo of single changes or of a whole run: a row for each change to take back, worked off the latest first.
 
-Every record concerned is held from the start, so that no run does again what is undone. A worker that dies loses its
-lease; whoever comes next goes on with what is left. What cannot be taken back is listed with the reason.
+Every record concerned is held before the first of them is written, so that no run does again what is undone. Of a large
+run the worker collects most of the changes. A worker that dies loses its lease; whoever comes next goes on with what is
+left. What cannot be taken back is listed with the reason.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import asyncpg
+from loguru import logger
 
-from app.audit.entries import Fact, IntentEntry, Outcome
+from app.audit.entries import Fact, IntentEntry
 from app.audit.outbox import record
-from app.audit.store import AuditStore, Change
+from app.audit.store import AuditStore
 from app.errors import ConflictError, Fault, InvalidInputError, NotFoundError
 from app.pages import Page, check_limit, decode_cursor_id, decode_cursor_number, encode_cursor
+from app.reconciliation.deciding.collecting import Collected, Item, collect, collect_before, keep
 from app.reconciliation.deciding.inverse import Refused
 from app.reconciliation.deciding.undoing import Result, UnderWay, Undoer, Undone
-from app.reconciliation.ledger import holds, runs, suspects
+from app.reconciliation.ledger import suspects
 from app.reconciliation.ledger.views import UndoItemView, UndoPreview, UndoView
-from app.reconciliation.mapping import mappings
 from app.reconciliation.sides.records import every_entity
 from app.stores.connections import Stores
 
-MOST = 1000
 # Changes that are taken back together, and read from the audit store at a time.
 BATCH = 100
-_PAGE = 1000
-# Longer than any batch takes, with the wait for a write that may still take effect.
 _LEASE_SECONDS = 60.0
-# Of a whole run, what was tried and changed nothing is passed over; named by its id it is refused.
-_WITHOUT_EFFECT = (Outcome.SUPERSEDED, Outcome.REJECTED)
+_RENEWED_SECONDS = 15.0
 ITEM_STATUSES = ("pending", "undone", "refused")
 
 _SELECT = """
@@ -48,32 +47,32 @@ CROSS JOIN LATERAL (
 
 
 @dataclass(frozen=True)
-class _Item:
-    """A change to take back; `refusal` says why it cannot be, where that is known from the start."""
+class _Lease:
+    """An undo in hand; the token tells this lease from another one, of whoever had it before or has it since."""
 
-    sequence: int
-    change_id: UUID
-    entity: str
-    key: str
-    side: str
-    refusal: str | None = None
+    undo_id: UUID
+    token: UUID
 
-    @property
-    def address(self) -> holds.Address:
-        return self.entity, self.key
+
+class _LeaseLostError(Exception):
+    """Somebody else has the undo in hand by now."""
 
 
 async def preview(
     stores: Stores, *, change_ids: Sequence[UUID] = (), run_id: UUID | None = None
 ) -> UndoPreview:
     """What `start` would take back; raises as it does."""
-    items = await _collect(stores, change_ids, run_id)
-    wanted = [item for item in items if item.refusal is None]
-    return UndoPreview(
-        changes=len(wanted),
-        records=len({item.address for item in wanted}),
-        refused=len(items) - len(wanted),
-    )
+    collected = await collect(stores, change_ids, run_id)
+    changes, refused, records = 0, 0, set[int]()
+    while True:
+        wanted = [item for item in collected.items if item.refusal is None]
+        changes += len(wanted)
+        refused += len(collected.items) - len(wanted)
+        # 64 bits of each, for a run may have a great many.
+        records |= {hash(item.address) for item in wanted}
+        if run_id is None or collected.further is None:
+            return UndoPreview(changes=changes, records=len(records), refused=refused)
+        collected = await collect_before(stores, run_id, collected.further)
 
 
 async def start(
@@ -86,26 +85,28 @@ async def start(
 ) -> UndoView:
     """Queue the undo of 1 to 1,000 changes or of all changes of a run, and hold their records.
 
-    Changes that were not applied, or are undone already, are refused at once. Raises NotFoundError where there is no
-    such change or run, InvalidInputError naming every unknown change, ConflictError while the run is active.
+    Of a run with more changes than a page the last page is taken now, and the status `collecting` says that the worker
+    takes the others, before it writes anything: until then the counts grow. Changes that were not applied, or are undone
+    already, are refused at once. Raises NotFoundError where there is no such change or run, InvalidInputError naming
+    every unknown change, ConflictError while the run is active.
     """
-    items = await _collect(stores, change_ids, run_id)
-    wanted = {item.address for item in items if item.refusal is None}
+    collected = await collect(stores, change_ids, run_id)
     try:
         async with stores.core.acquire() as connection, connection.transaction():
             undo_id: UUID = await connection.fetchval(
-                "INSERT INTO undos (run_id, reason, requested_by) VALUES ($1, $2, $3) RETURNING id",
+                "INSERT INTO undos (run_id, reason, requested_by, status) VALUES ($1, $2, $3, $4) RETURNING id",
                 run_id,
                 reason,
                 by,
+                "queued" if collected.further is None else "collecting",
             )
-            await _insert(connection, undo_id, items)
-            placed = await holds.place_in(
-                connection, wanted, by=by, reason=f"undone: {reason}", undo_id=undo_id
-            )
+            placed = await keep(connection, undo_id, collected.items, by=by, reason=reason)
             await record(
                 connection, Fact.UNDO_STARTED, by=by, target=str(undo_id), reason=reason, run_id=run_id,
-                detail={"changes": len(items), "records": len(wanted), "holds_placed": len(placed)},
+                detail={
+                    "changes": len(collected.items), "holds_placed": placed,
+                    "more_to_collect": collected.further is not None,
+                },
             )  # fmt: skip
     except asyncpg.UniqueViolationError:
         raise ConflictError("another undo of some of these changes has just begun") from None
@@ -170,18 +171,25 @@ async def carry_out(stores: Stores, undo_id: UUID) -> None:
 
     Raises StoreUnavailableError when a store goes away: to be called again then.
     """
-    if not await _claim(stores.core, undo_id):
+    lease = await _claim(stores.core, undo_id)
+    if lease is None:
         return
-    undoer = undoer_of(stores)
     try:
-        while items := await _next_items(stores.core, undo_id):
-            results = await _undo(undoer, AuditStore(stores.audit, stores.settings.namespace), items)
-            await _record(stores.core, undo_id, results)
-            await asyncio.sleep(max((_seconds(each) for each in results.values()), default=0.0))
-            await _lease(stores.core, undo_id, _LEASE_SECONDS)
-        await _end(stores.core, undo_id)
+        await _while_kept(stores.core, lease, _work_off(stores, lease))
+    except _LeaseLostError:
+        logger.bind(undo_id=str(undo_id)).warning("undo.lease_lost")
     finally:
-        await _lease(stores.core, undo_id, 0.0)
+        await _give_back(stores.core, lease)
+
+
+async def _work_off(stores: Stores, lease: _Lease) -> None:
+    await _collect_rest(stores, lease)
+    undoer, audit = undoer_of(stores), AuditStore(stores.audit, stores.settings.namespace)
+    while items := await _next_items(stores.core, lease.undo_id):
+        results = await _undo(undoer, audit, items)
+        await _record(stores.core, lease.undo_id, results)
+        await asyncio.sleep(max((_seconds(each) for each in results.values()), default=0.0))
+    await _end(stores.core, lease.undo_id)
 
 
 def undoer_of(stores: Stores) -> Undoer:
@@ -194,119 +202,96 @@ def undoer_of(stores: Stores) -> Undoer:
     )
 
 
-async def _collect(stores: Stores, change_ids: Sequence[UUID], run_id: UUID | None) -> list[_Item]:
-    if (run_id is None) == (not change_ids):
-        raise InvalidInputError(
-            "what is to be undone?", [Fault("body", "needs either `change_ids` or `run_id`")]
-        )
-    audit = AuditStore(stores.audit, stores.settings.namespace)
-    changes = await (_changes_of_run(stores, audit, run_id) if run_id else _changes(audit, change_ids))
-    undone = await stores.core.fetch(
-        "SELECT change_id, undo_id, status FROM undo_items WHERE change_id = ANY($1) AND status <> 'refused'",
-        [each.intent.id for each in changes],
-    )
-    known = {row["change_id"]: _undone_by(row) for row in undone}
-    return [_item(each, known.get(each.intent.id)) for each in changes]
-
-
-async def _changes(audit: AuditStore, change_ids: Sequence[UUID]) -> list[Change]:
-    if len(change_ids) > MOST:
-        raise InvalidInputError("too many changes", [Fault("change_ids", f"takes 1 to {MOST} ids")])
-    found = await audit.changes_by_id(list(dict.fromkeys(change_ids)))
-    faults = [
-        Fault(f"change_ids/{at}", "there is no such change")
-        for at, change_id in enumerate(change_ids)
-        if change_id not in found
-    ]
-    if not found:
-        raise NotFoundError(
-            "there is no such change" if len(faults) == 1 else "there is none of these changes"
-        )
-    if faults:
-        raise InvalidInputError(f"{len(faults)} of {len(change_ids)} changes are unknown", faults)
-    return list(found.values())
-
-
-async def _changes_of_run(stores: Stores, audit: AuditStore, run_id: UUID) -> list[Change]:
-    status = await stores.core.fetchval("SELECT status FROM runs WHERE id = $1", run_id)
-    if status in runs.ACTIVE:
-        raise ConflictError(
-            f"run {run_id} is {status}: cancel it or wait for its end", f"/v1/reconciliation/runs/{run_id}"
-        )
-    changes: list[Change] = []
-    while page := await audit.changes(
-        run_id=run_id, before=changes[-1].sequence if changes else None, limit=_PAGE
-    ):
-        changes += page
-    effective = [
-        each for each in changes if each.outcome is None or each.outcome.outcome not in _WITHOUT_EFFECT
-    ]
-    if effective:
-        return effective
-    # The row of an old run is deleted before its changes are: it is unknown only where neither is left.
-    raise (
-        NotFoundError(f"no run {run_id}")
-        if status is None
-        else ConflictError(f"run {run_id} changed nothing")
-    )
-
-
-def _item(change: Change, undone: str | None) -> _Item:
-    intent, refusal = change.intent, undone
-    if intent.entity not in mappings():
-        refusal = "its entity is no longer mapped"
-    elif change.outcome is None:
-        refusal = "how it ended is not known yet"
-    elif change.outcome.outcome is not Outcome.APPLIED:
-        refusal = f"it ended as {change.outcome.outcome}, not as applied"
-    return _Item(change.sequence, intent.id, intent.entity, intent.key, intent.side, refusal)
-
-
-def _undone_by(row: asyncpg.Record) -> str:
-    return (
-        f"{'undone already' if row['status'] == 'undone' else 'about to be undone'} by undo {row['undo_id']}"
-    )
-
-
-async def _insert(connection: asyncpg.Connection, undo_id: UUID, items: Sequence[_Item]) -> None:
-    for at in range(0, len(items), _PAGE):
-        some = items[at : at + _PAGE]
-        await connection.execute(
-            """
-            INSERT INTO undo_items (undo_id, sequence, change_id, entity, key, side, reason, status)
-            SELECT $1, given.*, CASE WHEN given.refusal IS NULL THEN 'pending' ELSE 'refused' END
-            FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[])
-                AS given (sequence, change_id, entity, key, side, refusal)
-            """,
-            undo_id,
-            [item.sequence for item in some],
-            [item.change_id for item in some],
-            [item.entity for item in some],
-            [item.key for item in some],
-            [item.side for item in some],
-            [item.refusal for item in some],
-        )
-
-
-async def _claim(core: asyncpg.Pool, undo_id: UUID) -> bool:
-    claimed = await core.fetchval(
+async def _claim(core: asyncpg.Pool, undo_id: UUID) -> _Lease | None:
+    row = await core.fetchrow(
         """
-        UPDATE undos SET status = 'working', leased_until = now() + make_interval(secs => $2)
-        WHERE id = $1 AND status <> 'done' AND leased_until < now() RETURNING true
+        UPDATE undos SET status = CASE status WHEN 'queued' THEN 'working' ELSE status END,
+            leased_by = $2, leased_until = now() + make_interval(secs => $3)
+        WHERE id = $1 AND status <> 'done' AND leased_until < now()
+        RETURNING id AS undo_id, leased_by AS token
         """,
         undo_id,
+        uuid4(),
         _LEASE_SECONDS,
     )
-    return bool(claimed)
+    return row and _Lease(**row)
 
 
-async def _lease(core: asyncpg.Pool, undo_id: UUID, seconds: float) -> None:
+async def _while_kept(core: asyncpg.Pool, lease: _Lease, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work while the lease is renewed; stops in the middle of it and raises _LeaseLostError where it is not."""
+    tasks = (asyncio.create_task(work), asyncio.create_task(_renew(core, lease)))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in tasks:
+            each.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in ended:
+        if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+            raise result
+
+
+async def _renew(core: asyncpg.Pool, lease: _Lease) -> None:
+    while True:
+        await asyncio.sleep(_RENEWED_SECONDS)
+        renewed = await core.fetchval(
+            """
+            UPDATE undos SET leased_until = now() + make_interval(secs => $3)
+            WHERE id = $1 AND leased_by = $2 RETURNING true
+            """,
+            lease.undo_id,
+            lease.token,
+            _LEASE_SECONDS,
+        )
+        if not renewed:
+            raise _LeaseLostError
+
+
+async def _give_back(core: asyncpg.Pool, lease: _Lease) -> None:
     await core.execute(
-        "UPDATE undos SET leased_until = now() + make_interval(secs => $2) WHERE id = $1", undo_id, seconds
+        "UPDATE undos SET leased_by = NULL, leased_until = '-infinity' WHERE id = $1 AND leased_by = $2",
+        lease.undo_id,
+        lease.token,
     )
 
 
-async def _next_items(core: asyncpg.Pool, undo_id: UUID) -> list[_Item]:
+async def _collect_rest(stores: Stores, lease: _Lease) -> None:
+    """Collect what is left of a large run, the latest changes first, and only then let anything be taken back."""
+    run_id = await stores.core.fetchval(
+        "SELECT run_id FROM undos WHERE id = $1 AND status = 'collecting'", lease.undo_id
+    )
+    before = await stores.core.fetchval(
+        "SELECT min(sequence) FROM undo_items WHERE undo_id = $1", lease.undo_id
+    )
+    while run_id is not None:
+        collected = await collect_before(stores, run_id, before)
+        try:
+            await _keep_page(stores.core, lease, collected)
+        except asyncpg.UniqueViolationError:
+            continue  # another undo has just begun on some of these: it is known by now
+        if collected.further is None:
+            return
+        before = collected.further
+
+
+async def _keep_page(core: asyncpg.Pool, lease: _Lease, collected: Collected) -> None:
+    async with core.acquire() as connection, connection.transaction():
+        # Whoever has lost the lease changes nothing here, for somebody else collects.
+        undo = await connection.fetchrow(
+            """
+            UPDATE undos SET status = CASE WHEN $3 THEN 'working' ELSE status END
+            WHERE id = $1 AND leased_by = $2 AND status = 'collecting' RETURNING requested_by, reason
+            """,
+            lease.undo_id,
+            lease.token,
+            collected.further is None,
+        )
+        if undo is None:
+            raise _LeaseLostError
+        await keep(connection, lease.undo_id, collected.items, by=undo["requested_by"], reason=undo["reason"])
+
+
+async def _next_items(core: asyncpg.Pool, undo_id: UUID) -> list[Item]:
     """The latest changes that are left, of one entity, and of each record and side only the last one.
 
     A booking that a run created is removed before its customer, and of two changes of a record the later one goes
@@ -320,10 +305,10 @@ async def _next_items(core: asyncpg.Pool, undo_id: UUID) -> list[_Item]:
         undo_id,
         BATCH,
     )
-    return list(_batch(_Item(**row) for row in rows))
+    return list(_batch(Item(**row) for row in rows))
 
 
-def _batch(items: Iterable[_Item]) -> Iterable[_Item]:
+def _batch(items: Iterable[Item]) -> Iterable[Item]:
     entity: str | None = None
     seen: set[tuple[str, str]] = set()
     for item in items:
@@ -335,7 +320,7 @@ def _batch(items: Iterable[_Item]) -> Iterable[_Item]:
         yield item
 
 
-async def _undo(undoer: Undoer, audit: AuditStore, items: Sequence[_Item]) -> dict[UUID, Result]:
+async def _undo(undoer: Undoer, audit: AuditStore, items: Sequence[Item]) -> dict[UUID, Result]:
     found = await audit.changes_by_id([item.change_id for item in items])
     lost: dict[UUID, Result] = {
         item.change_id: Refused("the audit store no longer has it")

@@ -13,8 +13,9 @@ from app.clock import Clock, now
 from app.errors import CoreError
 from app.reconciliation.deciding.inverse import Inverse, Refused, invert
 from app.reconciliation.mapping import Side
-from app.reconciliation.repairing.changes import Announce, Change, carry_out, finish
+from app.reconciliation.repairing.changes import Announce, Change, carry_out, finish_open, seconds_to_judge
 from app.reconciliation.repairing.consequences import Nominate, nominate_dependents
+from app.reconciliation.repairing.judging import cannot_be_judged
 from app.reconciliation.sides.ports import Reading, Written
 from app.reconciliation.sides.records import EntitySides
 from app.stores.health import FAULTS
@@ -60,7 +61,8 @@ class Undoer:
         if sides is None:
             return {each.id: Refused("its entity is no longer mapped") for each in intents}
         results: dict[UUID, Result] = {}
-        busy = await self._finish_intents(sides, {each.key for each in intents})
+        keys = {each.key for each in intents}
+        busy = await finish_open(sides, self.audit, keys, announce=self._announce, clock=self.clock)
         results |= {each.id: UnderWay(busy[each.key]) for each in intents if each.key in busy}
         try:
             results |= await self._try(sides, [each for each in intents if each.key not in busy])
@@ -69,24 +71,12 @@ class Undoer:
         except Exception as error:  # noqa: BLE001  (whatever a record holds, it must not hold up the others)
             logger.bind(entity=intents[0].entity).opt(exception=error).error("changes.not_undoable")
             if len(intents) == 1:
-                reason = f"it cannot be judged: {type(error).__name__}, see the logs"
-                results[intents[0].id] = Refused(reason)
+                results[intents[0].id] = Refused(cannot_be_judged(error))
         # A write may have been refused only for the place of another record in the batch, a unique index for one.
         for intent in intents:
             if intent.id not in results:
                 results |= await self.undo([intent])
         return results
-
-    async def _finish_intents(self, sides: EntitySides, keys: set[str]) -> dict[str, float]:
-        """Finish what dead writers left open; answers in how many seconds the writes that are under way are over."""
-        entity, instant = sides.mapping.entity, self.clock()
-        intents = [
-            each for each in await self.audit.open_intents() if each.entity == entity and each.key in keys
-        ]
-        over = [each for each in intents if each.deadline <= instant]
-        await finish(sides, self.audit, over, announce=self._announce, clock=self.clock)
-        left = (each for each in intents if each.deadline > instant)
-        return {each.key: (each.deadline - instant).total_seconds() + 0.1 for each in left}
 
     async def _try(self, sides: EntitySides, intents: Sequence[IntentEntry]) -> dict[UUID, Result]:
         """Answers all but those that a constraint refused beside others: they are worth another try, alone."""
@@ -125,7 +115,7 @@ class Undoer:
         written = await self._write(sides, [change for _intent, change in changes])
         for (intent, change), result in zip(changes, written, strict=True):
             if result is None:
-                ended.append((intent, UnderWay(self.write_seconds + 2.5)))
+                ended.append((intent, UnderWay(seconds_to_judge(self.write_seconds))))
             else:
                 applied = result.outcome is Outcome.APPLIED
                 ended.append((intent, Undone(change.id) if applied else result))

@@ -5,7 +5,7 @@ deadline has passed, whoever comes next reads the record and says how it ended.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +22,8 @@ from app.reconciliation.values import Record, spell
 
 # Between the longest write and the moment when others may judge it.
 _GRACE = timedelta(seconds=2)
+# Whoever comes so much after a deadline is not too early by a rounding.
+_AFTERWARDS = timedelta(seconds=0.1)
 
 
 # Told of what has been written, before its outcome is recorded.
@@ -55,8 +57,8 @@ async def carry_out(
 ) -> list[Written | None]:
     """Write the intents, try the writes side by side, record the outcomes; answers one result per change.
 
-    None stands for a write of which the store did not tell: its intent stays open for `finish`. Raises
-    StoreUnavailableError before anything is written when the audit store is away.
+    None stands for a write of which the store did not tell: its intent stays open for `finish_open`, which can tell in
+    `seconds_to_judge`. Raises StoreUnavailableError before anything is written when the audit store is away.
     """
     started = clock()
     latest = started + timedelta(seconds=timeout_seconds)
@@ -67,10 +69,30 @@ async def carry_out(
     return results
 
 
-async def finish(
-    sides: EntitySides, audit: AuditPort, intents: Sequence[IntentEntry], *, announce: Announce, clock: Clock
+def seconds_to_judge(write_seconds: float) -> float:
+    """How long after a write without an answer reading its record tells how it ended."""
+    return write_seconds + (_GRACE + _AFTERWARDS).total_seconds()
+
+
+async def finish_open(
+    sides: EntitySides, audit: AuditPort, keys: Collection[str], *, announce: Announce, clock: Clock
+) -> dict[str, float]:
+    """Say how the writes of dead writers to these records ended, by reading the records again.
+
+    Answers the records with a write that may still be under way, and in how many seconds it is over: no record is to be
+    judged before.
+    """
+    instant = clock()
+    intents = await audit.open_intents_of(sides.mapping.entity, keys)
+    over = [each for each in intents if each.deadline <= instant]
+    await _finish(sides, audit, over, announce, clock)
+    left = (each for each in intents if each.deadline > instant)
+    return {each.key: (each.deadline - instant + _AFTERWARDS).total_seconds() for each in left}
+
+
+async def _finish(
+    sides: EntitySides, audit: AuditPort, intents: Sequence[IntentEntry], announce: Announce, clock: Clock
 ) -> None:
-    """Say how the writes of dead writers ended, by reading their records again."""
     for side in Side:
         own = [intent for intent in intents if intent.side == side]
         held = await sides.side(side).read([intent.key for intent in own]) if own else {}
@@ -80,7 +102,7 @@ async def finish(
 async def _end(
     audit: AuditPort, ended: Sequence[tuple[IntentEntry, Written | None]], announce: Announce, clock: Clock
 ) -> None:
-    """Record outcomes, but first have it known what was written: who dies in between is followed by `finish`."""
+    """Record outcomes, but first have it known what was written: who dies in between is followed by `finish_open`."""
     known = [(intent, result) for intent, result in ended if result is not None]
     written = {Outcome.APPLIED, Outcome.INDETERMINATE}
     await announce([intent for intent, result in known if result.outcome in written])

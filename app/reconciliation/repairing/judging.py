@@ -8,7 +8,7 @@ from app.reconciliation.mapping import Derived, Mapping, Side
 from app.reconciliation.repairing.totals import Expected, expect
 from app.reconciliation.repairing.work import WorkPort
 from app.reconciliation.resolve import FieldDiff, Kind, Verdict, describe, resolve
-from app.reconciliation.sides.ports import Reading
+from app.reconciliation.sides.ports import Reading, RecordFaultError
 from app.reconciliation.sides.records import EntitySides
 
 
@@ -68,6 +68,12 @@ async def judge(
         )
         for key, (document, relational) in pairs.items()
     }
+
+
+def cannot_be_judged(error: Exception) -> str:
+    """Why a record cannot be judged, for operators: never with a value, which the message of a stranger may quote."""
+    known = isinstance(error, RecordFaultError)
+    return f"it cannot be judged: {error if known else f'{type(error).__name__}, see the logs'}"
 
 
 async def _left_alone(work: WorkPort, entity: str, keys: list[str]) -> set[str]:

@@ -55,6 +55,16 @@ async def find_hopeless(
     return {need: f"{need} {why}" for need, why in hopeless.items()}
 
 
+async def find_coming(work: WorkPort, needs: set[Need]) -> set[Need]:
+    """Those of the records that are missing that are suspects themselves: their turn will come."""
+    coming: set[Need] = set()
+    for entity in {need.entity for need in needs}:
+        own = [need for need in needs if need.entity == entity]
+        suspected = await work.suspected(entity, [need.key for need in own])
+        coming |= {need for need in own if need.key in suspected}
+    return coming
+
+
 def _needs(mapping: Mapping, verdict: Verdict) -> list[Need]:
     return [
         Need(reference.entity, str(plan.values[reference.field]), plan.side)

@@ -24,10 +24,10 @@ from app.reconciliation.ledger.breaker import Limits
 from app.reconciliation.ledger.diffs import OPEN, Ending, Found
 from app.reconciliation.ledger.suspects import Postponed, Suspect
 from app.reconciliation.mapping import Mapping, Side
-from app.reconciliation.repairing.changes import Announce, Change, carry_out, finish
+from app.reconciliation.repairing.changes import Announce, Change, carry_out, finish_open, seconds_to_judge
 from app.reconciliation.repairing.consequences import followers, nominate_dependents
-from app.reconciliation.repairing.judging import judge
-from app.reconciliation.repairing.references import Need, find_hopeless, find_missing
+from app.reconciliation.repairing.judging import cannot_be_judged, judge
+from app.reconciliation.repairing.references import Need, find_coming, find_hopeless, find_missing
 from app.reconciliation.repairing.triage import PATIENCE, Agreed, Dismiss, Look, Repair, Show, Wait, triage
 from app.reconciliation.repairing.work import CoreWork, WorkPort
 from app.reconciliation.resolve import Action, Kind, Verdict
@@ -173,14 +173,15 @@ class Repairer:
     ) -> list[Suspect]:
         """Find out which record of a batch cannot be judged, and show it to an operator; answers who is left."""
         if len(claimed) > 1:
+            named = logger.bind(entity=sides.mapping.entity, records=len(claimed))
+            named.opt(exception=error).error("batch.unjudgeable")
             for suspect in claimed:
                 await self._work_off(sides, [suspect])
             return []
         for suspect in claimed:
             named = logger.bind(entity=suspect.entity, key=suspect.key)
             named.opt(exception=error).error("record.unjudgeable")
-            reason = f"it cannot be judged: {type(error).__name__}, see the logs"
-            verdict = Verdict(Kind.FIELDS, review=reason)
+            verdict = Verdict(Kind.FIELDS, review=cannot_be_judged(error))
             standing = (await self.work.standing(suspect.entity, [suspect.key])).get(suspect.key)
             await self.work.put([Found(suspect, verdict, "in_review", over=standing)])
             batch.done.append(suspect)
@@ -198,17 +199,11 @@ class Repairer:
     async def _finish_intents(
         self, sides: EntitySides, claimed: Sequence[Suspect], batch: Batch
     ) -> list[Suspect]:
-        """No record is judged while a write to it may be under way: a dead writer's intent is finished first."""
+        """No record is judged while a write to it may be under way."""
         by_key = {each.key: each for each in claimed}
-        entity, instant = sides.mapping.entity, self.clock()
-        intents = [
-            each for each in await self.audit.open_intents() if each.entity == entity and each.key in by_key
-        ]
-        over = [each for each in intents if each.deadline <= instant]
-        await finish(sides, self.audit, over, announce=self._announce, clock=self.clock)
-        busy = {each.key: each.deadline - instant for each in intents if each.deadline > instant}
-        for key, left in busy.items():
-            batch.hold_back(by_key[key], "a write under way", left.total_seconds() + 0.1)
+        busy = await finish_open(sides, self.audit, by_key.keys(), announce=self._announce, clock=self.clock)
+        for key, seconds in busy.items():
+            batch.hold_back(by_key[key], "a write under way", seconds)
         return [each for each in claimed if each.key not in busy]
 
     async def _look(self, sides: EntitySides, suspects: Sequence[Suspect]) -> list[Look]:
@@ -249,7 +244,8 @@ class Repairer:
         """The looks whose writes refer to records that are there; the others wait for them, or go to review."""
         missing = await find_missing(self.sides, mapping, {look.suspect.key: look.verdict for look in looks})
         hopeless = await find_hopeless(self.sides, self.work, set(missing.values()))
-        coming = await self._coming(set(missing.values()) - hopeless.keys())
+        coming = await find_coming(self.work, set(missing.values()) - hopeless.keys())
+        stopped = await self.work.stopped() if coming else {}
         for look in looks:
             need = missing.get(look.suspect.key)
             if need is None:
@@ -258,21 +254,13 @@ class Repairer:
                 reason = hopeless.get(need, f"waited in vain for {need}")
                 batch.shown.append((look, Show("in_review", reason)))
                 continue
-            batch.nominations.append((need.entity, [need.key], look.suspect))
             if need in coming:  # its turn will come: waiting for it tells nothing about this record
-                batch.hold_back(look.suspect, str(need), _COMING_SECONDS)
+                seconds = _STOPPED_SECONDS if need.entity in stopped else _COMING_SECONDS
+                batch.hold_back(look.suspect, str(need), seconds)
             else:
+                batch.nominations.append((need.entity, [need.key], look.suspect))
                 batch.wait(look.suspect, str(need))
         return [look for look in looks if look.suspect.key not in missing]
-
-    async def _coming(self, needs: set[Need]) -> set[Need]:
-        """Those of the missing records that are suspects themselves."""
-        coming: set[Need] = set()
-        for entity in {need.entity for need in needs}:
-            own = [need for need in needs if need.entity == entity]
-            suspected = await self.work.suspected(entity, [need.key for need in own])
-            coming |= {need for need in own if need.key in suspected}
-        return coming
 
     async def _show(self, batch: Batch) -> None:
         for (look, shown), diff_id in zip(batch.shown, await self._put(batch.shown, batch), strict=True):
@@ -334,7 +322,7 @@ class Repairer:
         ]
         rejected = [each.detail for each in results if each and each.outcome is Outcome.REJECTED]
         if None in results:
-            batch.hold_back(look.suspect, "a write under way", self.write_seconds + 2.5)
+            batch.hold_back(look.suspect, "a write under way", seconds_to_judge(self.write_seconds))
         elif rejected:
             batch.end(look, diff_id, "in_review", f"rejected: {rejected[0]}")
         elif all(each and each.outcome is Outcome.APPLIED for each in results):

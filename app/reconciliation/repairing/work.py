@@ -41,7 +41,7 @@ class WorkPort(Protocol):
         """Make records suspects; one that already is one is looked at (again) now."""
 
     async def suspected(self, entity: str, keys: Sequence[str]) -> set[str]:
-        """Which of these records are suspects."""
+        """Which of these records are suspects that will be looked at, not resting with a run that is paused."""
 
     async def postpone(self, postponed: Sequence[Postponed]) -> None:
         """Give suspects back, to be looked at later; one that was nominated meanwhile is due now."""

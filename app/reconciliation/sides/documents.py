@@ -83,7 +83,7 @@ class DocumentSide:
             try:
                 operations[at] = self._operation(each)
             except _UNFIT as error:
-                results[at] = Written(Outcome.REJECTED, f"the document side cannot hold a value: {error}")
+                results[at] = _unfit(each, error)
         sent = await self._send(list(operations.values()), until)
         results |= dict(zip(operations, sent, strict=True))
         return [results[at] for at in range(len(writes))]
@@ -254,6 +254,13 @@ def _check_size(*parts: Document) -> None:
     size = sum(len(encode(part, codec_options=CODEC)) for part in parts)
     if size > _LARGEST:
         raise ValueError(f"{size} bytes are more than MongoDB takes at once")
+
+
+def _unfit(write: Write, error: Exception) -> Written:
+    # What others raise may quote what the document holds; our own messages never do.
+    own = type(error) is ValueError
+    why = f": {error}" if own else f" of {', '.join(write.plan.values)} ({type(error).__name__})"
+    return Written(Outcome.REJECTED, f"the document side cannot hold a value{why}")
 
 
 def _judge(result: ClientBulkWriteResult, at: int) -> Written | None:

@@ -65,9 +65,13 @@ def _one_of_several(reading: Reading, *kept: str) -> Reading:
     return replace(reading, record=record)
 
 
+class RecordFaultError(Exception):
+    """A store stumbles over what some of the records hold. The message names the kind of fault, never a value."""
+
+
 @dataclass(frozen=True)
 class Written:
-    """How a conditional write ended; `detail` names the constraint that said no."""
+    """How a conditional write ended; `detail` names the constraint, column or field that said no, never a value."""
 
     outcome: Outcome
     detail: str | None = None
@@ -84,7 +88,10 @@ class Write:
 
 
 class SidePort(Protocol):
-    """One side of one entity. Every method raises StoreUnavailableError when the store does not answer."""
+    """One side of one entity. Every method raises StoreUnavailableError when the store does not answer.
+
+    Those that read raise RecordFaultError where it answers, but cannot tell what some of the records hold.
+    """
 
     async def read(self, keys: Sequence[str]) -> dict[str, Reading]:
         """The records with these keys; absent ones are left out. Whoever implements it answers by `one_each`."""

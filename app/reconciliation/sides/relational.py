@@ -13,38 +13,33 @@ from app.audit.entries import Outcome
 from app.errors import StoreUnavailableError
 from app.reconciliation.mapping import Authority, Derived, Field, Mapping, Missing, Side, is_plain
 from app.reconciliation.resolve import Action
-from app.reconciliation.sides.ports import Reading, Write, Written, all_referring, one_each
-from app.reconciliation.sides.row_writes import RowWrite, Shape, Target, Verb, column_types
+from app.reconciliation.sides.ports import (
+    Reading,
+    RecordFaultError,
+    Write,
+    Written,
+    all_referring,
+    one_each,
+)
+from app.reconciliation.sides.row_writes import (
+    NoColumnError,
+    RowWrite,
+    Shape,
+    Target,
+    Verb,
+    column_types,
+)
 from app.reconciliation.sides.stored_values import marking, read_relational_value, write_relational_value
 from app.reconciliation.values import Kind, Record, instant_of, parse_key, to_relational
+from app.stores.health import POSTGRES_FAULTS, POSTGRES_PASSING, POSTGRES_UNAVAILABLE
 
-_LOST = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-)
+# What asyncpg raises for a value that is not of the type of its column, some of it as an InterfaceError too.
+_UNFIT = (ValueError, AttributeError)
+_CANNOT_HOLD = "the relational side cannot hold a value"
 
 
 class _DoesNotFitError(Exception):
     """A column took a value only by changing it; the write is rolled back."""
-
-
-# PostgreSQL's errors that say nothing against the rows: it reads only (a standby), is short of something, busy, stopping
-# or broken. A cached statement is outdated by a change of the schema.
-_PASSING = (
-    asyncpg.InvalidCachedStatementError,
-    asyncpg.InvalidTransactionStateError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.ObjectInUseError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.PostgresSystemError,
-)
-# What asyncpg raises for a value that is not of the type of its column, some of it as an InterfaceError too.
-_UNFIT = (ValueError, AttributeError)
 
 
 def column(mapping: Mapping, each: Field) -> str:
@@ -133,8 +128,8 @@ class RelationalSide:
             try:
                 rows[at] = self._row_write(each)
             except ValueError as error:
-                results[at] = _unfit(error)
-        with suppress(*_LOST, asyncpg.PostgresError):
+                results[at] = Written(Outcome.REJECTED, f"{_CANNOT_HOLD}: {error}")
+        with suppress(*POSTGRES_FAULTS):
             async with self._pool.acquire() as connection:
                 await self._write_rows(connection, rows, until, results)
         return [results[at] for at in range(len(writes))]
@@ -165,11 +160,11 @@ class RelationalSide:
             async with connection.transaction():
                 kept = await target.write(connection, rows)
                 self._check_fit(rows, kept)
-        except (_DoesNotFitError, *_UNFIT, *_LOST, asyncpg.PostgresError) as error:
+        except (_DoesNotFitError, NoColumnError, *_UNFIT, *POSTGRES_FAULTS) as error:
             if _is_passing(error):
                 return [None] * len(rows)
             if len(rows) == 1:
-                return [self._refusal(rows[0].verb, error)]
+                return [self._refusal(rows[0], error)]
             half = len(rows) // 2
             return [
                 *await self._write_alike(connection, target, rows[:half]),
@@ -242,27 +237,29 @@ class RelationalSide:
     def _key(self, key: str) -> UUID | int | str:
         return parse_key(self._mapping.key_kind, key)
 
-    def _refusal(self, verb: Verb, error: Exception) -> Written:
+    def _refusal(self, row: RowWrite, error: Exception) -> Written:
+        """Why a row is not written, without the driver's message: that may quote what the row holds."""
         match error:
-            case _DoesNotFitError():
+            case _DoesNotFitError() | NoColumnError():
                 return Written(Outcome.REJECTED, str(error))
             case asyncpg.IntegrityConstraintViolationError():
                 return Written(Outcome.REJECTED, f"constraint {error.constraint_name or error.column_name}")
             case asyncpg.DeadlockDetectedError():
                 return Written(Outcome.SUPERSEDED, "another transaction stood in the way")
             case asyncpg.InsufficientPrivilegeError():
-                return Written(Outcome.REJECTED, f"no right to {verb} in {self._mapping.table}")
+                return Written(Outcome.REJECTED, f"no right to {row.verb} in {self._mapping.table}")
             case asyncpg.PostgresError() if not isinstance(error, asyncpg.DataError):
-                return Written(
-                    Outcome.REJECTED, f"the relational side refused it (SQLSTATE {error.sqlstate})"
-                )
+                return Written(Outcome.REJECTED, f"the relational side refused it ({_kind(error)})")
             case _:
-                return _unfit(error)
+                return Written(
+                    Outcome.REJECTED,
+                    f"{_CANNOT_HOLD} of {', '.join(row.values or row.sets)} ({_kind(error)})",
+                )
 
 
 def _is_passing(error: Exception) -> bool:
     """Whether only reading the rows again tells what became of them. A deadlock has changed nothing for certain."""
-    return isinstance(error, (*_LOST, *_PASSING)) and not isinstance(
+    return isinstance(error, POSTGRES_PASSING) and not isinstance(
         error, (*_UNFIT, asyncpg.DeadlockDetectedError)
     )
 
@@ -272,15 +269,17 @@ def _array(kind: Kind) -> str:
     return "$1::int8[]" if kind is Kind.INTEGER else "$1"
 
 
-def _unfit(error: Exception) -> Written:
-    # asyncpg's own message shows the whole array that it could not send, its cause says what is wrong with the value.
-    reason = error.__cause__ if isinstance(error, asyncpg.InterfaceError) else error
-    return Written(Outcome.REJECTED, f"the relational side cannot hold a value: {reason}")
+def _kind(error: Exception) -> str:
+    name = type(error).__name__
+    return f"SQLSTATE {error.sqlstate}, {name}" if isinstance(error, asyncpg.PostgresError) else name
 
 
 @contextmanager
 def _answering() -> Iterator[None]:
     try:
         yield
-    except (*_LOST, asyncpg.PostgresError) as error:
+    except POSTGRES_UNAVAILABLE as error:
         raise StoreUnavailableError("the admin database does not answer") from error
+    except asyncpg.PostgresError as error:
+        # Without its cause: PostgreSQL's message may quote what a row holds.
+        raise RecordFaultError(f"the relational side cannot tell what it holds ({_kind(error)})") from None

@@ -28,6 +28,10 @@ _IN_TIME = "clock_timestamp() < $1::timestamptz"
 ColumnTypes = dict[str, str]
 
 
+class NoColumnError(Exception):
+    """A table has no column of that name."""
+
+
 class Verb(StrEnum):
     INSERT = "insert"
     UPDATE = "update"
@@ -80,8 +84,7 @@ class Target:
         """Write rows of one shape; answers those that were written, as they are now, by key.
 
         Nothing is written that comes too late. A row that somebody else has locked counts as changed: nobody is waited
-        for, so that two who write the same rows never hold up each other. Raises ValueError for a column that is not
-        there.
+        for, so that two who write the same rows never hold up each other. Raises NoColumnError.
         """
         shape = writes[0].shape
         columns = (self.key, *shape.sets, *shape.expects)
@@ -147,7 +150,7 @@ class Target:
         try:
             return self.types[name]
         except KeyError:
-            raise ValueError(f"{self.table} has no column {name}") from None
+            raise NoColumnError(f"{self.table} has no column {name}") from None
 
 
 def _fit(value: Any, of: str) -> Any:

@@ -4,110 +4,34 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.reconciliation import mapping
 from app.reconciliation.deciding import decisions, history
-from app.reconciliation.ledger import diffs, jobs, runs, suspects
-from app.reconciliation.mapping import load_mappings, mappings
+from app.reconciliation.ledger import diffs, runs, suspects
 from app.reconciliation.repairing.repair import repairer_of
 from app.reconciliation.running import execution
 from app.stores.connections import Stores
-from config.settings import parse_settings
 from tests.app.reconciliation.deciding.undo_steps import refusals, undo_changes
+from tests.app.reconciliation.museum import MODULE, SEEN, put, show, ticket
+from tests.app.reconciliation.running.run_steps import compared
 
-MODULE = "tests.app.reconciliation.foreign"
-OPENS, SEEN = date(2026, 5, 1), datetime(2026, 1, 1, tzinfo=UTC)
-NOON = datetime(1969, 12, 31, 12, 0, 0, 500000, tzinfo=UTC)
 FAR = 2**40  # no column of 32 bits holds it
-TABLES = """
-CREATE SCHEMA museum;
-CREATE TABLE museum.halls (code text PRIMARY KEY, name text NOT NULL, changed_at timestamptz NOT NULL);
-CREATE TABLE museum.shows (
-    number integer PRIMARY KEY, title varchar(80) NOT NULL, opens_on date, places smallint NOT NULL,
-    hall text REFERENCES museum.halls, language text, is_closed boolean NOT NULL DEFAULT false,
-    changed_at timestamp NOT NULL
-);
-CREATE TABLE museum.tickets (
-    code text PRIMARY KEY, show_number integer NOT NULL REFERENCES museum.shows, visitor text, persons integer NOT NULL,
-    fee numeric(9,2), starts_at timestamptz, status character(1) NOT NULL, remark text, deleted_at timestamptz,
-    changed_at timestamptz NOT NULL
-);
-INSERT INTO museum.halls VALUES ('n', 'North hall', '2026-01-01')
-"""
-
-
-def show(number: int, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A show as (document, row); `changes` go into the document, those that begin with `row_` into the row."""
-    document = {
-        "_id": number, "title": f"Show {number}", "opensOn": datetime(2026, 5, 1, tzinfo=UTC), "places": 50,
-        "freePlaces": 50, "hall": {"code": "n", "name": "North hall"}, "language": 2, "changedAt": SEEN,
-        "poster": b"x",
-    }  # fmt: skip
-    row = {
-        "number": number, "title": f"Show {number}", "opens_on": OPENS, "places": 50, "hall": "n",
-        "language": "French", "is_closed": False, "changed_at": SEEN.replace(tzinfo=None),
-    }  # fmt: skip
-    return _changed(document, row, changes)
-
-
-def ticket(code: str, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    document = {
-        "code": code, "show": {"number": 1}, "visitor": {"name": "Ada \U0001f680"}, "persons": 2,
-        "fee": {"cents": 1234}, "startsAt": -43_199_500, "status": "booked", "remark": None, "changedAt": SEEN,
-    }  # fmt: skip
-    row = {
-        "code": code, "show_number": 1, "visitor": "Ada \U0001f680", "persons": 2, "fee": Decimal("12.34"),
-        "starts_at": NOON, "status": "B", "remark": None, "deleted_at": None, "changed_at": SEEN,
-    }  # fmt: skip
-    return _changed(document, row, changes)
-
-
-def _changed(document: dict[str, Any], row: dict[str, Any], changes: dict[str, Any]) -> Any:
-    own = {name.removeprefix("row_"): value for name, value in changes.items() if name.startswith("row_")}
-    return document | {name: changes[name] for name in changes if not name.startswith("row_")}, row | own
 
 
 @pytest.fixture
-def museum(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The museum's module is loaded as the setting says, for this test alone."""
-    monkeypatch.setattr(mapping, "_registry", dict(mapping._registry))
-    load_mappings(parse_settings({"ASTROCORE_MAPPINGS": f" {MODULE} ,"}).mappings)
-    yield
-    del sys.modules[MODULE]
-
-
-@pytest.fixture
-async def sides(museum: None, stores: Stores) -> Stores:
-    await stores.admin.execute(TABLES)
-    await jobs.ensure_jobs(stores.core)
-    for entity in mappings():
-        for mode in ("full", "incremental"):
-            await jobs.change_job(stores, f"{entity}-{mode}", repairs=True, by="test", reason="test")
-    return stores
-
-
-async def put(stores: Stores, entity: str, document: Any = None, row: Any = None) -> None:
-    if document:
-        await stores.customer[entity].insert_one(document)
-    if row:
-        places = ", ".join(f"${at}" for at in range(1, len(row) + 1))
-        await stores.admin.execute(
-            f"INSERT INTO museum.{entity} ({', '.join(row)}) VALUES ({places})", *row.values()
-        )
+def sides(museum: None, repairing: Stores) -> Stores:
+    """The stores with the museum's tables, every job allowed to repair."""
+    return repairing
 
 
 async def reconcile(stores: Stores, entity: str) -> Any:
     """One full run, and repairs until nothing is due."""
-    run = await runs.start_run(stores, entity, by="test")
-    for call in await execution.begin(stores, run.id):
-        await execution.compare(stores, call.run_id, call.number)
+    run = await compared(stores, entity)
     for _ in range(3):
         await repairer_of(stores).run_due()
         await stores.core.execute("UPDATE suspects SET due_at = now()")

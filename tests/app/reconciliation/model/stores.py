@@ -1,6 +1,6 @@
 """Models of a side, of the audit store and of the core DB. A call has two turns: before its effect and after it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -155,9 +155,9 @@ class ModelAudit:
         _check(await turn())
         return len(entries)
 
-    async def open_intents(self) -> list[IntentEntry]:
+    async def open_intents_of(self, entity: str, keys: Collection[str]) -> list[IntentEntry]:
         _check(await turn())
-        return self._open()
+        return [each for each in self._open() if each.entity == entity and each.key in keys]
 
     async def changes(
         self, *, entity: str | None = None, key: str | None = None, limit: int = 50

@@ -233,14 +233,30 @@ async def test_an_entry_is_kept_once_and_an_outcome_needs_an_open_intent(audit: 
     unknown: Callable[[], OutcomeEntry] = lambda: replace_id(ended)  # noqa: E731
     await audit.append([unknown(), first, second])
     await audit.append([first])
-    assert [each.id for each in await audit.open_intents()] in ([first.id, second.id], [second.id, first.id])
+    assert await open_of(audit, *KEYS) == {first.id, second.id}
     await audit.append([ended])
     await audit.append([OutcomeEntry(id=first.id, at=LONG_AGO, outcome=Outcome.REJECTED)])
-    assert [each.id for each in await audit.open_intents()] == [second.id]
+    assert await open_of(audit, *KEYS) == {second.id}
     (own,) = await audit.changes(entity="customers", key=KEYS[0])
     assert own.outcome
     assert own.outcome.outcome is Outcome.APPLIED
     assert [each.intent.id for each in await audit.changes()] == [second.id, first.id]
+
+
+async def test_open_intents_are_found_by_their_records(audit: AuditPort) -> None:
+    assert await open_of(audit, *KEYS) == set()
+    old, older, other = intent(), intent(), intent(KEYS[1])
+    await audit.append([older, old, other, OutcomeEntry(id=older.id, at=LONG_AGO, outcome=Outcome.APPLIED)])
+    assert await open_of(audit, KEYS[0]) == {old.id}
+    late = intent()
+    await audit.append([late])
+    assert await open_of(audit, KEYS[0], KEYS[2]) == {old.id, late.id}
+    assert await open_of(audit, KEYS[2]) == await open_of(audit) == set()
+    assert await audit.open_intents_of("launches", KEYS) == []
+
+
+async def open_of(audit: AuditPort, *keys: str) -> set[UUID]:
+    return {each.id for each in await audit.open_intents_of("customers", keys)}
 
 
 def replace_id(ended: OutcomeEntry) -> OutcomeEntry:

@@ -14,7 +14,15 @@ from app.reconciliation.ledger import runs, suspects
 from app.reconciliation.repairing.repair import repairer_of
 from app.reconciliation.running import execution
 from app.stores.connections import Stores, open_redis
+from tests.app.reconciliation.interposed import (
+    Interposed,
+    KilledError,
+    after_first,
+    dying,
+    interpose,
+)
 from tests.app.reconciliation.repairing.repair_steps import look_again, look_at, only_diff, outcomes
+from tests.app.reconciliation.running.run_steps import compared
 from tests.app.reconciliation.worlds import (
     LONG_AGO,
     booking,
@@ -26,25 +34,6 @@ from tests.app.reconciliation.worlds import (
     put_row,
     row_of,
 )
-
-
-class Meddler:
-    """A side whose owner edits every record right after it has been read: a real edit, in the real store."""
-
-    def __init__(self, side, edit) -> None:
-        self._side = side
-        self._edit = edit
-        self.edits_left = 1
-
-    def __getattr__(self, name: str):
-        return getattr(self._side, name)
-
-    async def read(self, keys):
-        found = await self._side.read(keys)
-        if self.edits_left:
-            self.edits_left -= 1
-            await self._edit()
-        return found
 
 
 @pytest.mark.parametrize("meddled", ["document", "relational"])
@@ -63,9 +52,7 @@ async def test_an_edit_between_read_and_write_is_never_overwritten(repairing: St
             )
 
     repairer = repairer_of(repairing)
-    sides = repairer.sides["customers"]
-    meddler = Meddler(getattr(sides, meddled), edit)
-    repairer.sides["customers"] = replace(sides, **{meddled: meddler})
+    interpose(repairer.sides, "customers", meddled, read=after_first(edit))
     await suspects.nominate(repairing.core, "customers", [str(ada["id"])], cause="test")
     await repairer.run_due()
 
@@ -80,26 +67,6 @@ async def test_an_edit_between_read_and_write_is_never_overwritten(repairing: St
     assert None not in await outcomes(repairing)
 
 
-class KilledError(BaseException):
-    """Stands for a worker that dies here: nothing of the repair path may catch it."""
-
-
-class Dying:
-    """A relational side whose writer dies just before or just after its write took effect."""
-
-    def __init__(self, side, *, after: bool) -> None:
-        self._side = side
-        self._after = after
-
-    def __getattr__(self, name: str):
-        return getattr(self._side, name)
-
-    async def write(self, *arguments, **options):
-        if self._after:
-            await self._side.write(*arguments, **options)
-        raise KilledError
-
-
 @pytest.mark.parametrize(
     ("after", "outcome"), [(True, [Outcome.APPLIED]), (False, [Outcome.APPLIED, Outcome.SUPERSEDED])]
 )
@@ -109,14 +76,13 @@ async def test_the_intent_of_a_writer_that_died_gets_its_one_outcome(
     ada = customer()
     await put_document(repairing, "customers", ada | {"city": "Paris"})
     await put_row(repairing, "customers", ada)
-    dying = repairer_of(
+    mortal = repairer_of(
         replace(repairing, settings=repairing.settings.model_copy(update={"store_timeout_seconds": 0.1}))
     )
-    sides = dying.sides["customers"]
-    dying.sides["customers"] = replace(sides, relational=Dying(sides.relational, after=after))
+    interpose(mortal.sides, "customers", "relational", write=dying(after=after))
     await suspects.nominate(repairing.core, "customers", [str(ada["id"])], cause="test")
     with pytest.raises(KilledError):
-        await dying.run_due()
+        await mortal.run_due()
     assert await outcomes(repairing) == [None]
 
     await look_again(repairing)  # too early to judge: the write might still be under way
@@ -138,12 +104,11 @@ async def test_what_follows_from_a_write_is_looked_at_though_its_writer_died(rep
     await put_document(repairing, "bookings", seat)
     await put_row(repairing, "bookings", seat | {"status": "Cancelled"})
     brief = repairing.settings.model_copy(update={"store_timeout_seconds": 0.5})
-    dying = repairer_of(replace(repairing, settings=brief))
-    sides = dying.sides["bookings"]
-    dying.sides["bookings"] = replace(sides, document=Dying(sides.document, after=True))
+    mortal = repairer_of(replace(repairing, settings=brief))
+    interpose(mortal.sides, "bookings", "document", write=dying(after=True))
     await suspects.nominate(repairing.core, "bookings", [str(seat["id"])], cause="test")
     with pytest.raises(KilledError):
-        await dying.run_due()
+        await mortal.run_due()
     assert (await document_of(repairing, "bookings", seat))["status"] == "Cancelled"
     assert (await document_of(repairing, "launches", trip))["available_seats"] == 18
 
@@ -197,22 +162,6 @@ async def test_a_decision_does_not_outlive_the_values_that_the_operator_saw(repa
     assert (await only_diff(repairing, "customers", ada)).status == "in_review"
 
 
-class Deciding:
-    """The core DB, where an operator decides after a record has been looked at, before that is recorded."""
-
-    def __init__(self, work, decide) -> None:
-        self._work = work
-        self._decide = decide
-
-    def __getattr__(self, name: str):
-        return getattr(self._work, name)
-
-    async def put(self, found):
-        if found:
-            await self._decide()
-        return await self._work.put(found)
-
-
 async def test_a_decision_during_a_look_is_not_overwritten_by_it(repairing: Stores) -> None:
     ada = customer()
     await put_row(repairing, "customers", ada)
@@ -221,10 +170,12 @@ async def test_a_decision_during_a_look_is_not_overwritten_by_it(repairing: Stor
     await repairing.admin.execute("UPDATE customers SET city = 'Rome' WHERE id = $1", ada["id"])
     repairer = repairer_of(repairing)
 
-    async def reject() -> None:
-        await decisions.reject(repairing, [diff.id], by="test", reason="known")
+    async def reject_first(real, found):
+        if found:
+            await decisions.reject(repairing, [diff.id], by="test", reason="known")
+        return await real(found)
 
-    repairer = replace(repairer, work=Deciding(repairer.work, reject))
+    repairer = replace(repairer, work=Interposed(repairer.work, put=reject_first))
     await suspects.nominate(repairing.core, "customers", [str(ada["id"])], cause="test")
     await repairer.run_due()
 
@@ -237,9 +188,7 @@ async def test_cancelling_a_run_drops_its_findings_and_no_event(repairing: Store
     found, reported = customer(), customer()
     for each in (found, reported):
         await put_document(repairing, "customers", each)
-    run = await runs.start_run(repairing, "customers", by="test")
-    for call in await execution.begin(repairing, run.id):
-        await execution.compare(repairing, run.id, call.number)
+    run = await compared(repairing, "customers")
     await suspects.nominate(repairing.core, "customers", [str(reported["id"])], cause="event")
 
     await runs.cancel_run(repairing, run.id, by="test", reason="no")

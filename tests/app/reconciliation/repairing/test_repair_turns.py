@@ -6,9 +6,10 @@ from decimal import Decimal
 
 from app.errors import StoreUnavailableError
 from app.reconciliation.deciding import decisions
-from app.reconciliation.ledger import diffs, suspects
+from app.reconciliation.ledger import diffs, jobs, runs, suspects
 from app.reconciliation.repairing.repair import repairer_of
 from app.stores.connections import Stores
+from tests.app.reconciliation.interposed import Interposed
 from tests.app.reconciliation.repairing.repair_steps import look_again, look_at, only_diff
 from tests.app.reconciliation.worlds import (
     LONG_AGO,
@@ -103,25 +104,62 @@ async def test_waiting_for_a_record_whose_turn_will_come_uses_up_no_patience(rep
 
     page = await diffs.list_diffs(repairing, entity="bookings")
     assert page.items == [], "not in review: its customer is about to be looked at"
+    awaited = await repairing.core.fetchrow("SELECT * FROM suspects WHERE entity = 'customers'")
+    assert (awaited["nominations"], awaited["mode"]) == (1, "full"), (
+        "it comes: nobody has to ask for it again"
+    )
     await repairing.core.execute("UPDATE suspects SET leased_until = '-infinity'")
     await look_again(repairing)
     await look_again(repairing)
     assert await row_of(repairing, "bookings", seat) is not None
 
 
-class Watching:
-    """The core DB, where every status is noted that a diff is given."""
+async def a_booking_that_waits(stores: Stores) -> dict:
+    """A booking to be created, whose customer is a suspect of a full run already, and has been looked at before."""
+    trip, ada = launch(), customer()
+    await put_both(stores, "launches", trip)
+    await put_document(stores, "customers", ada)
+    run = await runs.start_run(stores, "customers", by="test")
+    await stores.core.execute(
+        """
+        INSERT INTO suspects (entity, key, cause, mode, run_id, attempts)
+        VALUES ('customers', $1, 'run ' || $2::uuid::text, 'full', $2, 3)
+        """,
+        str(ada["id"]),
+        run.id,
+    )
+    seat = booking(trip, ada)
+    await put_document(stores, "bookings", seat)
+    return seat
 
-    def __init__(self, work) -> None:
-        self._work = work
-        self.statuses: list[str] = []
 
-    def __getattr__(self, name: str):
-        return getattr(self._work, name)
+async def test_what_waits_for_an_entity_whose_repairs_are_stopped_is_left_alone_until_they_go_on(
+    repairing: Stores,
+) -> None:
+    seat = await a_booking_that_waits(repairing)
+    trip = "INSERT INTO breakers (entity, tripped_at, reason, counted_from) VALUES ('customers', now(), 'test', now())"
+    await repairing.core.execute(trip)
 
-    async def put(self, found):
-        self.statuses += [each.status for each in found]
-        return await self._work.put(found)
+    await look_at(repairing, "bookings", seat)
+
+    waiting = {row["entity"]: row for row in await repairing.core.fetch(
+        "SELECT *, due_at > now() + interval '50 seconds' AS later FROM suspects"
+    )}  # fmt: skip
+    assert (waiting["bookings"]["later"], waiting["bookings"]["attempts"]) == (True, 0)
+    assert (waiting["customers"]["nominations"], waiting["customers"]["attempts"]) == (1, 3)
+    await jobs.allow_repairs(repairing, "customers", by="test", reason="test")
+    await repairer_of(repairing).run_due()
+    assert await row_of(repairing, "bookings", seat) is not None
+
+
+async def test_what_an_event_needs_is_taken_out_of_a_run_that_is_paused(repairing: Stores) -> None:
+    seat = await a_booking_that_waits(repairing)
+    await repairing.core.execute("UPDATE runs SET paused_at = now()")
+
+    await look_at(repairing, "bookings", seat)
+    await look_again(repairing)
+
+    assert await row_of(repairing, "bookings", seat) is not None
 
 
 async def test_a_diff_whose_write_was_refused_stays_in_review_while_it_is_tried_again(
@@ -135,10 +173,16 @@ async def test_a_diff_whose_write_was_refused_stays_in_review_while_it_is_tried_
     assert (await only_diff(repairing, "customers", ada)).status == "in_review"
 
     repairer = repairer_of(repairing)
-    watching = Watching(repairer.work)
+    statuses: list[str] = []
+
+    async def put(real, found):
+        statuses.extend(each.status for each in found)
+        return await real(found)
+
+    watching = Interposed(repairer.work, put=put)
     await suspects.nominate(repairing.core, "customers", [str(ada["id"])], cause="test")
     await replace(repairer, work=watching).run_due()
 
-    assert watching.statuses == ["in_review"]
+    assert statuses == ["in_review"]
     diff = await only_diff(repairing, "customers", ada)
     assert (diff.status, "constraint" in str(diff.reason)) == ("in_review", True)

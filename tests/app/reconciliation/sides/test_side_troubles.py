@@ -9,7 +9,6 @@ import pytest
 from pymongo.errors import AutoReconnect, ClientBulkWriteException, OperationFailure
 
 from app.clock import now
-from app.reconciliation.entities import CUSTOMERS
 from app.reconciliation.mapping import Authority, Field, Kind, Mapping, Missing, Side
 from app.reconciliation.resolve import Action, Plan
 from app.reconciliation.sides.ports import ABSENT, Write, Written
@@ -37,11 +36,6 @@ from tests.app.reconciliation.worlds import (
     put_document,
     put_row,
 )
-
-
-@pytest.fixture
-def customers(stores: Stores) -> EntitySides:
-    return entity_sides(stores, CUSTOMERS)
 
 
 @BOTH
