@@ -14,6 +14,8 @@ Item = TypeVar("Item")
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 1000
 
+_NUMBERS_END = 2**63  # of PostgreSQL's bigint
+
 
 class Page(Struct, Generic[Item], frozen=True):
     """One page of a list; `next_cursor` asks for the following one and is null on the last."""
@@ -32,8 +34,14 @@ def decode_cursor_id(cursor: str | None) -> UUID | None:
 
 
 def decode_cursor_number(cursor: str | None) -> int | None:
-    """The number that a cursor holds; raises InvalidInputError where it is none of ours."""
-    return decode_cursor(cursor, int)
+    """The number that a cursor holds, from 0 to 2**63 - 1; raises InvalidInputError where it is none of ours."""
+    return decode_cursor(cursor, _parse_number)
+
+
+def _parse_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and (number := int(text)) < _NUMBERS_END):
+        raise ValueError("no number of ours is spelled so")
+    return number
 
 
 def decode_cursor(cursor: str | None, parse: Callable[[str], Item]) -> Item | None:

@@ -8,7 +8,7 @@ from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.pages import LIMIT_MAX
-from app.reconciliation.ledger.runs import LEAST_THROTTLE
+from app.reconciliation.ledger.views import LEAST_THROTTLE, MOST_THROTTLE
 from app.reconciliation.running.events import Event
 from web.validation import FAULT
 
@@ -25,6 +25,7 @@ Kind = Literal["fields", "missing_document", "missing_relational", "invariant", 
 
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="how many to list at most")]
 Cursor = Annotated[str | None, QueryParameter(description="`next_cursor` of the page before")]
+RecordId = Annotated[str | None, QueryParameter(description="of the record: its key, on both sides")]
 Reason = Annotated[
     str,
     Meta(
@@ -36,10 +37,10 @@ Reason = Annotated[
 ]
 
 Throttle = Annotated[
-    Annotated[int, Meta(ge=LEAST_THROTTLE, le=2**31 - 1)] | None,
+    Annotated[int, Meta(ge=LEAST_THROTTLE, le=MOST_THROTTLE)] | None,
     Meta(
         description="the most records that are read in a second, of each side; null: as fast as it can",
-        extra={FAULT: f"is null, or a number from {LEAST_THROTTLE} on"},
+        extra={FAULT: f"is null, or a number from {LEAST_THROTTLE} to {MOST_THROTTLE}"},
     ),
 ]
 

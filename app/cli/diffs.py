@@ -1,6 +1,7 @@
 """`astrocore diffs`: confirmed discrepancies, and the decisions that some of them need."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Annotated
 from uuid import UUID
 
@@ -11,15 +12,15 @@ from rich.text import Text
 from app.cli import output
 from app.cli.client import Api, connect, every
 from app.cli.errors import CommandError
-from app.cli.options import AsJson, Cursor, Limit, Reason, Yes, confirm, group
+from app.cli.options import AsJson, Cursor, Limit, OfRecord, Reason, Yes, confirm, group
 from app.clock import now
 from app.pages import LIMIT_MAX, Page
 from app.reconciliation.ledger.views import DiffView, FieldView
-from config.settings import settings
 
 app = group("Look at discrepancies, and decide those that no rule decides.")
 
 COLUMNS = ("id", "entity", "status", "what", "age")
+KINDS = "fields, missing_document, missing_relational, invariant, unreadable_key"
 
 DiffId = Annotated[UUID, typer.Argument(metavar="ID", help="The diff's id.", show_default=False)]
 DiffIds = Annotated[
@@ -31,7 +32,7 @@ OfKind = Annotated[
     str | None,
     typer.Option(
         "--kind",
-        help="All of this kind: fields, missing_document, missing_relational, invariant, unreadable_key.",
+        help=f"All of this kind: {KINDS}.",
         show_default=False,
     ),
 ]
@@ -51,15 +52,16 @@ def list_diffs(
         str | None, typer.Option(help="Only in this status; pending: all that are open.", show_default=False)
     ] = None,
     run: Annotated[UUID | None, typer.Option(help="Only of this run.", show_default=False)] = None,
+    kind: Annotated[str | None, typer.Option(help=f"Only of this kind: {KINDS}.", show_default=False)] = None,
+    record: OfRecord = None,
     limit: Limit = 20,
     cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List diffs, the latest first."""
+    filters = {"entity": entity, "status": status, "run_id": run, "kind": kind, "id": record}
     with connect() as api:
-        page = api.get(
-            ("diffs",), Page[DiffView], entity=entity, status=status, run_id=run, limit=limit, cursor=cursor
-        )
+        page = api.get(("diffs",), Page[DiffView], **filters, limit=limit, cursor=cursor)
     if as_json:
         output.print_json(page)
         return
@@ -106,9 +108,8 @@ def approve_diffs(
 ) -> None:
     """Settle diffs with the values of one side, all or none; the records are repaired in a moment."""
     with connect() as api:
-        chosen = _chosen(
-            api, diff_ids or [], ("in_review",), _approvable, limit, run_id=run, entity=entity, kind=kind
-        )
+        found = _found(api, diff_ids, ("in_review",), run_id=run, entity=entity, kind=kind)
+        chosen = _chosen(diff_ids, _approvable(found, _most(limit)))
         _confirm(chosen, f"Let the {side} side win in", yes=yes, asked=not diff_ids)
         _print_decided(_decide(api, "approve", chosen, {"side": side, "reason": reason}), as_json=as_json)
 
@@ -128,48 +129,60 @@ def reject_diffs(
     """Leave the records as they are, for as long as their values stay what they are; all or none."""
     statuses = ("in_review", "open", "unsettled")
     with connect() as api:
-        chosen = _chosen(api, diff_ids or [], statuses, list, limit, run_id=run, entity=entity, kind=kind)
+        found = _found(api, diff_ids, statuses, run_id=run, entity=entity, kind=kind)
+        chosen = _chosen(diff_ids, islice(found, _most(limit)))
         _confirm(chosen, "Leave as they are the records of", yes=yes, asked=not diff_ids)
         _print_decided(_decide(api, "reject", chosen, {"reason": reason}), as_json=as_json)
 
 
-def _chosen(
-    api: Api,
-    named: Sequence[UUID],
-    statuses: Sequence[str],
-    choose: Callable[[list[DiffView]], list[DiffView]],
-    limit: int | None,
-    **filters: object,
-) -> list[UUID]:
-    """The diffs that were named, or those that the filters find and that can be decided so; all fit in one call."""
+def _found(
+    api: Api, named: Sequence[UUID] | None, statuses: Sequence[str], **filters: object
+) -> Iterator[DiffView]:
+    """What the filters find, read page by page as it is asked for; none where diffs were named instead."""
     filtering = any(value is not None for value in filters.values())
     if bool(named) == filtering:
         raise CommandError(
             "which diffs?", "name them by their ids, or choose them by --run, --entity or --kind"
         )
-    found = [
-        diff for status in statuses for diff in every(api, ("diffs",), DiffView, status=status, **filters)
-    ] if filtering else []  # fmt: skip
-    chosen = list(named) or [diff.id for diff in choose(found)][:limit]
+    return (
+        diff
+        for status in statuses
+        if filtering
+        for diff in every(api, ("diffs",), DiffView, status=status, **filters)
+    )
+
+
+def _most(limit: int | None) -> int:
+    """How many diffs to look for: without a limit, one more than are decided at once tells that there are too many."""
+    return limit or LIMIT_MAX + 1
+
+
+def _chosen(named: Sequence[UUID] | None, found: Iterable[DiffView]) -> list[UUID]:
+    """The diffs that were named, or those found; raises CommandError where there is none, or more than one call takes."""
+    chosen = list(named or (diff.id for diff in found))
     if not chosen:
         raise CommandError("no diff that waits for such a decision is among those")
     if len(chosen) > LIMIT_MAX:
         raise CommandError(
-            f"{len(chosen):,} diffs are more than the {LIMIT_MAX:,} that are decided at once, and none was",
+            f"these are more than the {LIMIT_MAX:,} diffs that are decided at once, and none was",
             f"--limit {LIMIT_MAX} decides so many of those that a filter finds; then the next ones",
         )
     return chosen
 
 
-def _approvable(found: list[DiffView]) -> list[DiffView]:
-    """Those where a side can be chosen; says how many are left out."""
-    from app.reconciliation.deciding.decisions import can_be_approved
-    from app.reconciliation.mapping import load_mappings
-
-    load_mappings(settings().mappings)
-    fit = [diff for diff in found if can_be_approved(diff)]
-    if len(fit) < len(found):
-        output.stderr().print(f"{len(found) - len(fit):,} left out: no side can be chosen in them")
+def _approvable(found: Iterable[DiffView], most: int) -> list[DiffView]:
+    """The first ones where a side can be chosen; says how many were left out on the way."""
+    fit: list[DiffView] = []
+    left_out = 0
+    for diff in found:
+        if diff.approvable:
+            fit.append(diff)
+        else:
+            left_out += 1
+        if len(fit) == most:
+            break
+    if left_out:
+        output.stderr().print(f"{left_out:,} left out: no side can be chosen in them")
     return fit
 
 

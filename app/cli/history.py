@@ -1,5 +1,6 @@
 """`astrocore history`: one record on both sides, and why each of its fields is what it is."""
 
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +21,10 @@ def history(
     key: Annotated[str, typer.Argument(metavar="ID", help="The record's key.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Show a record on both sides, its discrepancies, and every change made to it with its reason."""
+    """Show a record on both sides, its latest discrepancies, and the latest changes made to it with their reasons.
+
+    Up to 100 of each; where there are older ones, it says how to list them.
+    """
     with connect() as api:
         record = api.get(("records", entity, key), RecordView)
     if as_json:
@@ -44,11 +48,13 @@ def _print(console: Console, record: RecordView) -> None:
         )
     console.print(sides_table(record))
     _heading(console, f"discrepancies: {len(record.diffs)}")
+    _older(console, record, "diffs", record.more_diffs)
     for diff in sorted(record.diffs, key=lambda diff: diff.first_seen_at):
         console.print(output.facts(diff_facts(diff)))
         if diff.fields:
             console.print(fields_table(diff.fields))
     _heading(console, f"changes: {len(record.changes)}; times are UTC")
+    _older(console, record, "changes", record.more_changes)
     for change in sorted(record.changes, key=lambda change: change.intended_at):
         console.print(output.facts(change_facts(change)))
         console.print(change_table(change))
@@ -56,6 +62,13 @@ def _print(console: Console, record: RecordView) -> None:
 
 def _heading(console: Console, title: str) -> None:
     console.print(Rule(title, align="left", style="dim"))
+
+
+def _older(console: Console, record: RecordView, what: str, cursor: str | None) -> None:
+    """Say how to list what is older than what is shown."""
+    if cursor:
+        words = ("astrocore", what, "--entity", record.entity, "--id", record.key, "--cursor", cursor)
+        console.print(Text(f"older ones: {output.printable(shlex.join(words))}"), soft_wrap=True)
 
 
 def verdict(record: RecordView) -> Text:

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.client import connect
-from app.cli.options import AsJson, Cursor, Limit, Reason, group
+from app.cli.options import AsJson, Cursor, Limit, OfRecord, Reason, group
 from app.pages import Page
 from app.reconciliation.ledger.views import HoldsPlaced, HoldView
 
@@ -23,14 +23,14 @@ Keys = Annotated[list[str], typer.Argument(metavar="ID…", help="The records' k
 def list_holds(
     *,
     entity: Annotated[str | None, typer.Option(help="Only of this entity.", show_default=False)] = None,
-    key: Annotated[str | None, typer.Option("--id", help="Only of this record.", show_default=False)] = None,
+    record: OfRecord = None,
     limit: Limit = 20,
     cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List holds, the latest first."""
     with connect() as api:
-        page = api.get(("holds",), Page[HoldView], entity=entity, key=key, limit=limit, cursor=cursor)
+        page = api.get(("holds",), Page[HoldView], entity=entity, id=record, limit=limit, cursor=cursor)
     if as_json:
         output.print_json(page)
         return

@@ -7,7 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import demo, diffs, history, holds, jobs, output, reconcile, runs, system, undo, up
+from app.cli import (
+    changes,
+    demo,
+    diffs,
+    history,
+    holds,
+    jobs,
+    output,
+    reconcile,
+    runs,
+    system,
+    undo,
+    undos,
+    up,
+)
 from app.cli.errors import CommandError, InterruptedCommandError
 from app.errors import CoreError, InvalidInputError
 from config.settings import PREFIX, SettingsError
@@ -32,7 +46,9 @@ app.command(rich_help_panel=RECONCILIATION)(reconcile.reconcile)
 app.add_typer(runs.app, name="runs", rich_help_panel=RECONCILIATION)
 app.add_typer(diffs.app, name="diffs", rich_help_panel=RECONCILIATION)
 app.command(rich_help_panel=RECONCILIATION)(history.history)
+app.command(rich_help_panel=RECONCILIATION)(changes.changes)
 app.command(rich_help_panel=RECONCILIATION)(undo.undo)
+app.add_typer(undos.app, name="undos", rich_help_panel=RECONCILIATION)
 app.add_typer(holds.app, name="holds", rich_help_panel=RECONCILIATION)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=RECONCILIATION)
 

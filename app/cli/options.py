@@ -16,6 +16,10 @@ Cursor = Annotated[
     typer.Option("--cursor", help="Go on where a page ended: its next_cursor.", show_default=False),
 ]
 
+OfRecord = Annotated[
+    str | None, typer.Option("--id", help="Only of the record with this key.", show_default=False)
+]
+
 
 def confirm(question: str) -> None:
     """Ask whoever typed the command; raises CommandError where the answer is no, or nobody can be asked."""

@@ -18,17 +18,22 @@ from app.cli.errors import CommandError
 WIDTH = 100  # of what is not written to a terminal
 NOTHING = "-"
 WIDEST = {"rule": 24}  # columns that wrap well
-UNBROKEN = frozenset({"id", "records", "created", "since"})  # columns that are copied, or that wrap badly
+UNBROKEN = frozenset(
+    {"id", "records", "created", "since", "intended"}
+)  # columns that are copied, or that wrap badly
 LINE_END = "\n"
 
 STYLES = {
     "done": "green",
     "repaired": "green",
     "applied": "green",
+    "undone": "green",
     "comparing": "cyan",
     "repairing": "cyan",
     "queued": "cyan",
     "approved": "cyan",
+    "collecting": "cyan",
+    "working": "cyan",
     "in_review": "yellow",
     "held": "yellow",
     "open": "yellow",
@@ -37,6 +42,7 @@ STYLES = {
     "failed": "red",
     "indeterminate": "red",
     "rejected": "red",
+    "refused": "red",
 }
 
 # In seconds.
@@ -123,6 +129,11 @@ def age(length: timedelta) -> str:
     """A length of time in its largest unit, rounded down."""
     seconds = max(0, int(length.total_seconds()))
     return next(f"{seconds // size} {unit}" for unit, size in UNITS.items() if seconds >= size or size == 1)
+
+
+def change(change_id: UUID, entity: str, key: str) -> str:
+    """A change in a list: its id, and in the next line the record that it is about."""
+    return f"{change_id}\n{printable(entity)} {printable(key)}"
 
 
 def words(value: str) -> str:

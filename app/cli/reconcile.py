@@ -12,8 +12,7 @@ from app.cli.client import Api, connect
 from app.cli.errors import CommandError, InterruptedCommandError
 from app.cli.options import AsJson
 from app.cli.progress import follow, progress
-from app.reconciliation.ledger.views import RunView
-from config.settings import settings
+from app.reconciliation.ledger.views import LEAST_THROTTLE, MOST_THROTTLE, JobView, RunView
 
 COUNTED = ("repaired", "in_review")  # outcomes with a column of their own
 KINDS = ("fields", "missing_document", "missing_relational")
@@ -35,7 +34,10 @@ def reconcile(
     throttle: Annotated[
         int | None,
         typer.Option(
-            min=100, help="Read at most so many records a second, of each side.", show_default=False
+            min=LEAST_THROTTLE,
+            max=MOST_THROTTLE,
+            help="Read at most so many records a second, of each side.",
+            show_default=False,
         ),
     ] = None,
     no_follow: Annotated[bool, typer.Option("--no-follow", help="Start the runs and return.")] = False,
@@ -52,8 +54,8 @@ def reconcile(
     order: dict[str, object] = {"mode": mode, "dry_run": dry_run}
     if throttle is not None:
         order["records_per_second"] = throttle
-    chosen = in_order(entities or (with_invariants() if mode == "invariants" else []))
     with connect() as api:
+        chosen = in_order(api.get(("jobs",), list[JobView]), entities or [], mode)
         if no_follow:
             started = [_start(api, entity, order) for entity in chosen]
             _summarise(started, as_json=as_json)
@@ -65,25 +67,20 @@ def reconcile(
         raise _stopped(last, chosen[len(ended) :])
 
 
-def in_order(entities: Sequence[str]) -> list[str]:
-    """The entities in the order of their references, all where none is named; raises CommandError for unknown ones."""
-    from app.reconciliation.mapping import load_mappings, mappings
+def in_order(jobs: Sequence[JobView], named: Sequence[str], mode: str) -> list[str]:
+    """The entities named, else all that have a job of that mode, in the order of the jobs: referenced ones first.
 
-    load_mappings(settings().mappings)
-    known = list(mappings())
-    for entity in entities:
+    Raises CommandError for an entity that is unknown to the system, and where no job has that mode.
+    """
+    known = list(dict.fromkeys(job.entity for job in jobs))
+    for entity in named:
         if entity not in known:
             raise CommandError(f"unknown entity {entity!r}", f"known are {', '.join(known)}")
-    return [entity for entity in known if not entities or entity in entities]
-
-
-def with_invariants() -> list[str]:
-    """The entities that have invariants to check."""
-    from app.reconciliation.mapping import load_mappings, mappings
-    from app.reconciliation.rules import invariants_of
-
-    load_mappings(settings().mappings)
-    return [entity for entity in mappings() if invariants_of(entity)]
+    wanted = named or [job.entity for job in jobs if job.mode == mode]
+    if not wanted:
+        modes = dict.fromkeys(job.mode for job in jobs)
+        raise CommandError(f"no entity has a job of mode {mode!r}", f"known are {', '.join(modes)}")
+    return [entity for entity in known if entity in wanted]
 
 
 def _start(api: Api, entity: str, order: dict[str, object]) -> RunView:

@@ -10,7 +10,7 @@ from app.cli import output
 from app.cli.client import connect
 from app.cli.options import AsJson, Cursor, Limit, Reason, group
 from app.pages import Page
-from app.reconciliation.ledger.views import PartitionView, RunView
+from app.reconciliation.ledger.views import LEAST_THROTTLE, MOST_THROTTLE, PartitionView, RunView
 
 app = group(
     "Look at runs; pause, resume, throttle or cancel one, or let one go on that the circuit breaker holds."
@@ -108,9 +108,9 @@ def throttle_of(text: str) -> int | None:
     """A throttle as it is typed: a number, or `off`."""
     if text == "off":
         return None
-    if text.isascii() and text.isdigit() and int(text):
+    if text.isascii() and text.isdigit() and LEAST_THROTTLE <= int(text) <= MOST_THROTTLE:
         return int(text)
-    raise typer.BadParameter("give a number of records a second, or off")
+    raise typer.BadParameter(f"give a number from {LEAST_THROTTLE} to {MOST_THROTTLE}, or off")
 
 
 @app.command("cancel")

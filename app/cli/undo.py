@@ -13,6 +13,7 @@ from app.cli.client import Api, connect, every
 from app.cli.errors import CommandError, InterruptedCommandError, UnreachableError
 from app.cli.options import AsJson, Reason, Yes, confirm
 from app.cli.progress import PATIENCE_SECONDS, POLL_SECONDS
+from app.cli.undos import counted, items_table, undo_facts
 from app.reconciliation.ledger.views import UndoItemView, UndoPreview, UndoView
 
 
@@ -70,11 +71,6 @@ def _show_preview(preview: UndoPreview, *, yes: bool) -> None:
         confirm(f"Undo {what}, and hold the records?")
 
 
-def counted(number: int, what: str) -> str:
-    """A number of things: `1 change`, `2,000 changes`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def _follow(api: Api, undo: UndoView, console: Console) -> UndoView:
     """Wait until the undo is done; raises UnreachableError after a minute of silence."""
     columns = (
@@ -93,33 +89,19 @@ def _follow(api: Api, undo: UndoView, console: Console) -> UndoView:
             except UnreachableError:
                 if time.monotonic() - heard > PATIENCE_SECONDS:
                     raise
-            bars.update(task, completed=undo.changes - undo.pending)
+            bars.update(task, total=undo.changes, completed=undo.changes - undo.pending)
     return undo
 
 
 def _unwatched(undo: UndoView) -> InterruptedCommandError:
     return InterruptedCommandError(
         f"no longer watching; undo {undo.id} goes on",
-        "`astrocore history ENTITY ID` shows what becomes of a record",
+        f"`astrocore undos show {undo.id}` shows how far it is",
     )
 
 
 def _print(undo: UndoView, refused: list[UndoItemView]) -> None:
     console = output.stdout()
-    console.print(
-        output.facts(
-            [
-                ("undo", str(undo.id)),
-                ("of", f"run {undo.run_id}" if undo.run_id else "single changes"),
-                ("changes", f"{undo.changes:,} of {counted(undo.records, 'record')}"),
-                ("undone", f"{undo.undone:,}"),
-                ("refused", f"{undo.refused:,}"),
-            ]
-        )
-    )
+    console.print(undo_facts(undo))
     if refused:
-        rows = (
-            (str(each.change_id), each.entity, output.printable(each.key), output.shown(each.reason))
-            for each in refused
-        )
-        console.print(output.listing(("id", "entity", "record", "why not"), rows))
+        console.print(items_table(refused))

@@ -4,36 +4,46 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import msgspec
 import pytest
 
 from app.audit.entries import IntentEntry, Outcome, OutcomeEntry
 from app.audit.store import AuditStore
 from app.clock import now
-from app.reconciliation.deciding import undo
+from app.reconciliation.deciding import history, undo
+from app.reconciliation.ledger.views import FieldView
 from app.stores.connections import Stores
 
 BASE = "/v1/reconciliation"
 
 
-async def put_diff(stores: Stores, status: str = "in_review", key: str | None = None) -> str:
-    field = (
-        '[{"name":"a","document":1,"relational":2,"rule":"an operator decides","winner":null,"value":null}]'
-    )
+async def put_diff(
+    stores: Stores,
+    status: str = "in_review",
+    key: str | None = None,
+    *,
+    entity: str = "customers",
+    kind: str = "fields",
+    winner: str | None = None,
+) -> str:
+    field = FieldView("a", 1, 2, "an operator decides", winner, None)
     diff_id = await stores.core.fetchval(
         """
         INSERT INTO diffs (entity, key, cause, kind, status, fields, fingerprint)
-        VALUES ('customers', $1, 'test', 'fields', $2, $3::jsonb, 'f') RETURNING id
+        VALUES ($1, $2, 'test', $3, $4, $5::jsonb, 'f') RETURNING id
         """,
+        entity,
         key or str(uuid4()),
+        kind,
         status,
-        field,
+        msgspec.json.encode([field] if kind in {"fields", "invariant"} else []).decode(),
     )
     return str(diff_id)
 
 
-async def put_change(stores: Stores, run_id: UUID | None = None) -> UUID:
+async def put_change(stores: Stores, run_id: UUID | None = None, key: str | None = None) -> UUID:
     intent = IntentEntry(
-        id=uuid4(), at=now(), deadline=now(), entity="customers", key=str(uuid4()), side="relational",
+        id=uuid4(), at=now(), deadline=now(), entity="customers", key=key or str(uuid4()), side="relational",
         action="update", before={"x": 1}, after={"x": 2}, policy={}, cause="test", diff_id=uuid4(), run_id=run_id,
     )  # fmt: skip
     outcome = OutcomeEntry(id=intent.id, at=now(), outcome=Outcome.APPLIED)
@@ -72,6 +82,85 @@ async def test_where_some_cannot_be_decided_all_are_left_and_each_is_named(
         assert "repaired" in answer.json()["errors"][0]["message"]
     assert (await real.get(f"{BASE}/diffs/{good}")).json()["status"] == "in_review"
     assert woken == []
+
+
+@pytest.mark.parametrize(
+    ("diff", "approvable"),
+    [
+        ({}, True),
+        ({"status": "open"}, False),
+        ({"status": "repaired"}, False),
+        ({"winner": "document"}, False),
+        ({"kind": "missing_document"}, True),
+        ({"kind": "missing_relational"}, False),
+        ({"kind": "missing_document", "entity": "launches"}, False),
+        ({"kind": "invariant"}, False),
+        ({"kind": "unreadable_key"}, False),
+        ({"entity": "no_longer_mapped"}, False),
+    ],
+)
+async def test_a_diff_says_whether_choosing_a_side_settles_it(
+    real: httpx.AsyncClient, stores: Stores, woken: list[Any], diff: dict[str, Any], approvable: bool
+):
+    diff_id = await put_diff(stores, **diff)
+
+    [listed] = (await real.get(f"{BASE}/diffs")).json()["items"]
+    shown = (await real.get(f"{BASE}/diffs/{diff_id}")).json()
+    approval = {"side": "document", "reason": "go"}
+    answer = await real.post(f"{BASE}/diffs/{diff_id}/approve", json=approval)
+
+    assert listed["approvable"] == shown["approvable"] == approvable
+    assert answer.status_code == (200 if approvable else 409)
+
+
+async def test_a_record_is_named_by_its_id_wherever_it_is_asked_for(
+    real: httpx.AsyncClient, stores: Stores, woken: list[Any]
+):
+    key = str(uuid4())
+    named = {"entity": "customers", "id": key.upper()}
+    for each in (key, str(uuid4())):
+        await put_diff(stores, key=each)
+        await put_change(stores, key=each)
+        record = {"entity": "customers", "id": each}
+        await real.post(f"{BASE}/holds", json={"records": [record], "reason": "why"})
+
+    for path in ("diffs", "changes", "holds"):
+        page = (await real.get(f"{BASE}/{path}", params=named)).json()
+        assert [each["key"] for each in page["items"]] == [key], path
+        answer = await real.get(f"{BASE}/{path}", params={"key": key})
+        assert answer.status_code == 422, path
+        assert "known are" in answer.json()["errors"][0]["message"]
+
+
+async def test_a_record_with_a_long_past_says_where_it_goes_on(
+    real: httpx.AsyncClient, stores: Stores, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(history, "_MOST", 2)
+    key = str(uuid4())
+    diffs = [await put_diff(stores, "repaired", key) for _ in range(3)][::-1]
+    changes = [str(await put_change(stores, key=key)) for _ in range(3)][::-1]
+
+    story = (await real.get(f"{BASE}/records/customers/{key}")).json()
+    for name, ids in (("diffs", diffs), ("changes", changes)):
+        rest = {"entity": "customers", "id": key, "cursor": story[f"more_{name}"]}
+        older = (await real.get(f"{BASE}/{name}", params=rest)).json()
+        assert [each["id"] for each in story[name] + older["items"]] == ids
+
+    monkeypatch.setattr(history, "_MOST", 3)
+    story = (await real.get(f"{BASE}/records/customers/{key}")).json()
+    assert (story["more_diffs"], story["more_changes"]) == (None, None)
+
+
+async def test_the_changes_of_a_run_are_listed_whatever_their_entity(real: httpx.AsyncClient, stores: Stores):
+    run_id = uuid4()
+    change = await put_change(stores, run_id)
+
+    listed = await real.get(f"{BASE}/changes?run_id={run_id}")
+    refused = await real.get(f"{BASE}/changes?run_id={run_id}&entity=customers")
+
+    assert [each["id"] for each in listed.json()["items"]] == [str(change)]
+    assert refused.status_code == 422
+    assert "of any entity" in refused.json()["errors"][0]["message"]
 
 
 async def test_of_none_of_the_diffs_it_is_said_that_they_are_not_found(real: httpx.AsyncClient):

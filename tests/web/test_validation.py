@@ -4,6 +4,8 @@ import httpx
 import pytest
 from msgspec import Meta, Struct
 
+from app.pages import encode_cursor
+from app.stores.connections import Stores
 from web.validation import FAULT, faults_in
 
 EVENTS = "/v1/reconciliation/events"
@@ -146,11 +148,20 @@ async def test_a_bad_query_is_invalid(operator: httpx.AsyncClient, query: str):
     assert {fault["where"] for fault in answer.json()["errors"]} == {query.split("=", maxsplit=1)[0]}
 
 
-async def test_a_cursor_that_nobody_gave_is_invalid(real: httpx.AsyncClient):
-    for path in ("runs", "diffs", "changes"):
-        for cursor in ("x", "%F0%9F%9A%80", "bm8gdXVpZA", "a" * 500):
+PLACES = ("no uuid", "9" * 20, str(2**63), " 7 ", "1_000", "-5", "²", "[]", '["0001-01-01", "a", "\\ud800"]')
+
+
+async def test_a_cursor_that_nobody_gave_is_invalid(real: httpx.AsyncClient, stores: Stores):
+    run = (await real.post(RUNS, json={"entity": "customers"})).json()["id"]
+    undo = await stores.core.fetchval(
+        "INSERT INTO undos (reason, requested_by) VALUES ('why', 'test') RETURNING id"
+    )
+    lists = ("runs", "diffs", "changes", f"runs/{run}/partitions", "undos", f"undos/{undo}/items", "holds")
+    for path in lists:
+        for cursor in ("x", "%F0%9F%9A%80", "a" * 500, *map(encode_cursor, PLACES)):
             answer = await real.get(f"/v1/reconciliation/{path}?cursor={cursor}")
             assert answer.status_code == 422, (path, cursor, answer.text)
+            assert [fault["where"] for fault in answer.json()["errors"]] == ["cursor"]
 
 
 async def test_a_path_that_no_store_could_hold_is_not_found(operator: httpx.AsyncClient):

@@ -11,7 +11,7 @@ from app.reconciliation.deciding import decisions
 from app.reconciliation.ledger import diffs
 from app.reconciliation.ledger.views import DiffView
 from web.guards import OPERATOR
-from web.inputs import Approval, Approvals, Cursor, Decision, Decisions, DiffStatus, Kind, Limit
+from web.inputs import Approval, Approvals, Cursor, Decision, Decisions, DiffStatus, Kind, Limit, RecordId
 from web.stores import Opened
 from web.waking import wake
 
@@ -28,7 +28,7 @@ class Diffs(Controller):
         *,
         stores: Opened,
         entity: FromQuery[str | None] = None,
-        key: FromQuery[str | None] = None,
+        id: RecordId = None,  # noqa: A002
         status: FromQuery[DiffStatus | None] = None,
         run_id: FromQuery[UUID | None] = None,
         kind: FromQuery[Kind | None] = None,
@@ -38,7 +38,7 @@ class Diffs(Controller):
         return await diffs.list_diffs(
             stores,
             entity=entity,
-            key=key,
+            key=id,
             status=status,
             run_id=run_id,
             kind=kind,

@@ -8,7 +8,7 @@ from app.pages import LIMIT_DEFAULT, Page
 from app.reconciliation.ledger import holds
 from app.reconciliation.ledger.views import HoldsPlaced, HoldView
 from web.guards import OPERATOR
-from web.inputs import Cursor, Holding, Limit
+from web.inputs import Cursor, Holding, Limit, RecordId
 from web.stores import Opened
 from web.waking import wake
 
@@ -25,11 +25,11 @@ class Holds(Controller):
         *,
         stores: Opened,
         entity: FromQuery[str | None] = None,
-        key: FromQuery[str | None] = None,
+        id: RecordId = None,  # noqa: A002
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
     ) -> Page[HoldView]:
-        return await holds.list_holds(stores, entity=entity, key=key, limit=limit, cursor=cursor)
+        return await holds.list_holds(stores, entity=entity, key=id, limit=limit, cursor=cursor)
 
     @post(status_code=200, summary="Leave records alone")
     async def place_holds(self, stores: Opened, data: JSONBody[Holding]) -> HoldsPlaced:

@@ -12,7 +12,7 @@ from app.pages import LIMIT_DEFAULT, Page
 from app.reconciliation.deciding import history
 from app.reconciliation.ledger.views import ChangeView, RecordView
 from app.reconciliation.running import events
-from web.inputs import Accepted, Cursor, Events, Limit
+from web.inputs import Accepted, Cursor, Events, Limit, RecordId
 from web.stores import Opened
 from web.waking import wake
 
@@ -36,24 +36,28 @@ class Records(Controller):
         *,
         stores: Opened,
         entity: FromQuery[str | None] = None,
-        key: FromQuery[str | None] = None,
+        id: RecordId = None,  # noqa: A002
         run_id: FromQuery[UUID | None] = None,
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
     ) -> Page[ChangeView]:
         return await history.list_changes(
-            stores, entity=entity, key=key, run_id=run_id, limit=limit, cursor=cursor
+            stores, entity=entity, key=id, run_id=run_id, limit=limit, cursor=cursor
         )
 
-    @get("/records/{entity:str}/{key:path}", summary="Show a record on both sides, and its whole past")
+    @get("/records/{entity:str}/{id:path}", summary="Show a record on both sides, and its whole past")
     async def get_record(
-        self, stores: Opened, request: Request[Any, Any, Any], entity: FromPath[str], key: FromPath[str]
+        self,
+        stores: Opened,
+        request: Request[Any, Any, Any],
+        entity: FromPath[str],
+        id: FromPath[str],  # noqa: A002
     ) -> RecordView:
-        """The key may hold slashes, quoted or not."""
-        return await history.record(stores, entity, _key(request) or key)
+        """The id may hold slashes, quoted or not. `more_diffs` and `more_changes` are cursors of what is older."""
+        return await history.record(stores, entity, _id(request) or id)
 
 
-def _key(request: Request[Any, Any, Any]) -> str:
-    """The key as it was sent: of a path, routing drops slashes that stand together or at its end."""
+def _id(request: Request[Any, Any, Any]) -> str:
+    """The id as it was sent: of a path, routing drops slashes that stand together or at its end."""
     sent: str = request.scope["raw_path"].decode().split("/records/", 1)[1]
     return unquote(sent.partition("/")[2])

@@ -25,7 +25,7 @@ class Undos(Controller):
 
     @post(status_code=202, summary="Undo changes, or all changes of a run")
     async def start_undo(self, stores: Opened, data: JSONBody[UndoOrder]) -> Response[UndoView]:
-        """Holds every record concerned at once; `items` tells what could not be undone and why.
+        """Holds every record concerned before the first is written; `items` tells what could not be undone and why.
 
         A record that was removed comes back with the fields that its mapping names, and no others.
         """

@@ -1,57 +1,14 @@
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import httpx
 import msgspec
 import pytest
 
 from app.cli import client, main
-from app.reconciliation.ledger.views import RunView
 from config.settings import PREFIX, settings
-
-RUN_ID = UUID("01938f6e-0000-7000-8000-000000000001")
-START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
-
-
-def make_run(**changes: Any) -> RunView:
-    values: dict[str, Any] = {
-        "id": RUN_ID,
-        "entity": "customers",
-        "mode": "full",
-        "dry_run": False,
-        "status": "done",
-        "cause": "operator",
-        "requested_by": "operator",
-        "mapping_hash": "abc",
-        "reason": None,
-        "partitions": 4,
-        "partitions_done": 4,
-        "document_records": 1000,
-        "relational_records": 999,
-        "expected_records": 2000,
-        "findings": 5,
-        "pending": 0,
-        "outcomes": {"repaired": 4, "in_review": 1},
-        "consequences": {},
-        "kinds": {"fields": 3, "missing_document": 2},
-        "nominated": 5,
-        "rate": None,
-        "eta_seconds": None,
-        "created_at": START,
-        "started_at": START,
-        "compared_at": START + timedelta(seconds=5),
-        "finished_at": START + timedelta(seconds=10),
-        "paused_at": None,
-        "paused_seconds": 0.0,
-        "compare_seconds": 5.0,
-        "records_per_second": None,
-        "warnings": [],
-    }
-    return RunView(**values | changes)
 
 
 @pytest.fixture(autouse=True)

@@ -1,89 +1,23 @@
 import json
-from datetime import timedelta
-from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
 
 from app.pages import Page
-from app.reconciliation.ledger.views import (
-    ChangeView,
-    DiffView,
-    FieldView,
-    HoldsPlaced,
-    HoldView,
-    JobView,
-    RecordView,
+from app.reconciliation.ledger.views import FieldView, HoldsPlaced, RecordView
+from tests.app.cli.factories import (
+    DIFF_ID,
+    KEY,
+    RUN_ID,
+    UNDO_ID,
+    make_change,
+    make_diff,
+    make_hold,
+    make_item,
+    make_job,
+    make_run,
+    make_undo,
 )
-from tests.app.cli.conftest import RUN_ID, START, make_run
-
-DIFF_ID = UUID("01938f6e-0000-7000-8000-000000000002")
-KEY = "01938f6e-0000-7000-8000-00000000000a"
-
-
-def make_diff(**changes: Any) -> DiffView:
-    values: dict[str, Any] = {
-        "id": DIFF_ID,
-        "entity": "bookings",
-        "key": KEY,
-        "run_id": RUN_ID,
-        "cause": "event",
-        "kind": "fields",
-        "status": "in_review",
-        "fields": [
-            FieldView("status", "Cancelled", "Completed", "precedence", None, None),
-            FieldView("number_of_seats", 1, 2, "the document side is right", "document", 1),
-        ],
-        "fingerprint": "f",
-        "reason": "no side is right",
-        "resolution": None,
-        "decided_by": None,
-        "decision": None,
-        "first_seen_at": START,
-        "moved_at": START,
-        "closed_at": None,
-    }
-    return DiffView(**values | changes)
-
-
-def make_hold(**changes: Any) -> HoldView:
-    values: dict[str, Any] = {
-        "entity": "bookings",
-        "key": KEY,
-        "reason": "a legal matter",
-        "placed_by": "operator",
-        "placed_at": START,
-        "undo_id": None,
-    }
-    return HoldView(**values | changes)
-
-
-def make_job(name: str = "bookings-full", **changes: Any) -> JobView:
-    entity, mode = name.split("-")
-    values = {"schedule": "0 2 * * *", "repairs": False, "paused": False, "updated_at": START}
-    return JobView(name=name, entity=entity, mode=mode, **values | changes)
-
-
-def make_change(**changes: Any) -> ChangeView:
-    values: dict[str, Any] = {
-        "id": UUID(int=7),
-        "entity": "bookings",
-        "key": KEY,
-        "side": "relational",
-        "action": "update",
-        "before": {"status": "Confirmed", "number_of_seats": 2, "same": 1},
-        "after": {"status": "Completed", "number_of_seats": 1, "same": 1},
-        "policy": {"status": "Completed beats Confirmed", "number_of_seats": "the document side is right"},
-        "cause": "event",
-        "diff_id": DIFF_ID,
-        "run_id": None,
-        "intended_at": START,
-        "outcome": "applied",
-        "detail": None,
-        "finished_at": START + timedelta(seconds=1),
-    }
-    return ChangeView(**values | changes)
 
 
 @pytest.mark.parametrize("line", ["runs", "runs list"])
@@ -104,14 +38,29 @@ def test_what_is_asked_for_is_passed_on(typed, system, monkeypatch: pytest.Monke
         system, "handle", lambda request: asked.append(request.url.query.decode()) or handle(request)
     )
     system.answer("GET", "runs", Page([]))
-    system.answer("GET", "diffs", Page([]))
+    for path in ("diffs", "changes", "holds", "undos", f"undos/{UNDO_ID}/items"):
+        system.answer("GET", path, Page([]))
+    system.answer("GET", f"undos/{UNDO_ID}", make_undo())
 
     typed("runs --entity customers --mode full --status active --limit 5 --cursor abc")
     typed(f"diffs list --entity bookings --status pending --run {RUN_ID} --limit 7")
+    typed("diffs --kind invariant --id A-1")
+    typed("changes --entity bookings --id A-1 --limit 7 --cursor abc")
+    typed(f"changes --run {RUN_ID}")
+    typed("holds --entity bookings --id A-1")
+    typed("undos --limit 3 --cursor abc")
+    typed(f"undos show {UNDO_ID} --status refused --limit 9 --cursor abc")
 
     assert asked == [
         "entity=customers&mode=full&status=active&limit=5&cursor=abc",
         f"entity=bookings&status=pending&run_id={RUN_ID}&limit=7",
+        "kind=invariant&id=A-1&limit=20",
+        "entity=bookings&id=A-1&limit=7&cursor=abc",
+        f"run_id={RUN_ID}&limit=20",
+        "entity=bookings&id=A-1&limit=20",
+        "limit=3&cursor=abc",
+        "",
+        "status=refused&limit=9&cursor=abc",
     ]
 
 
@@ -146,6 +95,8 @@ def test_what_is_asked_for_is_passed_on(typed, system, monkeypatch: pytest.Monke
             {"records": [{"entity": "bookings", "id": KEY}], "reason": "ok"},
         ),
         ("jobs --json", "GET", "jobs", [make_job()], None),
+        ("changes --json", "GET", "changes", Page([make_change()]), None),
+        ("undos --json", "GET", "undos", Page([make_undo()]), None),
         (
             f"history bookings {KEY} --json", "GET", f"records/bookings/{KEY}",
             RecordView("bookings", KEY, None, None, [], None, [], []), None,
@@ -279,6 +230,56 @@ def test_the_history_of_a_record_tells_why_each_field_is_what_it_is(typed, syste
     assert "outcome applied" in flat
     assert "outcome not known yet" in flat
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_the_history_says_how_to_list_what_is_older_than_it_shows(typed, system):
+    key = "A 1"
+    record = RecordView("tickets", key, {}, {}, [], None, [], [], more_diffs="d", more_changes="c")
+    system.answer("GET", "records/tickets/A1", record, record.__replace__(more_changes=None))
+
+    _, out, _ = typed("history tickets A1")
+    _, last, _ = typed("history tickets A1")
+
+    assert "older ones: astrocore diffs --entity tickets --id 'A 1' --cursor d\n" in out
+    assert "older ones: astrocore changes --entity tickets --id 'A 1' --cursor c\n" in out
+    assert last.count("older ones") == 1
+
+
+def test_changes_are_listed_with_their_records_and_what_became_of_them(typed, system):
+    undoing = make_change(undoes=UNDO_ID, outcome=None)
+    system.answer("GET", "changes", Page([make_change(), undoing], "more"))
+
+    code, out, err = typed("changes")
+
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()[2:]]
+    assert lines == [
+        [str(undoing.id), "relational", "update", "applied", "01", "Jan", "12:00"],
+        ["bookings", KEY],
+        [str(undoing.id), "relational", "update", "(undo)", "-", "01", "Jan", "12:00"],
+        ["bookings", KEY],
+    ]
+    assert "--cursor more" in err
+
+
+def test_undos_are_listed_and_one_is_shown_with_what_could_not_be_taken_back(typed, system):
+    undo = make_undo(undone=2, refused=1, run_id=RUN_ID)
+    items = Page([make_item(), make_item(status="undone", reason=None)], "more")
+    system.answer("GET", "undos", Page([undo]))
+    system.answer("GET", f"undos/{UNDO_ID}", undo)
+    system.answer("GET", f"undos/{UNDO_ID}/items", items)
+
+    _, listed, _ = typed("undos")
+    code, shown, err = typed(f"undos show {UNDO_ID}")
+    _, document, _ = typed(f"undos show {UNDO_ID} --json")
+
+    assert listed.splitlines()[2].split() == f"{UNDO_ID} a run done 3 2 1 01 Jan 12:00".split()
+    assert code == 0
+    assert f"run {RUN_ID}" in shown
+    assert "document refused changed since: status" in " ".join(shown.split())
+    assert "--cursor more" in err
+    told = json.loads(document)
+    assert (told["undo"]["refused"], len(told["items"]["items"])) == (1, 2)
 
 
 @pytest.mark.parametrize(

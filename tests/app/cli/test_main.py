@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ def commands(group: Any, path: str = "astrocore") -> Iterator[tuple[str, Any]]:
             yield f"{path} {name}", command
 
 
+README = Path(main.__file__).parents[2] / "README.md"
 ALL = dict(commands(get_command(main.app)))
 
 
@@ -43,9 +45,17 @@ def test_the_commands_are_those_that_are_promised():
     assert {name.removeprefix("astrocore ") for name in ALL} == {
         "up", "stores", "migrate", "doctor", "config", "seed", "simulate", "reconcile", "history",
         "runs list", "runs show", "runs cancel", "runs approve", "runs pause", "runs resume", "runs throttle",
-        "diffs list", "diffs show", "diffs approve", "diffs reject", "undo", "holds list", "holds place", "holds release",
+        "diffs list", "diffs show", "diffs approve", "diffs reject", "changes", "undo", "undos list", "undos show",
+        "holds list", "holds place", "holds release",
         "jobs list", "jobs repair", "jobs observe", "jobs pause", "jobs resume", "jobs allow",
     }  # fmt: skip
+
+
+def test_the_readme_lists_every_command():
+    rows = [row for row in README.read_text().splitlines() if row.startswith("| `")]
+
+    for command, *subcommand in (name.split()[1:] for name in ALL):
+        assert any(all(f"`{word}`" in row for word in [command, *subcommand]) for row in rows), command
 
 
 @pytest.mark.parametrize("line", ["", "--help", "runs --help", "diffs show --help"])
@@ -77,6 +87,9 @@ def test_the_version_is_told(typed):
         "jobs pause customers-full --all --reason x",
         "history customers",
         "reconcile --incremental --mode invariants",
+        "reconcile --throttle 99",
+        "reconcile --throttle 2147483648",
+        "undos show",
         "config --yaml",
     ],
 )

@@ -8,31 +8,18 @@ import pytest
 
 from app.cli import undo as undo_command
 from app.pages import Page
-from app.reconciliation.ledger.views import FieldView, HoldsPlaced, UndoItemView, UndoPreview, UndoView
-from tests.app.cli.conftest import RUN_ID, START
-from tests.app.cli.test_commands import DIFF_ID, KEY, make_diff, make_hold
-
-OTHER_ID = UUID("01938f6e-0000-7000-8000-000000000003")
-UNDO_ID = UUID("01938f6e-0000-7000-8000-000000000004")
-CHANGE_ID = UUID("01938f6e-0000-7000-8000-000000000005")
-
-
-def make_undo(**changes: Any) -> UndoView:
-    values: dict[str, Any] = {
-        "id": UNDO_ID,
-        "run_id": None,
-        "reason": "wrong",
-        "requested_by": "operator",
-        "status": "done",
-        "changes": 3,
-        "records": 2,
-        "pending": 0,
-        "undone": 3,
-        "refused": 0,
-        "created_at": START,
-        "finished_at": START,
-    }
-    return UndoView(**values | changes)
+from app.reconciliation.ledger.views import HoldsPlaced, UndoPreview
+from tests.app.cli.factories import (
+    CHANGE_ID,
+    DIFF_ID,
+    OTHER_ID,
+    RUN_ID,
+    UNDO_ID,
+    make_diff,
+    make_hold,
+    make_item,
+    make_undo,
+)
 
 
 @pytest.fixture
@@ -131,7 +118,7 @@ def test_more_diffs_than_one_call_decides_are_refused_before_any_is_decided(type
         system.answer("GET", "diffs", Page(many), Page([]))
         code, _, err = typed(f"diffs reject {line} --reason known --yes")
         assert (code, posted(system)) == (1, [])
-        assert "1,001 diffs are more than the 1,000" in err
+        assert "more than the 1,000 diffs" in err
         assert "--limit 1000" in err
 
     system.answer("GET", "diffs", Page(many), Page([]))
@@ -141,17 +128,28 @@ def test_more_diffs_than_one_call_decides_are_refused_before_any_is_decided(type
 
 
 def test_of_chosen_diffs_those_where_no_side_can_be_chosen_are_left_out(typed, system):
-    broken = make_diff(id=OTHER_ID, kind="invariant", invariant="seats", fields=[])
-    decided = FieldView("city", "Rome", "Paris", "authority document", "document", "Rome")
-    refused = make_diff(id=UUID(int=7), fields=[decided])
-    system.answer("GET", "diffs", Page([broken, make_diff(), refused]))
+    others = [make_diff(id=UUID(int=number), entity="tickets", approvable=False) for number in (7, 8)]
+    system.answer("GET", "diffs", Page([others[0], make_diff(entity="tickets"), others[1]]))
     system.answer("POST", "diffs/approve", [make_diff(status="approved")])
 
-    code, _, err = typed("diffs approve --entity customers --side document --reason ok --yes")
+    code, _, err = typed("diffs approve --entity tickets --side document --reason ok --yes")
 
     assert code == 0
     assert posted(system)[0][1]["ids"] == [str(DIFF_ID)]
     assert "2 left out" in err
+
+
+@pytest.mark.parametrize("decision", ["approve --side document", "reject"])
+def test_no_more_pages_are_read_than_the_limit_needs(typed, system, decision: str):
+    pages = [Page([make_diff(approvable=False), make_diff(id=UUID(int=at))], "more") for at in range(3)]
+    system.answer("GET", "diffs", *pages)
+    system.answer("POST", f"diffs/{decision.split(maxsplit=1)[0]}", [make_diff()])
+
+    code, _, _ = typed(f"diffs {decision} --entity bookings --limit 2 --reason ok --yes")
+
+    assert code == 0
+    assert len(posted(system)[0][1]["ids"]) == 2
+    assert len(system.asked) - len(posted(system)) == (2 if "approve" in decision else 1)
 
 
 def test_holds_are_listed_and_placing_tells_which_were_held_already(typed, system):
@@ -181,7 +179,8 @@ def test_an_undo_is_followed_to_its_end(typed, system, monkeypatch: pytest.Monke
     monkeypatch.setattr(undo_command, "POLL_SECONDS", 0)
     system.answer("POST", "undos/preview", UndoPreview(changes=1, records=1, refused=0))
     system.answer("POST", "undos", make_undo(status="queued", pending=3, undone=0), status=202)
-    system.answer("GET", f"undos/{UNDO_ID}", make_undo(status="working", pending=1), make_undo())
+    collecting = make_undo(status="collecting", changes=1, records=1, pending=1, undone=0)
+    system.answer("GET", f"undos/{UNDO_ID}", collecting, make_undo(status="working", pending=1), make_undo())
     system.answer("GET", f"undos/{UNDO_ID}/items", Page([]))
 
     code, out, err = typed(f"undo --change {CHANGE_ID} --reason wrong --yes")
@@ -192,13 +191,24 @@ def test_an_undo_is_followed_to_its_end(typed, system, monkeypatch: pytest.Monke
     assert posted(system)[1] == ("undos", {"change_ids": [str(CHANGE_ID)], "reason": "wrong"})
 
 
+def test_who_stops_watching_an_undo_is_told_how_to_see_it(typed, system, monkeypatch: pytest.MonkeyPatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(undo_command, "_follow", interrupt)
+    system.answer("POST", "undos/preview", UndoPreview(changes=1, records=1, refused=0))
+    system.answer("POST", "undos", make_undo(status="queued", pending=3, undone=0), status=202)
+
+    code, _, err = typed(f"undo --change {CHANGE_ID} --reason wrong --yes")
+
+    assert code == 130
+    assert f"`astrocore undos show {UNDO_ID}`" in err
+
+
 def test_what_could_not_be_undone_is_listed_and_fails_the_command(typed, system):
-    item = UndoItemView(
-        CHANGE_ID, "bookings", KEY, "document", "refused", "changed since: status", undone_by=None
-    )
     system.answer("POST", "undos/preview", UndoPreview(changes=3, records=2, refused=0))
     system.answer("POST", "undos", make_undo(undone=2, refused=1), status=202)
-    system.answer("GET", f"undos/{UNDO_ID}/items", Page([item]))
+    system.answer("GET", f"undos/{UNDO_ID}/items", Page([make_item()]))
 
     code, out, err = typed(f"undo --run {RUN_ID} --reason wrong --yes")
     assert code == 1

@@ -8,7 +8,7 @@ from app.cli import progress
 from app.cli.client import connect
 from app.cli.errors import UnreachableError
 from app.reconciliation.ledger.views import RunView
-from tests.app.cli.conftest import RUN_ID, START, make_run
+from tests.app.cli.factories import RUN_ID, START, make_run
 
 
 @pytest.mark.parametrize(

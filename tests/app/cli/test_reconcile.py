@@ -6,13 +6,25 @@ from uuid import UUID
 import pytest
 
 from app.cli import progress, reconcile
-from app.cli.errors import CommandError
-from tests.app.cli.conftest import RUN_ID, make_run
+from tests.app.cli.factories import RUN_ID, make_job, make_run
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "POLL_SECONDS", 0)
+
+
+JOBS = [
+    make_job(f"{entity}-{mode}")
+    for entity in ("customers", "launches", "bookings")
+    for mode in ("full", "incremental", "invariants")
+    if mode != "invariants" or entity != "customers"
+]
+
+
+@pytest.fixture(autouse=True)
+def jobs(system) -> None:
+    system.answer("GET", "jobs", JOBS)
 
 
 @pytest.fixture
@@ -41,16 +53,36 @@ def started(system) -> list[Any]:
     return [body for method, _, body in system.asked if method == "POST"]
 
 
-def test_entities_come_in_the_order_of_their_references():
-    assert reconcile.in_order([]) == ["customers", "launches", "bookings"]
-    assert reconcile.in_order(["bookings", "customers", "bookings"]) == ["customers", "bookings"]
+def test_entities_come_in_the_order_of_their_references(system):
+    def order(*named: str, mode: str = "full") -> list[str]:
+        return reconcile.in_order(JOBS, named, mode)
+
+    assert order() == ["customers", "launches", "bookings"]
+    assert order("bookings", "customers", "bookings") == ["customers", "bookings"]
+    assert order(mode="invariants") == ["launches", "bookings"]
+    assert order("customers", mode="invariants") == ["customers"]  # which the system refuses in its own words
 
 
-def test_an_unknown_entity_is_refused_with_the_known_ones():
-    with pytest.raises(CommandError) as refused:
-        reconcile.in_order(["bookings", "moons"])
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("reconcile bookings moons", "known are customers, launches, bookings"),
+        ("reconcile --mode sideways", "known are full, incremental, invariants"),
+    ],
+)
+def test_what_the_system_does_not_know_is_refused_with_what_it_knows(typed, system, line: str, hint: str):
+    code, _, err = typed(line)
 
-    assert refused.value.hint == "known are customers, launches, bookings"
+    assert code == 1
+    assert hint in err
+    assert started(system) == []
+
+
+def test_an_entity_that_only_the_system_knows_is_reconciled(typed, system, ending):
+    system.answer("GET", "jobs", [*JOBS, make_job("tickets-full")])
+
+    assert typed("reconcile tickets")[0] == 0
+    assert [body["entity"] for body in started(system)] == ["tickets"]
 
 
 def test_each_run_starts_when_the_one_before_has_ended(typed, system, ending):
@@ -58,6 +90,7 @@ def test_each_run_starts_when_the_one_before_has_ended(typed, system, ending):
 
     calls = [(method, path.split("/")[0], body and body["entity"]) for method, path, body in system.asked]
     assert calls == [
+        ("GET", "jobs", None),
         ("POST", "runs", "customers"),
         ("GET", "runs", None),
         ("GET", "runs", None),
@@ -99,7 +132,7 @@ def test_without_following_every_run_is_started_and_left_alone(typed, system, en
 
     assert code == 0
     assert [run["status"] for run in json.loads(out)] == ["queued"] * 3
-    assert len(system.asked) == 3
+    assert len(started(system)) == len(system.asked) - 1 == 3
 
 
 @pytest.mark.parametrize(
@@ -155,7 +188,7 @@ def test_an_interruption_leaves_the_run_alone_and_says_so(
 
     assert (code, out) == (130, "")
     assert "of customers goes on (bookings: not started)" in err
-    assert len(system.asked) == 1
+    assert [body["entity"] for body in started(system)] == ["customers"]
 
 
 def test_the_summary_counts_by_kind_and_by_what_came_of_it(typed, system, ending):

@@ -4,7 +4,7 @@ import pytest
 
 from app.pages import Page
 from app.reconciliation.ledger.views import PartitionView
-from tests.app.cli.conftest import RUN_ID, START, make_run
+from tests.app.cli.factories import RUN_ID, START, make_run
 
 
 def shown(out: str) -> dict[str, str]:
@@ -72,7 +72,7 @@ def test_to_rest_and_to_go_on_need_a_reason(typed, system, line: str):
     assert system.asked == []
 
 
-@pytest.mark.parametrize("throttle", ["0", "-5", "fast", "1.5", ""])
+@pytest.mark.parametrize("throttle", ["0", "50", "99", "2147483648", "-5", "²", "fast", "1.5", ""])
 def test_a_throttle_that_is_none_is_refused_before_anything_is_asked(typed, system, throttle: str):
     code, _, _ = typed(f"runs throttle {RUN_ID} {throttle}")
 
