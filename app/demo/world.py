@@ -20,7 +20,6 @@ Row = dict[str, Any]
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
-MILLISECONDS_A_DAY = 86_400_000
 FIRST_REGISTRATION_DAYS = 1100
 NEVER_BOOKED = 0.08  # share of customers who only ever looked
 VIP = 0.05

@@ -252,7 +252,7 @@ async def _is_gone(stores: Stores, mapping: Mapping) -> bool:
 
     A new side may well be empty, and then it does not exist: MongoDB makes a collection with its first document.
     """
-    if mapping.collection in await stores.customer.list_collection_names():
+    if mapping.collection in await stores.customer.list_collection_names(authorizedCollections=True):
         return False
     last: int | None = await stores.core.fetchval(
         """

@@ -73,7 +73,7 @@ def rights_needed(mapping: Mapping) -> list[str]:
     """The privileges on the mapped table that repairs may need, beside SELECT."""
     removes = mapping.missing_document in {Missing.REMOVE, Missing.REVIEW}
     rights: list[str] = []
-    if mapping.missing_relational is Missing.CREATE:
+    if mapping.missing_relational in {Missing.CREATE, Missing.REVIEW}:
         rights.append("INSERT")
     # A row is locked before it is deleted, which takes the right to update it.
     if (
