@@ -3,21 +3,18 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from tests.conftest import Templates
+from config.settings import Settings
 
 
 @pytest.fixture
-def core_url(templates: Templates) -> str:
-    """The template itself: nothing else looks at it while these tests run, and each one empties its tables."""
-    return templates.core_url
+def core_url(settings_of_test: Settings) -> str:
+    return settings_of_test.url("core_database_url")
 
 
 @pytest.fixture
 async def pool(core_url: str) -> AsyncIterator[asyncpg.Pool]:
     async with asyncpg.create_pool(core_url, min_size=0, max_size=4) as opened:
-        await opened.execute("TRUNCATE schedules, ticks, leases")
         yield opened
-        await opened.execute("TRUNCATE schedules, ticks, leases")
 
 
 @pytest.fixture
