@@ -27,6 +27,8 @@ from config.settings import Settings
 
 ROWS_PER_RANGE = 200_000
 _SAMPLES_PER_RANGE = 50
+# Whole blocks are drawn, each or not: with ten times the rows that are needed, hardly ever too few come.
+_DRAWN_PER_SAMPLE = 10
 _INDEX_SCANS = {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
 _INDEX_STAGES = ("IXSCAN", "CLUSTERED_IXSCAN", "EXPRESS", "IDHACK")
 
@@ -97,7 +99,8 @@ def _sample(cursor: Any, layout: Layout, parts: int) -> list[str]:
     kind, rows = _known_of(cursor, layout)
     if kind not in {"r", "m", "p"}:
         return []
-    percent = min(100.0, 100.0 * _SAMPLES_PER_RANGE * parts * 2 / max(1, rows))
+    wanted = _SAMPLES_PER_RANGE * _DRAWN_PER_SAMPLE * parts
+    percent = min(100.0, 100.0 * wanted / max(1, rows))
     cursor.execute(
         f"SELECT {layout.key.expression}::text FROM {layout.table} TABLESAMPLE SYSTEM ({percent:.6f}) "
         f"WHERE {layout.key.expression} IS NOT NULL ORDER BY {key_order(layout)}"
