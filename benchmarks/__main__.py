@@ -35,8 +35,9 @@ def _run(name: str, chosen: argparse.Namespace) -> bool:
     stores = EmbeddedStores(what=getattr(module, "NEEDS", "stores"))
     stores.start()
     try:
-        load_mappings("")
-        settings = parse_settings(stores.environment | {"ASTROCORE_DATA_DIR": str(stores.data_dir)})
+        own = {"ASTROCORE_DATA_DIR": str(stores.data_dir), "ASTROCORE_MAPPINGS": "benchmarks.bookings"}
+        settings = parse_settings(stores.environment | own)
+        load_mappings(settings.mappings)
         for figure in module.run(settings, quick=chosen.quick, records=chosen.records):
             print(figure.as_json() if chosen.json else f"  {figure.as_text()}", flush=True)
             good = good and figure.ok

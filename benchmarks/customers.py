@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
+from app.demo.shapes import customer_document, customer_row
+from app.demo.world import Customer
 from app.stores.connections import Stores
 
 # Longer ago than any settle window.
@@ -12,11 +13,6 @@ _SETTLED = timedelta(minutes=10)
 _AT_ONCE = 1_000
 # Few enough that a slow store stays within the time limit of a statement.
 _UPDATED_AT_ONCE = 200
-_COLUMNS = (
-    "id", "first_name", "last_name", "email", "date_of_birth", "contact_number", "street", "city", "postal_code",
-    "country", "is_vip", "created_at", "updated_at",
-)  # fmt: skip
-PLACES = ("street", "city", "postal_code", "country")
 
 
 async def make_customers(stores: Stores, number: int) -> list[UUID]:
@@ -26,37 +22,30 @@ async def make_customers(stores: Stores, number: int) -> list[UUID]:
     keys = [uuid4() for _ in range(number)]
     for at in range(0, number, _AT_ONCE):
         some = [_customer(key, instant) for key in keys[at : at + _AT_ONCE]]
-        await stores.customer["customers"].insert_many(map(document_of, some), ordered=False)
+        await stores.customer["customers"].insert_many(map(customer_document, some), ordered=False)
+        rows = [customer_row(each) for each in some]
         await stores.admin.copy_records_to_table(
-            "customers", columns=_COLUMNS, records=[tuple(each[name] for name in _COLUMNS) for each in some]
+            "customers", columns=list(rows[0]), records=[tuple(each.values()) for each in rows]
         )
     return keys
 
 
-def _customer(key: UUID, instant: datetime) -> dict[str, Any]:
-    return {
-        "id": key,
-        "first_name": "Ada",
-        "last_name": "Lovelace",
-        "email": f"{key.hex}@example.com",
-        "date_of_birth": date(1990, 5, 17),
-        "contact_number": "+44 20 7946 0000",
-        "street": "1 Square",
-        "city": "London",
-        "postal_code": "SW1",
-        "country": "UK",
-        "is_vip": False,
-        "created_at": instant,
-        "updated_at": instant,
-    }
-
-
-def document_of(row: dict[str, Any]) -> dict[str, Any]:
-    """A customer as the document side keeps it."""
-    kept = {name: value for name, value in row.items() if name not in {"id", *PLACES}}
-    born: date = row["date_of_birth"]
-    kept["date_of_birth"] = datetime(born.year, born.month, born.day, tzinfo=UTC)
-    return {"_id": row["id"], **kept, "address": {name: row[name] for name in PLACES}}
+def _customer(key: UUID, instant: datetime) -> Customer:
+    return Customer(
+        id=key,
+        first_name="Ada",
+        last_name="Lovelace",
+        email=f"{key.hex}@example.com",
+        date_of_birth=date(1990, 5, 17),
+        contact_number="+44 20 7946 0000",
+        street="1 Square",
+        city="London",
+        postal_code="SW1",
+        country="UK",
+        is_vip=False,
+        created_at=instant,
+        updated_at=instant,
+    )
 
 
 async def rename(stores: Stores, keys: Sequence[UUID], first_name: str) -> None:

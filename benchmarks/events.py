@@ -28,7 +28,6 @@ from config.settings import Settings
 
 NEEDS = "up"
 _CONNECTIONS = 8
-_TICK_SECONDS = 0.05
 _PATIENCE_SECONDS = 60.0
 _P50_GOAL, _P99_GOAL = 0.5, 2.0
 # Of the settle window, so that the other side is written within it even when this process is held up a little.

@@ -13,28 +13,33 @@ _SECONDS_BETWEEN_LOOKS = 0.05
 
 @dataclass(frozen=True)
 class Measured:
-    """`value` is what the work answered; `seconds` leave out the start of the process and its imports."""
+    """`value` is what the work answered; `whole_seconds` begin with the start of the process, and include its imports."""
 
     value: Any
     seconds: float
+    whole_seconds: float
     peak_megabytes: float
 
 
 def in_own_process(work: Callable[..., Any], *arguments: Any) -> Measured:
     """Run a function of a module in a fresh process."""
+    started = time.perf_counter()
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measured, (work, arguments))
+        value, seconds, peak = pool.apply(_measured, (work, arguments))
+        return Measured(value, seconds, time.perf_counter() - started, peak)
 
 
-def _measured(work: Callable[..., Any], arguments: Sequence[Any]) -> Measured:
+def _measured(work: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Any, float, float]:
     started = time.perf_counter()
     value = work(*arguments)
-    seconds = time.perf_counter() - started
-    return Measured(value, seconds, _peak("self"))
+    return value, time.perf_counter() - started, _peak("self")
 
 
 def command(argv: Sequence[str]) -> Measured:
-    """Run a command; its `value` is what it printed. Raises CalledProcessError, with its errors, where it fails."""
+    """Run a command; its `value` is what it printed, and all of its seconds are whole ones.
+
+    Raises CalledProcessError, with its errors, where it fails.
+    """
     started = time.perf_counter()
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         peak = 0.0
@@ -48,7 +53,8 @@ def command(argv: Sequence[str]) -> Measured:
             break
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, argv, printed, errors)
-    return Measured(printed, time.perf_counter() - started, peak)
+    seconds = time.perf_counter() - started
+    return Measured(printed, seconds, seconds, peak)
 
 
 def _peak(process: str) -> float:

@@ -1,7 +1,8 @@
-"""A full run's scan beside the bare scan of the slower store, the compare alone, and what users would do instead.
+"""A full run beside the bare scan of the slower store, the compare alone, and what users would do instead.
 
-Every scan is measured in a process of its own; a round is one bare scan of both stores and one scan of equal sides
-and one of drifted ones. Bare means that what the store sends is thrown away: find_raw_batches and COPY in binary.
+Each is measured in a process of its own; a round is one bare scan of both stores, one run over equal sides and one over
+drifted ones. Bare means that what the store sends is thrown away: find_raw_batches and COPY in binary. A run ends here
+when its findings are suspects; nothing is repaired.
 """
 
 import asyncio
@@ -13,11 +14,9 @@ from contextlib import closing
 import polars as pl
 import pyarrow as pa
 
-from app.reconciliation.mapping import Mapping, load_mappings
 from app.reconciliation.scanning import canonical
 from app.reconciliation.scanning.bson_columns import DocumentDecoder
-from app.reconciliation.scanning.compare import Comparison, Finding
-from app.reconciliation.scanning.scan import plan_ranges, scan
+from app.reconciliation.scanning.compare import Comparison
 from app.reconciliation.scanning.snapshots import (
     DOCUMENTS_PER_BATCH,
     KeyRange,
@@ -26,41 +25,43 @@ from app.reconciliation.scanning.snapshots import (
     select,
 )
 from app.reconciliation.scanning.sql_columns import ColumnReader, readers_of
+from app.stores.migrate import migrate
 from benchmarks import alternatives
 from benchmarks.bookings import DRIFTED, EQUAL, admin_connection, customer_client, differing, load, say
 from benchmarks.figure import Figure, compare
+from benchmarks.full_run import full_run, peak_figure
 from benchmarks.processes import Measured, in_own_process
 from config.settings import Settings
 
-PEAK_GOAL_MEGABYTES = 300
 _RATIO_GOAL = 1.15
 _COMPARE_GOAL = 300_000
 _RECORDED = 100_000
 
 
 def run(settings: Settings, *, quick: bool, records: int | None) -> Iterator[Figure]:
-    """The scan beside its limit, the compare alone, the memory that a scan takes, and the alternatives."""
+    """The run beside its limit, the memory that it takes, the compare alone, and the alternatives."""
     number = records or (100_000 if quick else 1_000_000)
+    asyncio.run(migrate(settings))
     load(settings, number)
-    yield from _scans(settings, number, rounds=3)
+    yield from _runs(settings, number, rounds=3)
     yield _compare_alone(settings)
     yield from alternatives.figures(settings, number)
 
 
-def _scans(settings: Settings, number: int, *, rounds: int) -> Iterator[Figure]:
+def _runs(settings: Settings, number: int, *, rounds: int) -> Iterator[Figure]:
     bare: dict[str, list[float]] = {"documents": [], "relational": []}
-    scans: dict[str, list[Measured]] = {"no drift": [], "0.1 % drift": []}
-    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in scans}
+    runs: dict[str, list[Measured]] = {"no drift": [], "0.1 % drift": []}
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for turn in range(rounds):
         say(f"round {turn + 1} of {rounds}")
         bare["documents"].append(in_own_process(bare_documents, settings, number).seconds)
         bare["relational"].append(in_own_process(bare_rows, settings).seconds)
         for name, mapping, expected in (("no drift", EQUAL, 0), ("0.1 % drift", DRIFTED, differing(number))):
-            scans[name].append(full_scan(settings, mapping, expected))
-            pairs[name].append((scans[name][-1].seconds, max(each[-1] for each in bare.values())))
+            runs[name].append(full_run(settings, mapping, expected))
+            pairs[name].append((runs[name][-1].seconds, max(each[-1] for each in bare.values())))
     for side, seconds in bare.items():
         yield Figure(f"reconcile: bare scan, {side}", number / statistics.median(seconds), "records/s")
-    for name, measured in scans.items():
+    for name, measured in runs.items():
         yield Figure(
             f"reconcile: {name}", number / statistics.median(each.seconds for each in measured), "pairs/s"
         )
@@ -73,29 +74,7 @@ def _scans(settings: Settings, number: int, *, rounds: int) -> Iterator[Figure]:
             reached=lambda ratio: ratio <= _RATIO_GOAL,
         )
         yield peak_figure(f"reconcile: {name}, peak memory", max(each.peak_megabytes for each in measured))
-
-
-def full_scan(settings: Settings, mapping: Mapping, expected: int) -> Measured:
-    """One full compare, planned and scanned as a run does, in a process of its own."""
-    measured = in_own_process(_scan, settings, mapping.table)
-    if measured.value != expected:
-        raise AssertionError(f"{measured.value} findings instead of {expected}")
-    return measured
-
-
-def peak_figure(name: str, megabytes: float) -> Figure:
-    return Figure(
-        name, megabytes, "MB", goal=f"<= {PEAK_GOAL_MEGABYTES}", ok=megabytes <= PEAK_GOAL_MEGABYTES
-    )
-
-
-def _scan(settings: Settings, table: str) -> int:
-    load_mappings("")
-    mapping = EQUAL if table == EQUAL.table else DRIFTED
-    found: list[Finding] = []
-    for each in plan_ranges(settings, mapping):
-        scan(settings, mapping, each, on_findings=found.extend)
-    return len(found)
+        yield alternatives.whole_figure(f"reconcile: {name}", number, measured)
 
 
 def bare_documents(settings: Settings, number: int) -> None:

@@ -2,13 +2,13 @@
 
 A confirmed repair is the whole path: claim, read both sides, resolve, intent, conditional write, outcome. A bare write
 has the same condition, everything that was read before, and nothing around it: one at a time on eight connections, as a
-careful loop would do it, and in batches.
+careful loop would do it, and in batches of the repair path's size, as many at once as the repair path has.
 """
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pymongo import UpdateOne, WriteConcern
@@ -24,11 +24,14 @@ from benchmarks.figure import Figure, compare
 from config.settings import Settings
 
 _CONNECTIONS = 8
+# As the repair path has them.
+_BATCHES_AT_ONCE = 4
 _RATIO_GOAL = 0.5
 # As every repair is written.
 _DURABLE = WriteConcern("majority", j=True)
 
 Records = Sequence[dict[str, Any]]
+T = TypeVar("T")
 
 
 def run(settings: Settings, *, quick: bool, records: int | None) -> Iterator[Figure]:
@@ -46,7 +49,7 @@ async def _measure(settings: Settings, number: int, rounds: int) -> list[Figure]
         await ensure_jobs(stores.core)
         await stores.core.execute("UPDATE jobs SET repairs = true WHERE mode <> 'invariants'")
         keys = await make_customers(stores, number)
-        for direction in (_TowardsRelational(stores), _TowardsDocuments(stores)):
+        for direction in (_TowardsRelational(stores, await _column_types(stores)), _TowardsDocuments(stores)):
             pairs: dict[str, list[tuple[float, float]]] = {"one at a time": [], "in batches": []}
             for turn in range(rounds):
                 repairs = number / await _timed_repairs(stores, direction, keys, turn)
@@ -116,24 +119,40 @@ class _Direction:
         raise NotImplementedError
 
     async def one_by_one(self, records: Records) -> int:
-        left = iter(records)
-
-        async def work() -> int:
-            return sum([await self.write_one(record) for record in left])
-
-        written = sum(await asyncio.gather(*(work() for _ in range(_CONNECTIONS))))
-        assert written == len(records), written
-        return written
+        return await _write_all(self.write_one, records, at_once=_CONNECTIONS, expected=len(records))
 
     async def batched(self, records: Records) -> int:
         parts = [records[at : at + BATCH] for at in range(0, len(records), BATCH)]
-        written = sum([await self.write_batch(part) for part in parts])
-        assert written == len(records), written
-        return written
+        return await _write_all(self.write_batch, parts, at_once=_BATCHES_AT_ONCE, expected=len(records))
+
+
+async def _write_all(
+    write: Callable[[T], Awaitable[int]], parts: Iterable[T], *, at_once: int, expected: int
+) -> int:
+    left = iter(parts)
+
+    async def work() -> int:
+        return sum([await write(part) for part in left])
+
+    written = sum(await asyncio.gather(*(work() for _ in range(at_once))))
+    assert written == expected, written
+    return written
+
+
+async def _column_types(stores: Stores) -> dict[str, str]:
+    rows = await stores.admin.fetch(
+        "SELECT attname AS name, format_type(atttypid, -1) AS type FROM pg_attribute "
+        "WHERE attrelid = 'customers'::regclass AND attnum > 0"
+    )
+    return {row["name"]: row["type"] for row in rows}
 
 
 class _TowardsRelational(_Direction):
     side = Side.RELATIONAL
+
+    def __init__(self, stores: Stores, types: dict[str, str]) -> None:
+        super().__init__(stores)
+        self._types = types
 
     async def spoil(self, keys: Sequence[UUID], turn: int) -> None:
         await rename(self.stores, keys, f"Round {turn}")
@@ -152,15 +171,8 @@ class _TowardsRelational(_Direction):
         return int((await self.stores.admin.execute(query, *record.values())).split()[-1])
 
     async def write_batch(self, records: Records) -> int:
-        types = {
-            row["name"]: row["type"]
-            for row in await self.stores.admin.fetch(
-                "SELECT attname AS name, format_type(atttypid, -1) AS type FROM pg_attribute "
-                "WHERE attrelid = 'customers'::regclass AND attnum > 0"
-            )
-        }
         names = list(records[0])
-        arrays = ", ".join(f"${at}::{types[name]}[]" for at, name in enumerate(names, 1))
+        arrays = ", ".join(f"${at}::{self._types[name]}[]" for at, name in enumerate(names, 1))
         given = f"unnest({arrays}) AS given({', '.join(names)})"
         condition = " AND ".join(f"customers.{name} IS NOT DISTINCT FROM given.{name}" for name in names[1:])
         query = (

@@ -93,6 +93,7 @@ def test_a_busy_system_whose_processes_and_stores_are_killed_ends_whole_and_wrot
                 kill_at_random(Victims(system.data_dir), figures)
             figures.traffic, figures.trouble = dict(traffic.totals), dict(traffic.trouble)
             assert not traffic.crashes, traffic.crashes[0]
+            assert traffic.totals["done"] > 0
             # Then both sides agree in the end, and no operator was needed
             calm_down(system, figures)
             assert not ask(system, "core", TROUBLED)
@@ -108,6 +109,7 @@ def test_a_busy_system_whose_processes_and_stores_are_killed_ends_whole_and_wrot
         figures.written = {side: sum(counted.values()) for side, counted in written.items()}
         assert_audit_is_complete(audited)
         for side, counted in written.items():
+            assert audited.changes(side, Outcome.APPLIED), f"nothing was repaired on the {side} side"
             assert_nothing_written_twice(audited, side, counted)
 
 

@@ -14,6 +14,7 @@ from tests.stories.conftest import System
 RATE = 25
 PERIOD_SECONDS = 20
 LONGEST_SECONDS = 240
+COULD_NOT = 1  # the exit code; one that was asked wrongly answers 2
 COUNTED = re.compile(
     r"^ *(done|changes told|forgotten|not told in spite of trying|refused by a store|found nothing to do) +([\d,]+)",
     re.MULTILINE,
@@ -71,12 +72,12 @@ class Traffic:
         if done.returncode == 0:
             self._count(done.stdout)
         else:
-            self._note_failure(done.stderr)
+            self._note_failure(done.returncode, done.stderr)
 
-    def _note_failure(self, told: str) -> None:
+    def _note_failure(self, code: int, told: str) -> None:
         """A store or the system was away when it began, which it says; anything else is a fault of its own."""
         reason = next((line for line in told.splitlines() if line.startswith("astrocore: ")), "")
-        if reason and "unexpected" not in reason:
+        if code == COULD_NOT and reason and "unexpected" not in reason:
             self.trouble[reason] += 1
         else:
             self.crashes.append(told[-3000:])
