@@ -75,7 +75,7 @@ async def repair_suspects() -> None:
         seconds = 2.0
     await _relay(stores)
     if seconds is not None and seconds < _LATEST_SECONDS:
-        await asyncio.to_thread(_wake_later, max(seconds, 0.05))
+        await asyncio.to_thread(wake_repairs_later, max(seconds, 0.05))
 
 
 @dramatiq.actor(
@@ -159,6 +159,18 @@ def wake_repairs() -> None:
     repair_suspects.send()
 
 
+def wake_repairs_later(seconds: float) -> None:
+    """Have the suspects looked at that are due by then; as `wake_run`.
+
+    However many ask for a moment, one message is sent, by the first of them.
+    """
+    instant = datetime.now(UTC).timestamp()
+    # At the end of the quarter of a second, not in it: then it is not too early for anybody who asked for that quarter.
+    quarter = math.ceil((instant + seconds) * 4)
+    if broker.client.set(f"{broker.namespace}:wake:{quarter}", 1, nx=True, ex=120):
+        repair_suspects.send_with_options(delay=math.ceil((quarter / 4 - instant) * 1000) + 1)
+
+
 def wake_undo(undo_id: UUID) -> None:
     """Have changes taken back; as `wake_run`."""
     undo_changes.send(str(undo_id))
@@ -184,12 +196,3 @@ async def _relay(stores: Stores) -> None:
         await relay(stores.core, AuditStore(stores.audit, stores.settings.namespace))
     except (StoreUnavailableError, *FAULTS) as error:
         logger.bind(reason=str(error)).warning("facts.waiting")
-
-
-def _wake_later(seconds: float) -> None:
-    """Wake once, at about that time, however many ask for it: the first to ask for a moment sends the message."""
-    instant = datetime.now(UTC).timestamp()
-    # At the end of the quarter of a second, not in it: then it is not too early for anybody who asked for that quarter.
-    quarter = math.ceil((instant + seconds) * 4)
-    if broker.client.set(f"{broker.namespace}:wake:{quarter}", 1, nx=True, ex=120):
-        repair_suspects.send_with_options(delay=math.ceil((quarter / 4 - instant) * 1000) + 1)

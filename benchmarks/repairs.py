@@ -38,7 +38,7 @@ def run(settings: Settings, *, quick: bool, records: int | None) -> Iterator[Fig
     """A figure for each direction and each limit."""
     # What is measured is not how an operator is asked.
     unbounded = settings.model_copy(update={"breaker_change_floor": 10**9})
-    yield from asyncio.run(_measure(unbounded, records or (250 if quick else 1_000), 3))
+    yield from asyncio.run(_measure(unbounded, records or (250 if quick else 3_000), 3))
 
 
 async def _measure(settings: Settings, number: int, rounds: int) -> list[Figure]:

@@ -151,6 +151,8 @@ class Breaker(Table, tablename="breakers"):
     approved_run_id = UUID(null=True)
     allowed_changes = BigInt()
     allowed_deletes = BigInt()
+    estimated_records = BigInt(null=True)
+    estimated_at = Timestamptz(null=True)
 
 
 class Schedule(Table, tablename="schedules"):

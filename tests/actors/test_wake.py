@@ -25,7 +25,7 @@ actors.repair_suspects = SimpleNamespace(
 for step in range(400):  # every 7 ms somebody asks for 0 to 0.5 s later
     instant = 1000 + step * 0.007
     due = instant + (step * 37 % 100) / 200
-    actors._wake_later(due - instant)
+    actors.wake_repairs_later(due - instant)
     assert any(due <= each <= due + 0.26 for each in sent), (instant, due, sent[-3:])
 print(len(sent))
 """

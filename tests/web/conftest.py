@@ -54,6 +54,7 @@ def woken(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(actors, "wake_run", seen.append)
     monkeypatch.setattr(actors, "wake_undo", seen.append)
     monkeypatch.setattr(actors, "wake_repairs", lambda: seen.append("repairs"))
+    monkeypatch.setattr(actors, "wake_repairs_later", lambda _seconds: seen.append("repairs"))
     return seen
 
 

@@ -27,7 +27,7 @@ class Records(Controller):
     async def accept_events(self, stores: Opened, data: JSONBody[Events]) -> Accepted:
         """Takes all of them or, where one is malformed, none."""
         accepted = await events.accept(stores, data.events)
-        await wake(actors.wake_repairs)
+        await wake(actors.wake_repairs_later, events.settle_seconds(stores))
         return Accepted(accepted)
 
     @get("/changes", summary="List changes made to either side, the latest first")

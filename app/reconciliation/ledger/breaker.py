@@ -131,15 +131,33 @@ async def allow_beforehand(
 
 
 async def known_records(stores: Stores, entity: str) -> int:
-    """How many records an entity has, on the side that has more: counted by its last full run, else estimated now."""
-    counted = await stores.core.fetchval(
+    """How many records an entity has, on the side that has more: counted by its last full run, else estimated.
+
+    An estimate holds for a minute: not every store makes one at no cost.
+    """
+    known = await stores.core.fetchval(
         """
-        SELECT GREATEST(document_records, relational_records) FROM runs
-        WHERE entity = $1 AND mode = 'full' AND compared_at IS NOT NULL ORDER BY compared_at DESC LIMIT 1
+        SELECT COALESCE((
+            SELECT GREATEST(document_records, relational_records) FROM runs
+            WHERE entity = $1 AND mode = 'full' AND compared_at IS NOT NULL ORDER BY compared_at DESC LIMIT 1
+        ), (
+            SELECT estimated_records FROM breakers WHERE entity = $1 AND estimated_at > now() - interval '1 minute'
+        ))
         """,
         entity,
     )
-    return int(counted) if counted is not None else await _estimated(stores, mapping_of(entity))
+    if known is not None:
+        return int(known)
+    estimated = await _estimated(stores, mapping_of(entity))
+    await stores.core.execute(
+        """
+        INSERT INTO breakers (entity, estimated_records, estimated_at) VALUES ($1, $2, now())
+        ON CONFLICT (entity) DO UPDATE SET estimated_records = $2, estimated_at = now()
+        """,
+        entity,
+        estimated,
+    )
+    return estimated
 
 
 async def _estimated(stores: Stores, mapping: Mapping) -> int:

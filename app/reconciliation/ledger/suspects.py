@@ -73,13 +73,21 @@ async def nominate_all(
     *,
     cause: str,
     mode: str = "incremental",
+    after_seconds: float = 0.0,
 ) -> None:
-    """As `nominate`, for records (entity and key) of several entities, each with the run that it is nominated for."""
+    """As `nominate`, for records (entity and key) of several entities, each with the run that it is nominated for.
+
+    With `after_seconds` they are due only then, but for those that are suspects already.
+    """
     ordered = sorted(records)
     for at in range(0, len(ordered), _AT_ONCE):
         some = ordered[at : at + _AT_ONCE]
         await _nominate(
-            connection, [(entity, key, records[entity, key]) for entity, key in some], cause, mode
+            connection,
+            [(entity, key, records[entity, key]) for entity, key in some],
+            cause,
+            mode,
+            after_seconds,
         )
 
 
@@ -88,12 +96,13 @@ async def _nominate(
     rows: list[tuple[str, str, UUID | None]],
     cause: str,
     mode: str,
+    after_seconds: float,
 ) -> None:
     entities, keys, run_ids = zip(*rows, strict=True)
     await connection.execute(
         """
-        INSERT INTO suspects (entity, key, run_id, cause, mode)
-        SELECT entity, key, run_id, $4, $5
+        INSERT INTO suspects (entity, key, run_id, cause, mode, due_at)
+        SELECT entity, key, run_id, $4, $5, now() + make_interval(secs => $7)
         FROM unnest($1::text[], $2::text[], $3::uuid[]) AS given (entity, key, run_id)
         ON CONFLICT (entity, key) DO UPDATE SET
             nominations = suspects.nominations + 1,
@@ -111,6 +120,7 @@ async def _nominate(
         cause,
         mode,
         SETTLING,
+        after_seconds,
     )
 
 

@@ -71,3 +71,5 @@ CREATE TABLE undo_items (
 );
 -- No change is taken back twice.
 CREATE UNIQUE INDEX undo_items_once ON undo_items (change_id) WHERE status IN ('pending', 'undone');
+
+ALTER TABLE breakers ADD COLUMN estimated_records bigint, ADD COLUMN estimated_at timestamptz;

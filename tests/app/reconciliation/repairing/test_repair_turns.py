@@ -137,7 +137,10 @@ async def test_what_waits_for_an_entity_whose_repairs_are_stopped_is_left_alone_
     repairing: Stores,
 ) -> None:
     seat = await a_booking_that_waits(repairing)
-    trip = "INSERT INTO breakers (entity, tripped_at, reason, counted_from) VALUES ('customers', now(), 'test', now())"
+    trip = (
+        "INSERT INTO breakers (entity, tripped_at, reason) VALUES ('customers', now(), 'test') "
+        "ON CONFLICT (entity) DO UPDATE SET tripped_at = EXCLUDED.tripped_at, reason = EXCLUDED.reason"
+    )
     await repairing.core.execute(trip)
 
     await look_at(repairing, "bookings", seat)
