@@ -296,8 +296,8 @@ async def _nominate_changed(
     """Whether every source was read to its end: an operator may pause or cancel the run meanwhile."""
     await connection.execute(
         """
-        UPDATE runs SET status = 'comparing', started_at = COALESCE(started_at, now())
-        WHERE id = $1 AND status = 'queued' AND paused_at IS NULL
+        UPDATE runs SET status = 'comparing', started_at = COALESCE(started_at, now()), findings = 0, nominated = 0
+        WHERE id = $1 AND status IN ('queued', 'comparing') AND paused_at IS NULL
         """,
         run_id,
     )

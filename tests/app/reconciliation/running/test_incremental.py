@@ -108,7 +108,8 @@ async def test_a_run_that_is_paused_while_it_reads_goes_on_after_it_is_resumed(
     await steering.resume_run(stores, run.id, **WHY)
     await execution.begin(stores, run.id)
     assert await suspected(stores) == changed
-    assert (await runs.get_run(stores, run.id)).status == "repairing"
+    resumed = await runs.get_run(stores, run.id)
+    assert (resumed.status, resumed.nominated) == ("repairing", 2 * len(changed)), "nothing counts twice"
     assert before == {}
     assert all(until > stopped_at[name] for name, until in (await seen_until(stores)).items())
 
