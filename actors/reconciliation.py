@@ -16,7 +16,7 @@ from app.audit.outbox import relay
 from app.audit.store import AuditStore
 from app.errors import StoreUnavailableError
 from app.reconciliation.deciding import undo
-from app.reconciliation.ledger import retention, runs
+from app.reconciliation.ledger import agreements, retention, runs
 from app.reconciliation.ledger.jobs import SCHEDULES
 from app.reconciliation.repairing.repair import repairer_of
 from app.reconciliation.running import execution
@@ -129,7 +129,10 @@ async def run_invariants() -> None:
     queue_name=Queue.RUNS, max_retries=0, time_limit=5 * MINUTE, periodic=cron("* * * * *"), catch_up="skip"
 )
 async def sweep() -> None:
-    """Find what was left behind: runs and undos without a worker, suspects that are due, facts that wait."""
+    """Find what was left behind: runs and undos without a worker, suspects that are due, facts that wait.
+
+    And forget what no run has a use for.
+    """
     stores = worker_stores.stores
     for run_id in await execution.left_behind(stores):
         logger.bind(run_id=str(run_id)).info("run.resumed")
@@ -137,6 +140,7 @@ async def sweep() -> None:
     for undo_id in await undo.left_behind(stores):
         undo_changes.send(str(undo_id))
     await execution.nominate_unfinished(stores)
+    await agreements.forget(stores.core)
     await _relay(stores)
     await _wake_repairs()
 

@@ -130,6 +130,14 @@ class UndoItem(Table, tablename="undo_items"):
     undone_by = UUID(null=True)
 
 
+class Agreement(Table, tablename="agreements"):
+    entity = Text(primary_key=True)
+    key = Text()
+    document_at = Timestamptz()
+    relational_at = Timestamptz()
+    agreed_at = Timestamptz()
+
+
 class Watermark(Table, tablename="watermarks"):
     entity = Text(primary_key=True)
     source = Text()
@@ -204,6 +212,7 @@ CORE_TABLES: tuple[type[Table], ...] = (
     Hold,
     Undo,
     UndoItem,
+    Agreement,
     Watermark,
     RepairCount,
     Breaker,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 from app.reconciliation.mapping import Derived, Mapping, Side
@@ -21,6 +22,12 @@ class Judged:
     relational: Reading
     expected: Expected
     verdict: Verdict
+
+    @property
+    def updated_at(self) -> datetime | None:
+        """What changes of the record set: the greater of the two that were read, never now."""
+        known = [each.updated_at for each in (self.document, self.relational) if each.updated_at is not None]
+        return max(known, default=None)
 
     def doubtful(self) -> Verdict:
         """The verdict that only says which derived fields cannot be told yet."""

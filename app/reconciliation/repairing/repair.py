@@ -7,8 +7,8 @@ what was nor what was meant, so it is looked at again.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -22,13 +22,14 @@ from app.clock import Clock, now
 from app.errors import CoreError
 from app.reconciliation.ledger.breaker import Limits
 from app.reconciliation.ledger.diffs import OPEN, Ending, Found
-from app.reconciliation.ledger.suspects import Postponed, Suspect
+from app.reconciliation.ledger.suspects import Suspect
 from app.reconciliation.mapping import Mapping, Side
+from app.reconciliation.repairing.batch import Batch
 from app.reconciliation.repairing.changes import Announce, Change, carry_out, finish_open, seconds_to_judge
 from app.reconciliation.repairing.consequences import followers, nominate_dependents
 from app.reconciliation.repairing.judging import cannot_be_judged, judge
 from app.reconciliation.repairing.references import Need, find_coming, find_hopeless, find_missing
-from app.reconciliation.repairing.triage import PATIENCE, Agreed, Dismiss, Look, Repair, Show, Wait, triage
+from app.reconciliation.repairing.triage import Agreed, Dismiss, Look, Repair, Show, Wait, triage
 from app.reconciliation.repairing.work import CoreWork, WorkPort
 from app.reconciliation.resolve import Action, Kind, Verdict
 from app.reconciliation.sides.ports import Written
@@ -41,40 +42,9 @@ BATCH = 250
 _SIDE_BY_SIDE = 4
 # After so many turns whoever called may do something else: suspects may keep coming for ever.
 _MOST_TURNS = 100
-_LONGEST_DELAY_SECONDS = 30.0
 _STOPPED_SECONDS = 60.0
 _DECIDED_MEANWHILE_SECONDS = 0.1
 _COMING_SECONDS = 1.0
-
-
-@dataclass
-class Batch:
-    """What becomes of the suspects of one claim, and which further records became suspect."""
-
-    done: list[Suspect] = field(default_factory=list)
-    postponed: list[Postponed] = field(default_factory=list)
-    nominations: list[tuple[str, Iterable[str], Suspect]] = field(default_factory=list)
-    shown: list[tuple[Look, Show]] = field(default_factory=list)
-    endings: list[Ending] = field(default_factory=list)
-    arrived: list[str] = field(default_factory=list)
-
-    def wait(self, suspect: Suspect, waiting_for: str) -> None:
-        """Look again later; the delay doubles with each attempt, from 0.2 s on."""
-        doubled = min(0.2 * 2 ** min(suspect.attempts, PATIENCE), _LONGEST_DELAY_SECONDS)
-        self.postponed.append(Postponed(suspect, doubled, waiting_for))
-
-    def hold_back(self, suspect: Suspect, waiting_for: str, seconds: float) -> None:
-        """Look again later for a reason that is not the record's: its patience is not used up."""
-        self.postponed.append(Postponed(suspect, seconds, waiting_for, counts=False))
-
-    def end(self, look: Look, diff_id: UUID, status: str, reason: str | None = None) -> None:
-        """Nothing more is to be done about a record: its diff gets this status."""
-        self.endings.append(Ending(diff_id, status, reason))
-        self.done.append(look.suspect)
-
-    def undecided(self, claimed: Sequence[Suspect]) -> list[Suspect]:
-        decided = {each.key for each in self.done} | {each.suspect.key for each in self.postponed}
-        return [suspect for suspect in claimed if suspect.key not in decided]
 
 
 @dataclass(frozen=True)
@@ -157,7 +127,7 @@ class Repairer:
         finally:
             for suspect in batch.undecided(left):
                 batch.hold_back(suspect, "a store that does not answer", 2.0)
-            await self._record(batch)
+            await batch.record(self.work)
 
     async def _decide(self, sides: EntitySides, claimed: list[Suspect], batch: Batch) -> None:
         ready = await self._finish_intents(sides, claimed, batch)
@@ -187,15 +157,6 @@ class Repairer:
             batch.done.append(suspect)
         return claimed
 
-    async def _record(self, batch: Batch) -> None:
-        for entity, keys, suspect in batch.nominations:
-            cause = f"{suspect.entity} {suspect.key}"
-            await self.work.nominate(entity, keys, cause=cause, mode=suspect.mode, run_id=suspect.run_id)
-        await self.work.close(batch.endings)
-        await self.work.postpone(batch.postponed)
-        await self.work.dismiss(batch.done)
-        await self.work.hasten(batch.arrived)
-
     async def _finish_intents(
         self, sides: EntitySides, claimed: Sequence[Suspect], batch: Batch
     ) -> list[Suspect]:
@@ -218,7 +179,10 @@ class Repairer:
         """Whether the record is to be repaired now; every other case goes into the batch."""
         for entity, keys in look.judged.expected.unsettled.items():
             batch.nominations.append((entity, keys, look.suspect))
-        match triage(look, allowed=allowed, settle_window=self.settle_window):
+        decision = triage(look, allowed=allowed, settle_window=self.settle_window)
+        if isinstance(decision, Agreed):
+            batch.agree(look.agreement(self.settle_window))
+        match decision:
             case Repair():
                 return True
             case Wait(waiting_for=waiting_for):
@@ -338,6 +302,7 @@ class Repairer:
             batch.wait(look.suspect, "records that it is derived from")
         else:
             batch.end(look, diff_id, "repaired")
+            batch.agree(look.agreement(self.settle_window, look.verdict.plans))
 
     @property
     def _announce(self) -> Announce:
@@ -375,9 +340,7 @@ def _size(look: Look) -> Limits:
 
 
 def _prepare(look: Look, diff_id: UUID) -> list[Change]:
-    """The changes of a verdict. Each sets `updated_at` to the greater of the two that were read, never to now."""
     document, relational = look.judged.document, look.judged.relational
-    known = [each.updated_at for each in (document, relational) if each.updated_at is not None]
     return [
         Change(
             id=uuid4(),
@@ -388,7 +351,7 @@ def _prepare(look: Look, diff_id: UUID) -> list[Change]:
             diff_id=diff_id,
             plan=plan,
             reading=document if plan.side is Side.DOCUMENT else relational,
-            updated_at=max(known, default=None),
+            updated_at=look.judged.updated_at,
         )
         for plan in look.verdict.plans
     ]

@@ -1,14 +1,16 @@
 """What to do about a record that was looked at. Pure: it reads nothing and writes nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 
+from app.reconciliation.ledger.agreements import Agreement
 from app.reconciliation.ledger.suspects import SETTLING, Suspect
 from app.reconciliation.ledger.views import DiffView
 from app.reconciliation.mapping import Side
 from app.reconciliation.repairing.judging import Judged
-from app.reconciliation.resolve import Kind, Verdict
+from app.reconciliation.resolve import Action, Kind, Plan, Verdict
 
 # After so many looks a record that will not settle, or waits in vain, is shown as such and left: about 50 s.
 PATIENCE = 8
@@ -61,6 +63,23 @@ class Look:
         """Whether it has been written a moment ago; what claims to be written in the future tells nothing."""
         ages = (self.judged.document.age, self.judged.relational.age)
         return any(age is not None and -_MOST_AHEAD < age < window for age in ages)
+
+    def agreement(self, window: timedelta, plans: Sequence[Plan] = ()) -> Agreement | None:
+        """That of the two sides as they were read, or as `plans` have left them; None where versions do not tell.
+
+        What was written within `window` before it was read may be written again under the same `updated_at`.
+        """
+        sides = {Side.DOCUMENT: self.judged.document, Side.RELATIONAL: self.judged.relational}
+        known = [each for each in sides.values() if each.updated_at is not None]
+        if any(each.age is None or each.age < window for each in known):
+            return None
+        versions = {side: each.updated_at for side, each in sides.items()}
+        for plan in plans:
+            versions[plan.side] = None if plan.action is Action.REMOVE else self.judged.updated_at
+        document, relational = versions[Side.DOCUMENT], versions[Side.RELATIONAL]
+        if document is None or relational is None:
+            return None
+        return Agreement(self.suspect.entity, self.suspect.key, document, relational)
 
     def _is_about(self, verdict: Verdict) -> bool:
         return self.diff is not None and self.diff.fingerprint == verdict.fingerprint

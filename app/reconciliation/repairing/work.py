@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from app.reconciliation.ledger import agreements as ledger_agreements
 from app.reconciliation.ledger import breaker, diffs, holds, jobs, runs, suspects
+from app.reconciliation.ledger.agreements import Agreement
 from app.reconciliation.ledger.breaker import Granted, Limits
 from app.reconciliation.ledger.diffs import Ending, Found
 from app.reconciliation.ledger.suspects import Postponed, Suspect
@@ -64,6 +66,9 @@ class WorkPort(Protocol):
     async def close(self, endings: Sequence[Ending]) -> None:
         """End open diffs, or send them to review."""
 
+    async def agree(self, agreements: Sequence[Agreement]) -> None:
+        """Remember which versions of records agree, in place of what was remembered of them."""
+
 
 @dataclass(frozen=True)
 class CoreWork:
@@ -115,3 +120,6 @@ class CoreWork:
 
     async def close(self, endings: Sequence[Ending]) -> None:
         await diffs.close(self.stores.core, endings)
+
+    async def agree(self, agreements: Sequence[Agreement]) -> None:
+        await ledger_agreements.agree(self.stores.core, agreements)

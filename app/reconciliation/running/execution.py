@@ -17,14 +17,14 @@ from app.audit.outbox import record
 from app.audit.store import AuditStore
 from app.clock import now
 from app.errors import CoreError
-from app.reconciliation.ledger import breaker, runs
+from app.reconciliation.ledger import agreements, breaker, runs
 from app.reconciliation.ledger.suspects import nominate
 from app.reconciliation.mapping import Mapping, mapping_of
 from app.reconciliation.running import breaches, partitions
 from app.reconciliation.running.partitions import Call, Lease
 from app.reconciliation.running.proposals import propose
 from app.reconciliation.running.schema import find_drift
-from app.reconciliation.running.watermarks import move, read_changed
+from app.reconciliation.running.watermarks import Slice, move, read_changed
 from app.reconciliation.scanning.check import CheckResult, check
 from app.reconciliation.scanning.scan import Finding, KeyRange, ScanStoppedError, plan_ranges, scan
 from app.stores.connections import Stores
@@ -306,11 +306,12 @@ async def _nominate_changed(
             async with connection.transaction():
                 if await _lock(connection, run_id, "comparing") is None:
                     return False
-                await nominate(connection, mapping.entity, each.keys, cause="watermark", run_id=run_id)
+                keys = await _to_nominate(connection, mapping, each)
+                await nominate(connection, mapping.entity, keys, cause="watermark", run_id=run_id)
                 await connection.execute(
                     "UPDATE runs SET findings = findings + $2, nominated = nominated + $2 WHERE id = $1",
                     run_id,
-                    len(each.keys),
+                    len(keys),
                 )
                 if each.until is not None:
                     await move(connection, mapping, each.source, each.until)
@@ -323,6 +324,13 @@ async def _nominate_changed(
         run_id,
     )
     return True
+
+
+async def _to_nominate(connection: asyncpg.Connection, mapping: Mapping, changed: Slice) -> set[str]:
+    """The records of a slice without those that have been looked at since they changed, and agreed."""
+    if changed.side is None:
+        return {key for key, _updated_at in changed.changed}
+    return await agreements.not_agreed(connection, mapping.entity, changed.side, changed.changed)
 
 
 async def _lock(connection: asyncpg.Connection, run_id: UUID, status: str) -> asyncpg.Record | None:

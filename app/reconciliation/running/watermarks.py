@@ -17,10 +17,10 @@ import pymongo
 from pymongo.errors import PyMongoError
 
 from app.errors import StoreUnavailableError
-from app.reconciliation.mapping import Mapping
-from app.reconciliation.sides.bson_records import stored_at
+from app.reconciliation.mapping import Mapping, Side
+from app.reconciliation.sides.bson_records import CODEC, stored_at
 from app.reconciliation.sides.relational import from_clause
-from app.reconciliation.values import Unreadable, from_document
+from app.reconciliation.values import Unreadable, from_document, instant_of
 from app.stores.connections import Stores, customer_clock
 from app.stores.health import POSTGRES_FAULTS
 
@@ -29,21 +29,31 @@ OVERLAP = timedelta(minutes=2)
 SLICE = 5000
 # MongoDB counts the time of all fetches of a cursor together; each of them has its own limit here.
 _CURSOR_SECONDS = 3600.0
+# What Python's times reach to.
+_LATEST = "'9999-12-31'"
+
+
+Changed = tuple[str, datetime | None]
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Some keys of records that a source says have changed; `until` is how far it was read, after its last."""
+    """Some records that a source says have changed, each by its key and the `updated_at` that the source holds.
+
+    `side` is the one whose records the source keeps; None where it only adds to them, as a joined table does. `until`
+    is how far the source was read, after its last.
+    """
 
     source: str
-    keys: set[str]
+    side: Side | None
+    changed: list[Changed]
     until: datetime | None = None
 
 
 async def read_changed(
     connection: asyncpg.Connection, stores: Stores, mapping: Mapping
 ) -> AsyncGenerator[Slice]:
-    """The keys of the records with a source that changed since its watermark, in slices; a key may come repeatedly.
+    """The records with a source that changed since its watermark, in slices; one may come repeatedly.
 
     Watermarks are read from the core DB through `connection`, and stay where they are: `move` moves them. Raises
     StoreUnavailableError.
@@ -51,11 +61,11 @@ async def read_changed(
     try:
         until = await _clock(stores)
         since = await _watermarks(connection, mapping, until)
-        for name, slices in _sources(stores, mapping, since):
+        for name, side, slices in _sources(stores, mapping, since):
             async with aclosing(slices):
-                async for keys in slices:
-                    yield Slice(name, {key for key in keys if mapping.is_key(key)})
-            yield Slice(name, set(), until)
+                async for changed in slices:
+                    yield Slice(name, side, [each for each in changed if mapping.is_key(each[0])])
+            yield Slice(name, side, [], until)
     except (PyMongoError, *POSTGRES_FAULTS) as error:
         raise StoreUnavailableError("a database does not answer") from error
 
@@ -103,37 +113,54 @@ async def _watermarks(
 
 def _sources(
     stores: Stores, mapping: Mapping, since: dict[str, datetime]
-) -> Iterator[tuple[str, AsyncGenerator[list[str]]]]:
+) -> Iterator[tuple[str, Side | None, AsyncGenerator[list[Changed]]]]:
     tables = {mapping.table: mapping.updated_at} | {each.table: each.updated_at for each in mapping.joins}
     for table, updated_at in tables.items():
         name = f"table {table}"
+        at = f'{table}."{updated_at}"'
         query = (
-            f'SELECT {mapping.table}."{mapping.key_relational}" {from_clause(mapping)} '
-            f'WHERE {table}."{updated_at}" >= $1::timestamptz'
+            f'SELECT {mapping.table}."{mapping.key_relational}", CASE WHEN {at} <= {_LATEST} THEN {at} END '
+            f"{from_clause(mapping)} WHERE {at} >= $1::timestamptz"
         )
-        yield name, _rows(stores, query, since[name])
+        yield name, _if(Side.RELATIONAL, table == mapping.table), _rows(stores, query, since[name])
     paths = {mapping.collection: (mapping.key_document, mapping.updated_at_path)}
     paths |= {each.collection: (each.key, each.updated_at) for each in mapping.sources}
     for collection, (path, updated_at) in paths.items():
         name = f"collection {collection}"
-        cursor = stores.customer[collection].find(
-            {updated_at: {"$gte": since[name]}}, {path: 1}, batch_size=SLICE
+        cursor = (
+            stores.customer[collection]
+            .with_options(codec_options=CODEC)
+            .find({updated_at: {"$gte": since[name]}}, {path: 1, updated_at: 1}, batch_size=SLICE)
         )
-        yield name, _documents(stores, cursor, mapping, path)
+        side = _if(Side.DOCUMENT, collection == mapping.collection)
+        yield name, side, _documents(stores, cursor, mapping, path, updated_at)
 
 
-async def _rows(stores: Stores, query: str, since: datetime) -> AsyncGenerator[list[str]]:
+def _if(side: Side, keeps_records: bool) -> Side | None:  # noqa: FBT001
+    return side if keeps_records else None
+
+
+async def _rows(stores: Stores, query: str, since: datetime) -> AsyncGenerator[list[Changed]]:
     async with stores.admin.acquire() as connection, connection.transaction(readonly=True):
         cursor = await connection.cursor(query, since)
         while rows := await cursor.fetch(SLICE):
-            yield [str(row[0]) for row in rows]
+            yield [(str(key), instant_of(updated_at)) for key, updated_at in rows]
 
 
-async def _documents(stores: Stores, cursor: Any, mapping: Mapping, path: str) -> AsyncGenerator[list[str]]:
+async def _documents(
+    stores: Stores, cursor: Any, mapping: Mapping, path: str, updated_at: str
+) -> AsyncGenerator[list[Changed]]:
     async with cursor:
         while cursor.alive:
             with pymongo.timeout(_CURSOR_SECONDS):
                 async with asyncio.timeout(stores.settings.store_timeout_seconds):
                     documents = await cursor.to_list(SLICE)
-            keys = (from_document(mapping.key_kind, stored_at(found, path)) for found in documents)
-            yield [str(key) for key in keys if key is not None and not isinstance(key, Unreadable)]
+            found = [
+                (from_document(mapping.key_kind, stored_at(each, path)), stored_at(each, updated_at))
+                for each in documents
+            ]
+            yield [
+                (str(key), at if isinstance(at, datetime) else None)
+                for key, at in found
+                if key is not None and not isinstance(key, Unreadable)
+            ]

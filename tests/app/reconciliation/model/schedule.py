@@ -85,6 +85,7 @@ async def _finish(world: World, actors: list[Actor]) -> None:
 
 async def drain(world: World) -> None:
     """Repair until nothing is suspect."""
+    world.check_agreements()
     world.clock.advance(timedelta(minutes=1).total_seconds())
     world.full_run_nominates()
     for _ in range(_LONGEST_DRAIN):

@@ -10,6 +10,7 @@ import msgspec
 from app.audit.entries import Entry, FactEntry, IntentEntry, Outcome, OutcomeEntry
 from app.audit.store import Change
 from app.errors import StoreUnavailableError
+from app.reconciliation.ledger.agreements import Agreement
 from app.reconciliation.ledger.breaker import Granted, Limits
 from app.reconciliation.ledger.diffs import OPEN, Ending, Found
 from app.reconciliation.ledger.suspects import SETTLING, Postponed, Suspect
@@ -215,6 +216,7 @@ class ModelWork:
     rows: dict[tuple[str, str], Row] = field(default_factory=dict)
     diffs: dict[UUID, DiffView] = field(default_factory=dict)
     holds: dict[tuple[str, str], str] = field(default_factory=dict)
+    agreements: dict[tuple[str, str], Agreement] = field(default_factory=dict)
 
     async def stopped(self) -> dict[str, str]:
         _check(await turn())
@@ -372,6 +374,11 @@ class ModelWork:
             diff = self.diffs[each.diff_id]
             if diff.status in OPEN:
                 self.change_diff(diff, status=each.status, reason=each.reason or diff.reason)
+        _check(await turn())
+
+    async def agree(self, agreements: Sequence[Agreement]) -> None:
+        _check(await turn())
+        self.agreements |= {(each.entity, each.key): each for each in agreements}
         _check(await turn())
 
     def change_diff(self, diff: DiffView, **values: object) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -13,10 +14,11 @@ from app.errors import StoreUnavailableError
 from app.reconciliation.entities import CUSTOMERS
 from app.reconciliation.ledger import runs, steering
 from app.reconciliation.ledger.views import RunView
+from app.reconciliation.repairing.repair import repairer_of
 from app.reconciliation.running import execution, watermarks
 from app.stores.connections import Stores, open_stores
 from config.settings import Settings
-from tests.app.reconciliation.worlds import customer, put_both
+from tests.app.reconciliation.worlds import customer, launch, put_both
 
 WHY = {"by": "test", "reason": "test"}
 
@@ -33,8 +35,8 @@ async def put_changed(stores: Stores, number: int) -> set[str]:
     return {str(each["id"]) for each in made}
 
 
-async def begin(stores: Stores) -> RunView:
-    run = await runs.start_run(stores, "customers", mode="incremental", by="test")
+async def begin(stores: Stores, entity: str = "customers") -> RunView:
+    run = await runs.start_run(stores, entity, mode="incremental", by="test")
     await execution.begin(stores, run.id)
     return await runs.get_run(stores, run.id)
 
@@ -74,6 +76,50 @@ async def test_everything_that_changed_on_either_side_is_nominated(stores: Store
 
     assert await suspected(stores) == changed | {str(only_there["id"])}
     assert (run.status, run.nominated) == ("repairing", 11)  # each as often as a source tells of it
+
+
+async def test_what_was_looked_at_since_it_changed_is_not_nominated_again(stores: Stores) -> None:
+    changed = await put_changed(stores, 3)
+    await asyncio.sleep(stores.settings.settle_milliseconds / 1000)
+    await begin(stores)
+    await repairer_of(stores).run_due()
+    assert await suspected(stores) == set()
+
+    again = await begin(stores)
+
+    assert again.nominated == 0
+    written = changed.pop()
+    await stores.admin.execute(
+        "UPDATE customers SET is_vip = true, updated_at = $2 WHERE id = $1", UUID(written), datetime.now(UTC)
+    )
+    assert (await begin(stores)).nominated == 1
+    assert await suspected(stores) == {written}
+
+
+async def test_a_joined_table_has_its_records_looked_at_however_they_were(stores: Stores) -> None:
+    moon = launch(updated_at=datetime.now(UTC))
+    await put_both(stores, "launches", moon)
+    await asyncio.sleep(stores.settings.settle_milliseconds / 1000)
+    await begin(stores, "launches")
+    await repairer_of(stores).run_due()
+    assert await stores.core.fetchval("SELECT count(*) FROM agreements") == 1
+
+    await stores.admin.execute("UPDATE rockets SET name = 'Renamed', updated_at = $1", datetime.now(UTC))
+    await begin(stores, "launches")
+
+    assert await suspected(stores) == {str(moon["id"])}
+
+
+async def test_a_time_that_no_program_can_read_is_none(stores: Stores) -> None:
+    odd = [customer(), customer()]
+    for each in odd:
+        await put_both(stores, "customers", each)
+    await stores.admin.execute("UPDATE customers SET updated_at = 'infinity' WHERE id = $1", odd[0]["id"])
+    await stores.admin.execute("UPDATE customers SET updated_at = '20000-01-01' WHERE id = $1", odd[1]["id"])
+
+    run = await begin(stores)
+
+    assert (await suspected(stores), run.nominated) == ({str(each["id"]) for each in odd}, 2)
 
 
 async def test_the_next_run_starts_two_minutes_before_where_this_one_ended(stores: Stores) -> None:
@@ -167,7 +213,7 @@ async def test_reading_takes_as_long_as_it_takes_while_every_slice_comes_in_time
         read: list[str] = []
         async with aclosing(watermarks.read_changed(connection, stores, CUSTOMERS)) as slices:
             async for each in slices:
-                read += each.keys
+                read += [key for key, _updated_at in each.changed]
                 await asyncio.sleep(0.4)
     assert sorted(read) == sorted([*changed, *changed])
 

@@ -1,0 +1,15 @@
+"""What a watermark need not nominate again."""
+
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+
+from app.stores.migrations import statements_of
+
+ID = "2026-11-23T01:20:00:000000"
+VERSION = "1.38.0"
+DESCRIPTION = "Versions of records that agree"
+
+
+async def forwards() -> MigrationManager:
+    manager = MigrationManager(migration_id=ID, app_name="core", description=DESCRIPTION)
+    manager.add_raw(statements_of("agreements.sql"))
+    return manager
