@@ -1,7 +1,9 @@
 """A place for the frames of two sides until their keys can be compared: memory first, then files."""
 
+import io
 import math
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +16,12 @@ from app.reconciliation.scanning.canonical import KEY
 
 MEMORY_BYTES = 16 << 20
 BUCKET_BYTES = 8 << 20
-# More would make many tiny files; what is then too large is split once more.
-_MOST_BUCKETS = 64
+# Enough for tens of millions of records; more would take longer to write, in tiny parts, than to split once more.
+_MOST_BUCKETS = 512
 # A bucket this many times larger than wanted is split once more, up to so deep.
 _TOO_LARGE = 2
 _DEEPEST = 3
+_LENGTH = struct.Struct("<Q")
 
 Pair = tuple[pl.DataFrame, pl.DataFrame]
 
@@ -48,7 +51,6 @@ class Shelf:
         self._held: dict[Side, list[pl.DataFrame]] = {side: [] for side in Side}
         self._held_bytes = 0
         self._buckets = 0
-        self._spills = 0
         self._folder: Path | None = None
 
     def __enter__(self) -> Self:
@@ -86,18 +88,18 @@ class Shelf:
             yield taken[0], taken[1]
 
     def _pairs_of(self, folder: Path, bucket: int, empty: dict[Side, pl.DataFrame]) -> Iterator[Pair]:
-        paths = {side: sorted(folder.glob(f"{side}-{bucket}-*.arrow")) for side in Side}
-        size = sum(path.stat().st_size for side in Side for path in paths[side])
+        paths = {side: path for side in Side if (path := folder / f"{side}-{bucket}").exists()}
+        size = sum(path.stat().st_size for path in paths.values())
         if size > _TOO_LARGE * self._bucket_bytes and self._depth < _DEEPEST:
             yield from self._split_again(folder, paths, size, empty)
             return
-        taken = [_concat([empty[side], *(_take(path) for path in paths[side])]) for side in Side]
+        taken = [_concat([empty[side], *_take(paths.get(side))]) for side in Side]
         yield taken[0], taken[1]
 
     def _split_again(
-        self, folder: Path, paths: dict[Side, list[Path]], size: int, empty: dict[Side, pl.DataFrame]
+        self, folder: Path, paths: dict[Side, Path], size: int, empty: dict[Side, pl.DataFrame]
     ) -> Iterator[Pair]:
-        frame = pl.read_ipc(next(path for side in Side for path in paths[side]))
+        frame = next(_parts(next(iter(paths.values()))))
         width = max(1, frame.estimated_size() // max(1, len(frame)))
         with Shelf(
             folder,
@@ -107,8 +109,8 @@ class Shelf:
             depth=self._depth + 1,
         ) as inner:
             for side in Side:
-                for path in paths[side]:
-                    inner.add(side, _take(path))
+                for part in _take(paths.get(side)):
+                    inner.add(side, part)
             yield from inner.pairs(empty)
 
     def _spill(self) -> None:
@@ -117,9 +119,8 @@ class Shelf:
             self._buckets = self._count_buckets()
         for side in Side:
             for number, part in self._split(side).items():
-                part.write_ipc(self._folder / f"{side}-{number}-{self._spills}.arrow")
+                _append(self._folder / f"{side}-{number}", part)
         self._held_bytes = 0
-        self._spills += 1
 
     def _count_buckets(self) -> int:
         # One side may arrive whole before the other one begins.
@@ -144,10 +145,26 @@ class Shelf:
         return {int(number): part for (number,), part in parts.items()}
 
 
-def _take(path: Path) -> pl.DataFrame:
-    frame = pl.read_ipc(path)
-    path.unlink()
-    return frame
+def _take(path: Path | None) -> Iterator[pl.DataFrame]:
+    """The parts of a file, which vanishes behind them."""
+    if path:
+        yield from _parts(path)
+        path.unlink()
+
+
+def _append(path: Path, part: pl.DataFrame) -> None:
+    """Each part is an Arrow stream of its own, behind its length: not all of them have the same columns."""
+    stream = io.BytesIO()
+    part.write_ipc_stream(stream)
+    with path.open("ab") as file:
+        file.write(_LENGTH.pack(stream.tell()))
+        file.write(stream.getbuffer())
+
+
+def _parts(path: Path) -> Iterator[pl.DataFrame]:
+    with path.open("rb") as file:
+        while length := file.read(_LENGTH.size):
+            yield pl.read_ipc_stream(io.BytesIO(file.read(*_LENGTH.unpack(length))))
 
 
 def _concat(frames: list[pl.DataFrame]) -> pl.DataFrame:
