@@ -70,7 +70,7 @@ def secantus(directory: DataDirectory, port: int) -> Store:
     configuration.write_text(SECANTUS_CONFIGURATION)
     argv = [sys.executable, "-P", "-m", "secantus", "--host", HOST, "--port", str(port)]
     argv += ["--storage-path", str(folder / "data"), "--config", str(configuration)]
-    argv += ["--sync-on-commit", "--cache-size", "256M", "--log-level", "WARNING"]
+    argv += ["--sync-on-commit", "--cache-size", "1G", "--log-level", "WARNING"]
     log = directory.log_file("secantus")
     command = Command(name="secantus", argv=tuple(argv), environment=_inherited(), directory=folder, log=log)
     return Store("SecantusDB", port, command, partial(_mongodb_answers, port))
