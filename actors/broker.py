@@ -23,10 +23,12 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from actors.correlation import CorrelatedMessages
 from app.errors import StoreUnavailableError
+from app.logs.shipping import Shipper, start_shipping
 from app.reconciliation.mapping import load_mappings
 from app.stores.connections import Stores, open_stores
-from config.logging import set_up_logging
+from config.logging import log_start, log_stop
 from config.processes import die_with_parent
 from config.settings import settings
 
@@ -47,6 +49,7 @@ class WorkerStores(Middleware):
     def __init__(self) -> None:
         self._opened: Any = None
         self._stores: Stores | None = None
+        self._shipper: Shipper | None = None
 
     @property
     def stores(self) -> Stores:
@@ -56,7 +59,8 @@ class WorkerStores(Middleware):
 
     def after_process_boot(self, broker: dramatiq.Broker) -> None:
         die_with_parent()
-        set_up_logging("worker")
+        self._shipper = start_shipping("worker", settings())
+        log_start()
         # A worker waits for Redis as long as it takes: a fetch that timed out and was repeated would leave its
         # messages behind, neither processed nor given to anybody else while this worker lives.
         assert isinstance(broker, RedisBroker)
@@ -72,15 +76,17 @@ class WorkerStores(Middleware):
             try:
                 self._stores = loop.run_coroutine(self._opened.__aenter__())
             except StoreUnavailableError as error:
-                logger.bind(reason=str(error)).warning("worker.waiting")
+                logger.bind(reason=str(error)).warning("stores.awaited")
                 time.sleep(STORES_SECONDS)
-        logger.bind(threads=worker.worker_threads).info("worker.started")
+        logger.bind(threads=worker.worker_threads).info("stores.opened")
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         loop = get_event_loop_thread()
         if self._opened is not None and loop is not None:
             loop.run_coroutine(self._opened.__aexit__(None, None, None))
-        logger.info("worker.stopped")
+        log_stop()
+        if self._shipper is not None:
+            self._shipper.stop()
 
 
 class ActorOptions(Middleware):
@@ -111,6 +117,7 @@ def make_broker() -> RedisBroker:
         heartbeat_timeout=HEARTBEAT_MILLISECONDS,
         maintenance_chance=MAINTENANCE_CHANCE,
         middleware=[
+            CorrelatedMessages(),
             AgeLimit(),
             TimeLimit(),
             ShutdownNotifications(),

@@ -10,6 +10,7 @@ import dramatiq
 from loguru import logger
 from periodiq import cron
 
+from actors.audit import seal_when_due
 from actors.broker import broker, worker_stores
 from actors.queues import Queue
 from app.audit.outbox import relay
@@ -23,6 +24,7 @@ from app.reconciliation.running import execution
 from app.reconciliation.running.partitions import Call
 from app.stores.connections import Stores
 from app.stores.health import FAULTS
+from config.correlation import DONE, IDLE, note_outcome
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -68,12 +70,14 @@ async def compare_partition(run_id: str, number: int) -> None:
 async def repair_suspects() -> None:
     """Work off the suspects that are due, and come again when the next ones are."""
     stores = worker_stores.stores
+    note_outcome(IDLE)  # until there is one
     try:
         seconds = await repairer_of(stores).run_due()
     except (StoreUnavailableError, *FAULTS) as error:
         logger.bind(reason=str(error)).warning("repairs.stopped")
         seconds = 2.0
     await _relay(stores)
+    await seal_when_due(stores)
     if seconds is not None and seconds < _LATEST_SECONDS:
         await asyncio.to_thread(wake_repairs_later, max(seconds, 0.05))
 
@@ -134,10 +138,13 @@ async def sweep() -> None:
     And forget what no run has a use for.
     """
     stores = worker_stores.stores
+    note_outcome(IDLE)
     for run_id in await execution.left_behind(stores):
+        note_outcome(DONE)
         logger.bind(run_id=str(run_id)).info("run.resumed")
         begin_run.send(str(run_id))
     for undo_id in await undo.left_behind(stores):
+        note_outcome(DONE)
         undo_changes.send(str(undo_id))
     await execution.nominate_unfinished(stores)
     await agreements.forget(stores.core)
@@ -187,7 +194,9 @@ def _send(calls: Iterable[Call]) -> None:
 
 
 async def _start_due(mode: str) -> None:
+    note_outcome(IDLE)
     for run_id in await runs.start_due(worker_stores.stores, mode, by="scheduler"):
+        note_outcome(DONE)
         begin_run.send(str(run_id))
 
 
@@ -199,4 +208,4 @@ async def _relay(stores: Stores) -> None:
     try:
         await relay(stores.core, AuditStore(stores.audit, stores.settings.namespace))
     except (StoreUnavailableError, *FAULTS) as error:
-        logger.bind(reason=str(error)).warning("facts.waiting")
+        logger.bind(reason=str(error)).warning("facts.delayed")

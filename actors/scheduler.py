@@ -19,16 +19,17 @@ from functools import partial
 import asyncpg
 import dramatiq
 from dramatiq.errors import ActorNotFound
-from loguru import logger
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from app.logs.shipping import shipping
 from app.scheduling.loop import Pace, run
 from app.scheduling.outlet import Order, OutletAwayError, UnknownActorError
 from app.scheduling.schedules import Declaration
-from config.logging import set_up_logging
+from config.correlation import correlated, new_correlation
+from config.logging import log_start, log_stop
 from config.settings import Settings, settings
 
 MARK_SECONDS = 7 * 86_400  # a tick's mark in the broker outlives every attempt to send it again
@@ -83,7 +84,8 @@ class BrokerOutlet:
         except ActorNotFound as error:
             raise UnknownActorError(f"no actor {order.actor!r} is declared") from error
         message = _message(actor, order)
-        self.broker.emit_before("enqueue", message, None)
+        with correlated(new_correlation(actor="scheduler")):
+            self.broker.emit_before("enqueue", message, None)
         taken = await self._take(order, actor.queue_name, message.message_id, message.encode())
         self.broker.emit_after("enqueue", message, None)
         return taken
@@ -136,15 +138,16 @@ async def serve(chosen: Settings, broker: dramatiq.Broker, pace: Pace | None = N
         await run(connect, BrokerOutlet(client, broker, chosen.namespace), declarations, stop=stop, pace=pace)
     finally:
         await client.aclose()
-    logger.info("scheduler.stopped")
+    log_stop()
 
 
 def main() -> None:
     """Start the process. Every actor is imported first: a schedule whose declaration is not seen is retired."""
     from actors.worker import broker
 
-    set_up_logging("scheduler")
-    asyncio.run(serve(settings(), broker))
+    with shipping("scheduler", settings()):
+        log_start()
+        asyncio.run(serve(settings(), broker))
 
 
 if __name__ == "__main__":

@@ -1,47 +1,152 @@
 """Logging of every process, through loguru: a constant event name, the data as fields.
 
-The standard library's loggers arrive there too. Lines go to standard error, where the supervisor prefixes them.
+The standard library's loggers arrive there too. Every entry is made once (`config.log_entries`), and goes to standard
+error as a line, where the supervisor prefixes it, and to whoever ships entries to the log store.
 """
 
 import logging
+import os
+import secrets
+import socket
 import sys
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from loguru import logger
 
+from config.log_entries import LogEntry, entry_of, level_of, without_secrets
+from config.log_lines import line_of
+from config.logged_values import parts_of, text_of
+from config.redaction import REDACTED, hides, know, redact_template, secrets_of
 from config.settings import settings
 
 if TYPE_CHECKING:
-    from loguru import Record
+    from loguru import Message, Record, RecordException
 
-_QUIET = ("pymongo", "asyncio", "granian", "_granian", "httpx", "httpcore", "faker")
+# Chatty below WARNING; or said by an entry of ours (`message.failed`, `message.died`) with more to it.
+_LEAST_LEVELS = {
+    **dict.fromkeys(
+        ("pymongo", "piccolo", "asyncio", "granian", "_granian", "httpx", "httpcore", "faker"),
+        logging.WARNING,
+    ),
+    "dramatiq.worker.WorkerThread": logging.CRITICAL,
+    "dramatiq.middleware.retries.Retries": logging.ERROR,
+}
+
+Ship = Callable[[LogEntry], None]
 
 
 class _Intercept(logging.Handler):
-    """Hands records of the standard library to loguru, under the logger's own name."""
+    """Hands records of the standard library to loguru: one event, what was said as a field."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            level: str | int = logger.level(record.levelname).name
-        except ValueError:
-            level = record.levelno
-        # The message is data, never a template: braces in it must not be read as fields.
-        logger.bind(logger=record.name).opt(exception=record.exc_info).log(level, "{}", record.getMessage())
+        bound = logger.bind(logger=record.name, message=_said(record))
+        # loguru refuses what a finalizer says in the middle of the writing of an entry.
+        with suppress(RuntimeError):
+            bound.opt(exception=record.exc_info).log(level_of(record.levelno), "library.reported")
 
 
-def set_up_logging(component: str) -> None:
-    """Log as `component` from now on; called once per process, after it has forked."""
+class _Sink:
+    """Makes the entry of every record and hands it on. loguru calls it under a lock, so `sequence` has no gap."""
+
+    def __init__(self, ship: Ship | None) -> None:
+        self._process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._sequence = 0
+        self._ship = ship
+        self._stream = sys.stderr  # None where the process was started with it closed
+        self._coloured = bool(sys.stderr and sys.stderr.isatty()) and "NO_COLOR" not in os.environ
+
+    def __call__(self, message: "Message") -> None:
+        self._sequence += 1
+        entry = entry_of(message.record, self._process, self._sequence)
+        if self._stream is not None:
+            # A terminal that went away must not take the process down.
+            with suppress(OSError, ValueError):
+                self._stream.write(line_of(entry, coloured=self._coloured) + "\n")
+        if self._ship is not None:
+            self._ship(entry)
+
+
+def set_up_logging(component: str, *, ship: Ship | None = None) -> None:
+    """Log as `component` from now on; called once per process, after it has forked.
+
+    `ship` is given every entry at or above the log level, in the order of their sequence. It must be quick and must
+    neither raise nor log.
+    """
+    know(secrets_of(settings()))
     logger.remove()
-    logger.configure(extra={"component": component})
-    logger.add(sys.stderr, level=settings().log_level, format=_line, backtrace=False, diagnose=False)
+    logger.configure(extra={"component": component}, patcher=_leave_unformatted)
+    # Where loguru catches what a sink raises it prints the record as it is, secrets and all.
+    logger.add(_Sink(ship), level=settings().log_level, format="", catch=False)
     logging.basicConfig(handlers=[_Intercept()], level=logging.INFO, force=True)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in _LEAST_LEVELS.items():
+        logging.getLogger(name).setLevel(level)
+    sys.excepthook = _on_uncaught
+    threading.excepthook = _on_uncaught_in_thread
 
 
-def _line(record: "Record") -> str:
-    fields = {name: value for name, value in record["extra"].items() if name != "component"}
-    record["extra"]["shown"] = " ".join(
-        f"{name}={value!r}" for name, value in fields.items() if name != "shown"
-    )
-    return "{time:HH:mm:ss.SSS!UTC} {level: <7} {message} {extra[shown]}\n{exception}"
+class _Unformatted(NamedTuple):
+    """An exception that loguru does not format, because it takes it for none: the entry has its own form of it."""
+
+    type: type[BaseException] | None
+    value: BaseException | None
+    traceback: TracebackType | None
+
+    def __bool__(self) -> bool:
+        return False
+
+
+def _leave_unformatted(record: "Record") -> None:
+    if record["exception"] is not None:
+        record["exception"] = cast("RecordException", _Unformatted(*record["exception"]))
+
+
+def _said(record: logging.LogRecord) -> str:
+    """The message of a library; what the words around a placeholder call secret is not put in."""
+    template, given = redact_template(str(record.msg)), record.args
+    if not given:
+        return str(record.msg)
+    if isinstance(given, Mapping):
+        given = {name: REDACTED if hides(name, value) else _argument(value) for name, value in given.items()}
+    else:
+        given = tuple(map(_argument, given))
+    try:
+        return template % given
+    except Exception:  # noqa: BLE001  (arguments that do not fit, or that cannot be told)
+        return f"{template} {text_of(given)}"
+
+
+def _argument(value: object) -> object:
+    """Looked into, unless it has words of its own for what it is."""
+    if hides(None, value):
+        return REDACTED
+    own_words = type(value).__str__ is not object.__str__
+    return value if own_words or parts_of(value) is None else without_secrets(value)
+
+
+def _on_uncaught(raised: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(raised, KeyboardInterrupt):
+        sys.__excepthook__(raised, value, traceback)
+    else:
+        logger.opt(exception=(raised, value, traceback)).critical("process.failed")
+
+
+def _on_uncaught_in_thread(failure: threading.ExceptHookArgs) -> None:
+    if not issubclass(failure.exc_type, SystemExit):
+        raised = (failure.exc_type, failure.exc_value, failure.exc_traceback)
+        name = failure.thread.name if failure.thread else None
+        logger.bind(thread=name).opt(exception=raised).error("thread.failed")
+
+
+def log_start() -> None:
+    """Say that this process has started, and which version it is."""
+    logger.bind(version=version("astrobookings-core"), pid=os.getpid()).info("process.started")
+
+
+def log_stop() -> None:
+    """Say that this process stops of its own accord; one that was killed does not get to say it."""
+    logger.bind(version=version("astrobookings-core"), pid=os.getpid()).info("process.stopped")

@@ -7,13 +7,22 @@ names in upper case with the prefix ``ASTROCORE_``.
 
 import difflib
 import os
+from base64 import b64decode
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 PREFIX = "ASTROCORE_"
 DATA_DIR_DEFAULT = ".astrocore"
@@ -52,6 +61,11 @@ class Settings(BaseModel):
     audit_url: SecretStr | None = Field(
         None, description="Redis or Valkey of the audit store (AOF always, noeviction)"
     )
+    audit_retention_url: SecretStr | None = Field(
+        None,
+        description="the audit store again, as the user that may remove entries once they are archived: "
+        "the one of audit_url may not",
+    )
     logs_url: SecretStr | None = Field(None, description="Redis or Valkey of the log store (AOF everysec)")
     namespace: str = Field(
         "astrocore",
@@ -65,8 +79,27 @@ class Settings(BaseModel):
         None, min_length=16, description="key that every /v1 route asks for, as a bearer token"
     )
 
+    audit_signing_key: SecretStr | None = Field(
+        None,
+        description="Ed25519 key that seals the audit store: 32 random bytes in base64 (openssl rand -base64 32)",
+    )
+    audit_public_keys: str = Field(
+        "",
+        description="keys whose seals are trusted, in base64, comma-separated: that of the signing key "
+        "(`astrocore audit public-key` tells it) and those of earlier ones",
+    )
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="least level that is logged"
+    )
+    log_spool_megabytes: int = Field(
+        256,
+        ge=1,
+        description="log entries that wait on the disk for the log store, of all processes; more are dropped and counted",
+    )
+    log_days: int = Field(30, ge=1, description="days that the log store keeps an entry")
+    log_megabytes: int = Field(
+        512, ge=64, description="memory of the log store beyond which it gives up its oldest entries"
     )
     pool_size: int = Field(
         10, ge=1, le=200, description="connections per process to each PostgreSQL database"
@@ -106,10 +139,27 @@ class Settings(BaseModel):
         20, ge=1, description="deletions that are always allowed, whatever the share"
     )
 
+    @field_validator("audit_signing_key", "audit_public_keys")
+    @classmethod
+    def _audit_keys_are_keys(cls, value: SecretStr | str | None) -> SecretStr | str | None:
+        keys = [value.get_secret_value()] if isinstance(value, SecretStr) else (value or "").split(",")
+        if not all(_is_key(each) for each in keys if each):
+            raise ValueError("an Ed25519 key is 32 bytes in base64, 44 characters")
+        return value
+
+    @property
+    def public_keys(self) -> tuple[str, ...]:
+        """The keys whose seals are trusted, each in base64."""
+        return tuple(each for each in self.audit_public_keys.split(",") if each)
+
     @model_validator(mode="after")
     def _production_is_strict(self) -> Self:
         if self.environment == "production":
-            missing = [name for name in (*STORE_URLS, "operator_key") if getattr(self, name) is None]
+            missing = [
+                name
+                for name in (*STORE_URLS, "operator_key", "audit_signing_key")
+                if getattr(self, name) is None
+            ]
             if missing:
                 raise ValueError("production needs " + ", ".join(PREFIX + name.upper() for name in missing))
         return self
@@ -124,6 +174,15 @@ class Settings(BaseModel):
             )
         return secret.get_secret_value()
 
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(b64decode(text, validate=True)) == AUDIT_KEY_BYTES
+    except ValueError:
+        return False
+
+
+AUDIT_KEY_BYTES = 32
 
 STORE_URLS = (
     "core_database_url",

@@ -1,5 +1,6 @@
 """The web process: ``granian --interface asgi web.app:app``."""
 
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -7,15 +8,16 @@ from typing import Any
 from litestar import Litestar, Router, get
 from litestar.di import Provide
 
+from app.logs.shipping import shipping
 from app.reconciliation.mapping import load_mappings
 from app.stores.connections import open_stores
-from config.logging import set_up_logging
+from config.logging import log_start, log_stop
 from config.processes import die_with_parent
 from config.settings import settings
-from web import health
+from web import health, logs, reconciliation
+from web.audit import Audit
 from web.guards import needs_operator_key
 from web.problems import MAX_BODY_BYTES, respond
-from web.reconciliation import CONTROLLERS
 from web.requests import with_request_id
 from web.schema import KEY_SCHEME, VERSION, describe
 from web.stores import opened_stores
@@ -28,14 +30,18 @@ Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 async def running(app: Litestar) -> AsyncIterator[None]:
     """Hold the stores open while the process serves; raises StoreUnavailableError where one does not answer."""
     die_with_parent()
-    set_up_logging("web")
     chosen = settings()
-    load_mappings(chosen.mappings)
-    key = chosen.operator_key
-    app.state.operator_key = key.get_secret_value().encode() if key else None
-    async with open_stores(chosen) as stores:
-        app.state.stores = stores
-        yield
+    with shipping("web", chosen):
+        log_start()
+        load_mappings(chosen.mappings)
+        key = chosen.operator_key
+        app.state.operator_key = key.get_secret_value().encode() if key else None
+        async with open_stores(chosen) as stores:
+            app.state.stores = stores
+            # What was loaded stays for good: collections that look through all of it hold calls up for some 40 ms.
+            gc.freeze()
+            yield
+        log_stop()
 
 
 @get("/", summary="What this is, and where to go on", include_in_schema=False, sync_to_thread=False)
@@ -53,7 +59,7 @@ def guarded() -> Router:
     """Everything below /v1: the guard and the checks stand here, once, so that no call can go without them."""
     return Router(
         "/v1",
-        route_handlers=CONTROLLERS,
+        route_handlers=[*reconciliation.CONTROLLERS, *logs.CONTROLLERS, Audit],
         guards=[needs_operator_key],
         before_request=refuse_invalid,
         security=[{KEY_SCHEME: []}],

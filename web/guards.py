@@ -7,6 +7,8 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException, ServiceUnavailableException
 from litestar.handlers import BaseRouteHandler
 
+from config.correlation import act_as
+
 OPERATOR = "operator"  # who acts, in the history of what was done with the key
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="astrobookings-core"'}
 
@@ -25,6 +27,7 @@ async def needs_operator_key(connection: ASGIConnection[Any, Any, Any, Any], _: 
         raise NotAuthorizedException(
             "this call needs the operator key, as `Authorization: Bearer <key>`", headers=CHALLENGE
         )
+    act_as(OPERATOR)
 
 
 def _bearer_token(connection: ASGIConnection[Any, Any, Any, Any]) -> bytes:

@@ -3,18 +3,24 @@
 import re
 import time
 import uuid
+from http import HTTPStatus
 from typing import Any
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from loguru import logger
 
+from config.correlation import correlated, correlation_of
+
 HEADER = b"x-request-id"
+TRACEPARENT = b"traceparent"
 _SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 def with_request_id(app: ASGIApp) -> ASGIApp:
-    """Wrap an ASGI application: its answers bear X-Request-ID, its log entries `request_id`, and each is logged.
+    """Wrap an ASGI application: its answers bear X-Request-ID, its log entries that id and a trace, and each is logged.
+
+    The trace is the caller's where a sound `traceparent` (W3C Trace Context) came along.
 
     It goes around the application as a whole: a framework's middleware does not see the paths that it refuses.
     """
@@ -23,8 +29,9 @@ def with_request_id(app: ASGIApp) -> ASGIApp:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
-        request_id = request_id_of(scope["headers"])
-        with logger.contextualize(request_id=request_id.decode()):
+        headers = scope["headers"]
+        request_id = request_id_of(headers)
+        with correlated(correlation_of(_traceparents(headers), request_id=request_id.decode())):
             await _serve(app, scope, receive, send, request_id)
 
     return serve
@@ -34,6 +41,10 @@ def request_id_of(headers: Any) -> bytes:
     """The caller's own id where it is sane, else a new one."""
     sent = next((value for name, value in headers if name.lower() == HEADER), b"")
     return sent if _SANE.fullmatch(sent) else str(uuid.uuid4()).encode()
+
+
+def _traceparents(headers: Any) -> list[str]:
+    return [value.decode("latin-1") for name, value in headers if name.lower() == TRACEPARENT]
 
 
 async def _serve(app: ASGIApp, scope: Any, receive: Receive, send: Send, request_id: bytes) -> None:
@@ -50,7 +61,15 @@ async def _serve(app: ASGIApp, scope: Any, receive: Receive, send: Send, request
     try:
         await app(scope, receive, send_with_id)
     finally:
-        milliseconds = round((time.perf_counter() - started) * 1000, 1)
-        bound = logger.bind(method=scope["method"], path=path, status=status, milliseconds=milliseconds)
+        milliseconds = (time.perf_counter() - started) * 1000
+        bound = logger.bind(method=scope["method"], path=path, status=status, outcome=_outcome(status))
         # Probes come every few seconds and would drown the rest.
-        bound.log("DEBUG" if path.startswith("/health/") else "INFO", "request.served")
+        bound.bind(duration_ms=milliseconds).log(
+            "DEBUG" if path.startswith("/health/") else "INFO", "request.served"
+        )
+
+
+def _outcome(status: int) -> str:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return "failed"
+    return "refused" if status >= HTTPStatus.BAD_REQUEST else "done"

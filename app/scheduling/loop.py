@@ -104,7 +104,7 @@ class _Scheduler:
             if self.connection is not None:
                 await leases.release(self.connection, leases.SCHEDULER, self.holder)
         except POSTGRES_FAULTS:
-            logger.bind(holder=self.holder).warning("lease.not_released")
+            logger.bind(holder=self.holder).warning("lease.abandoned")
 
     def hang_up(self) -> None:
         """Drop the connection; whoever waits for an answer gets an error at once."""
@@ -172,13 +172,18 @@ class _Scheduler:
 
     def _note_broker(self, *, away: bool) -> None:
         if away != self.broker_away:
-            logger.bind(holder=self.holder).log(
-                *(("WARNING", "broker.lost") if away else ("INFO", "broker.found"))
-            )
+            bound = logger.bind(holder=self.holder)
+            if away:
+                bound.warning("broker.lost")
+            else:
+                bound.info("broker.found")
         self.broker_away = away
 
     def _note_database(self, *, away: bool, error: str = "") -> None:
         if away != self.database_away:
-            level, event = ("WARNING", "core_database.lost") if away else ("INFO", "core_database.found")
-            logger.bind(holder=self.holder, error=error).log(level, event)
+            bound = logger.bind(holder=self.holder)
+            if away:
+                bound.bind(error=error).warning("database.lost")
+            else:
+                bound.info("database.found")
         self.database_away = away

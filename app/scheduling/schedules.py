@@ -156,7 +156,7 @@ async def load_declarations(
     async with core.transaction():
         for declaration in declarations:
             if await core.fetchval(_LOAD, *_values(declaration), now) is None:
-                logger.bind(schedule=declaration.name).error("schedule.name_taken")
+                logger.bind(schedule=declaration.name).error("schedule.refused")
         gone = await core.fetch(
             "UPDATE schedules SET retired_at = $2, updated_at = now() "
             "WHERE fixed AND retired_at IS NULL AND name <> ALL($1::text[]) RETURNING name",

@@ -42,14 +42,14 @@ async def record_due(core: asyncpg.Connection, now: datetime) -> int:
         try:
             recorded += await _record_chunk(core, schedule, now)
         except cron.CronError as error:
-            logger.bind(schedule=schedule.name, error=str(error)).error("schedule.unreadable")
+            logger.bind(schedule=schedule.name, error=str(error)).error("schedule.misread")
     return recorded
 
 
 async def _record_chunk(core: asyncpg.Connection, schedule: Schedule, now: datetime) -> int:
     after = schedule.evaluated_until
     if after - now > CLOCK_STEP:
-        logger.bind(schedule=schedule.name, evaluated_until=after, now=now).warning("clock.stepped_back")
+        logger.bind(schedule=schedule.name, evaluated_until=after, now=now).warning("clock.retreated")
         return await _advance(core, schedule, now, [], set())
     until = min(now, after + CHUNK)
     due = cron.ticks_between(schedule.cron, schedule.zone, after, until)
@@ -211,7 +211,7 @@ async def _close(
     )
     if closed is None:
         return False
-    bound = logger.bind(schedule=pending.schedule.name, tick=pending.tick, actor=pending.schedule.actor)
+    bound = logger.bind(schedule=pending.schedule.name, tick=pending.tick, task=pending.schedule.actor)
     if status == "missed":
         bound.bind(reason=reason).warning("tick.missed")
     else:

@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from app.audit.entries import Fact
+from app.audit.reads import record_read
 from app.audit.store import AuditStore, Change
 from app.errors import ConflictError, Fault, InvalidInputError
 from app.pages import Page, check_limit, decode_cursor_number, encode_cursor
@@ -44,7 +46,7 @@ async def list_changes(
                 )
             ],
         )
-    found = await AuditStore(stores.audit, stores.settings.namespace).changes(
+    found = await _audit(stores).changes(
         entity=entity,
         key=key,
         run_id=run_id,
@@ -53,6 +55,34 @@ async def list_changes(
     )
     more = encode_cursor(str(found[limit - 1].sequence)) if len(found) > limit else None
     return Page([_view(each) for each in found[:limit]], more)
+
+
+async def read_changes(
+    stores: Stores,
+    *,
+    by: str,
+    entity: str | None,
+    key: str | None,
+    run_id: UUID | None,
+    limit: int,
+    cursor: str | None,
+) -> Page[ChangeView]:
+    """As `list_changes`, for a person: that they read is recorded."""
+    page = await list_changes(stores, entity=entity, key=key, run_id=run_id, limit=limit, cursor=cursor)
+    key = mapping_of(entity).normal_key(key) if entity and key else None
+    filters = {"entity": entity, "id": key, "run_id": run_id and str(run_id)}
+    await record_read(
+        _audit(stores), Fact.CHANGES_READ, by=by, filters=filters, run_id=run_id, entity=entity, key=key
+    )
+    return page
+
+
+async def read_record(stores: Stores, entity: str, key: str, *, by: str) -> RecordView:
+    """As `record`, for a person: that they read is recorded."""
+    found = await record(stores, entity, key)
+    filters = {"entity": entity, "id": found.key}
+    await record_read(_audit(stores), Fact.RECORD_READ, by=by, filters=filters, entity=entity, key=found.key)
+    return found
 
 
 async def record(stores: Stores, entity: str, key: str) -> RecordView:
@@ -90,6 +120,10 @@ async def record(stores: Stores, entity: str, key: str) -> RecordView:
         more_diffs=known.next_cursor,
         more_changes=changes.next_cursor,
     )
+
+
+def _audit(stores: Stores) -> AuditStore:
+    return AuditStore(stores.audit, stores.settings.namespace)
 
 
 def _view(change: Change) -> ChangeView:

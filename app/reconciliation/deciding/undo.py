@@ -177,7 +177,7 @@ async def carry_out(stores: Stores, undo_id: UUID) -> None:
     try:
         await _while_kept(stores.core, lease, _work_off(stores, lease))
     except _LeaseLostError:
-        logger.bind(undo_id=str(undo_id)).warning("undo.lease_lost")
+        logger.bind(undo_id=str(undo_id)).warning("undo.lost")
     finally:
         await _give_back(stores.core, lease)
 

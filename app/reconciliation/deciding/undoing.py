@@ -69,7 +69,7 @@ class Undoer:
         except (CoreError, *FAULTS):
             raise
         except Exception as error:  # noqa: BLE001  (whatever a record holds, it must not hold up the others)
-            logger.bind(entity=intents[0].entity).opt(exception=error).error("changes.not_undoable")
+            logger.bind(entity=intents[0].entity).opt(exception=error).error("changes.refused")
             if len(intents) == 1:
                 results[intents[0].id] = Refused(cannot_be_judged(error))
         # A write may have been refused only for the place of another record in the batch, a unique index for one.

@@ -5,7 +5,8 @@ records, with a floor (settings `breaker_*`); what an operator approved beforeha
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -38,10 +39,11 @@ def limits(settings: Settings, records: int) -> Limits:
 
 @dataclass(frozen=True)
 class Granted:
-    """How many of the wanted repairs may be made now, and why no more of them may."""
+    """How many of the wanted repairs may be made now, and why no more of them may; `counted_at` is for `give_back`."""
 
     repairs: int
     stopped: str | None = None
+    counted_at: datetime | None = None
 
 
 async def reserve(stores: Stores, entity: str, wanted: Sequence[Limits]) -> Granted:
@@ -69,12 +71,23 @@ async def reserve(stores: Stores, entity: str, wanted: Sequence[Limits]) -> Gran
         )
         allowed = _with_approved(limits(stores.settings, records), breaker)
         granted, total = _grant(Limits(counted["changes"], counted["deletes"]), allowed, wanted)
-        await _count(
+        counted_at = await _count(
             connection, entity, total.changes - counted["changes"], total.deletes - counted["deletes"]
         )
         if granted.stopped:
             await _trip(connection, entity, granted.stopped)
-        return granted
+        return replace(granted, counted_at=counted_at)
+
+
+async def give_back(core: asyncpg.Pool, entity: str, granted: Granted, unused: Sequence[Limits]) -> None:
+    """Count no longer what was granted and then not tried."""
+    await core.execute(
+        "UPDATE repair_counts SET changes = changes - $3, deletes = deletes - $4 WHERE entity = $1 AND counted_at = $2",
+        entity,
+        granted.counted_at,
+        sum(each.changes for each in unused),
+        sum(each.deletes for each in unused),
+    )
 
 
 def _grant(counted: Limits, allowed: Limits, wanted: Sequence[Limits]) -> tuple[Granted, Limits]:
@@ -176,18 +189,20 @@ def exceeded(what: str, wanted: int, limit: int) -> str | None:
     return f"{wanted} {what} within an hour, more than {limit}" if wanted > limit else None
 
 
-async def _count(connection: asyncpg.Connection, entity: str, changes: int, deletes: int) -> None:
-    await connection.execute(
+async def _count(connection: asyncpg.Connection, entity: str, changes: int, deletes: int) -> datetime:
+    counted_at: datetime = await connection.fetchval(
         """
         INSERT INTO repair_counts (entity, counted_at, changes, deletes) VALUES ($1, now(), $2, $3)
         ON CONFLICT (entity, counted_at) DO UPDATE SET
             changes = repair_counts.changes + EXCLUDED.changes, deletes = repair_counts.deletes + EXCLUDED.deletes
+        RETURNING counted_at
         """,
         entity,
         changes,
         deletes,
     )
     await connection.execute("DELETE FROM repair_counts WHERE counted_at < now() - interval '2 hours'")
+    return counted_at
 
 
 async def _trip(connection: asyncpg.Connection, entity: str, reason: str) -> None:

@@ -24,7 +24,7 @@ async def forget_old(stores: Stores) -> None:
             await forget(stores.core)
         except POSTGRES_FAULTS as error:
             kind = forget.__name__.removeprefix("_forget_")
-            logger.bind(kind=kind, fault=type(error).__name__).warning("results.not_forgotten")
+            logger.bind(kind=kind, fault=type(error).__name__).warning("results.kept")
 
 
 async def _forget_runs(core: asyncpg.Pool) -> None:

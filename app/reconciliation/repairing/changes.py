@@ -5,15 +5,19 @@ deadline has passed, whoever comes next reads the record and says how it ended.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from loguru import logger
+
 from app.audit.entries import IntentEntry, Outcome, OutcomeEntry
 from app.audit.store import AuditPort
 from app.clock import Clock
+from app.errors import StoreUnavailableError
 from app.reconciliation.mapping import Side
 from app.reconciliation.resolve import Action, Plan
 from app.reconciliation.sides.ports import ABSENT, Reading, Write, Written
@@ -46,6 +50,10 @@ class Change:
     undoes: UUID | None = None
 
 
+class NothingTriedError(StoreUnavailableError):
+    """The audit store has not taken the intents, so none of the writes was tried."""
+
+
 async def carry_out(
     sides: EntitySides,
     audit: AuditPort,
@@ -58,12 +66,15 @@ async def carry_out(
     """Write the intents, try the writes side by side, record the outcomes; answers one result per change.
 
     None stands for a write of which the store did not tell: its intent stays open for `finish_open`, which can tell in
-    `seconds_to_judge`. Raises StoreUnavailableError before anything is written when the audit store is away.
+    `seconds_to_judge`. Raises NothingTriedError when the audit store does not take the intents.
     """
     started = clock()
     latest = started + timedelta(seconds=timeout_seconds)
     intents = [_intent(change, started, latest + _GRACE) for change in changes]
-    await audit.append(intents)
+    try:
+        await audit.append(intents)
+    except StoreUnavailableError as error:
+        raise NothingTriedError(str(error)) from error
     results = await _write(sides, changes, latest, clock)
     await _end(audit, list(zip(intents, results, strict=True)), announce, clock)
     return results
@@ -112,6 +123,17 @@ async def _end(
             for intent, result in known
         ]
     )
+    if known:
+        _log(known)
+
+
+def _log(known: Sequence[tuple[IntentEntry, Written]]) -> None:
+    """Details stay out: they may quote what the record holds."""
+    for intent, result in known:
+        bound = logger.bind(entity=intent.entity, key=intent.key, outcome=result.outcome)
+        bound.bind(side=intent.side, change_id=intent.id, run_id=intent.run_id).debug("change.settled")
+    counts = Counter(str(result.outcome) for _intent, result in known)
+    logger.bind(entity=known[0][0].entity, **counts).info("changes.settled")
 
 
 async def _write(

@@ -25,7 +25,14 @@ from app.reconciliation.ledger.diffs import OPEN, Ending, Found
 from app.reconciliation.ledger.suspects import Suspect
 from app.reconciliation.mapping import Mapping, Side
 from app.reconciliation.repairing.batch import Batch
-from app.reconciliation.repairing.changes import Announce, Change, carry_out, finish_open, seconds_to_judge
+from app.reconciliation.repairing.changes import (
+    Announce,
+    Change,
+    NothingTriedError,
+    carry_out,
+    finish_open,
+    seconds_to_judge,
+)
 from app.reconciliation.repairing.consequences import followers, nominate_dependents
 from app.reconciliation.repairing.judging import cannot_be_judged, judge
 from app.reconciliation.repairing.references import Need, find_coming, find_hopeless, find_missing
@@ -36,6 +43,7 @@ from app.reconciliation.sides.ports import Written
 from app.reconciliation.sides.records import EntitySides, every_entity
 from app.stores.connections import Stores
 from app.stores.health import FAULTS
+from config.correlation import DONE, note_outcome
 
 # Records that are read, judged and written together, and how many batches of them at once.
 BATCH = 250
@@ -96,6 +104,7 @@ class Repairer:
         claimed = await self._claim(sides)
         if not claimed:
             return False
+        note_outcome(DONE)
         # A full batch is hardly the last: while one is read, another one is written.
         others = _SIDE_BY_SIDE - 1 if len(claimed) == self.batch else 0
         await _all(self._work_off(sides, claimed), *(self._work_off_next(sides) for _ in range(others)))
@@ -144,13 +153,13 @@ class Repairer:
         """Find out which record of a batch cannot be judged, and show it to an operator; answers who is left."""
         if len(claimed) > 1:
             named = logger.bind(entity=sides.mapping.entity, records=len(claimed))
-            named.opt(exception=error).error("batch.unjudgeable")
+            named.opt(exception=error).error("batch.refused")
             for suspect in claimed:
                 await self._work_off(sides, [suspect])
             return []
         for suspect in claimed:
             named = logger.bind(entity=suspect.entity, key=suspect.key)
-            named.opt(exception=error).error("record.unjudgeable")
+            named.opt(exception=error).error("record.refused")
             verdict = Verdict(Kind.FIELDS, review=cannot_be_judged(error))
             standing = (await self.work.standing(suspect.entity, [suspect.key])).get(suspect.key)
             await self.work.put([Found(suspect, verdict, "in_review", over=standing)])
@@ -261,14 +270,21 @@ class Repairer:
         if not ready:
             return
         changes = [change for look, diff_id in ready for change in _prepare(look, diff_id)]
-        results = await carry_out(
-            sides,
-            self.audit,
-            changes,
-            timeout_seconds=self.write_seconds,
-            announce=self._announce,
-            clock=self.clock,
-        )
+        try:
+            results = await carry_out(
+                sides,
+                self.audit,
+                changes,
+                timeout_seconds=self.write_seconds,
+                announce=self._announce,
+                clock=self.clock,
+            )
+        except NothingTriedError:
+            # While the audit store refuses, the same repairs are tried again and again: they must not trip the breaker.
+            await self.work.give_back(
+                sides.mapping.entity, granted, [_size(look) for look, _diff_id in ready]
+            )
+            raise
         ended: dict[UUID, list[tuple[Change, Written | None]]] = defaultdict(list)
         for change, result in zip(changes, results, strict=True):
             ended[change.diff_id].append((change, result))

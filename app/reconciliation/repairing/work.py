@@ -31,6 +31,9 @@ class WorkPort(Protocol):
     async def reserve(self, entity: str, wanted: Sequence[Limits]) -> Granted:
         """Count repairs that are about to be made: the first ones that the circuit breaker lets through."""
 
+    async def give_back(self, entity: str, granted: Granted, unused: Sequence[Limits]) -> None:
+        """Count no longer what was granted and then not tried."""
+
     async def claim(self, entity: str, *, limit: int, lease_seconds: float) -> list[Suspect]:
         """Due suspects of an entity, each of them nobody else's for that long."""
 
@@ -84,6 +87,9 @@ class CoreWork:
 
     async def reserve(self, entity: str, wanted: Sequence[Limits]) -> Granted:
         return await breaker.reserve(self.stores, entity, wanted)
+
+    async def give_back(self, entity: str, granted: Granted, unused: Sequence[Limits]) -> None:
+        await breaker.give_back(self.stores.core, entity, granted, unused)
 
     async def claim(self, entity: str, *, limit: int, lease_seconds: float) -> list[Suspect]:
         return await suspects.claim(self.stores.core, entity, limit=limit, lease_seconds=lease_seconds)

@@ -243,7 +243,7 @@ async def fail(stores: Stores, run_id: UUID, error: Exception) -> list[Call]:
 
 
 async def _end_failed(stores: Stores, run_id: UUID, reason: str) -> None:
-    await stores.core.execute(
+    status = await stores.core.execute(
         """
         UPDATE runs SET status = 'failed', reason = $2, finished_at = now(), paused_at = NULL
         WHERE id = $1 AND status = ANY($3)
@@ -252,6 +252,8 @@ async def _end_failed(stores: Stores, run_id: UUID, reason: str) -> None:
         reason,
         runs.ACTIVE,
     )
+    if status != "UPDATE 0":
+        logger.bind(run_id=run_id, reason=reason).warning("run.failed")
 
 
 async def left_behind(stores: Stores) -> list[UUID]:

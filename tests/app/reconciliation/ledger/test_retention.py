@@ -116,7 +116,7 @@ async def test_what_cannot_be_deleted_is_logged_and_holds_up_nothing_else(
     left = [await count(stores, each) for each in ("runs", "diffs", "undos", "ticks")]
     assert left == [1, 0, 0, 0]
     (line,) = logged
-    assert line.startswith("results.not_forgotten")
+    assert line.startswith("results.kept")
     assert "'kind': 'runs'" in line
 
 

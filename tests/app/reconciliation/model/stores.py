@@ -230,6 +230,9 @@ class ModelWork:
         _check(await turn())
         return Granted(len(wanted))
 
+    async def give_back(self, *_counted: object) -> None:
+        _check(await turn())
+
     async def claim(self, entity: str, *, limit: int, lease_seconds: float) -> list[Suspect]:
         _check(await turn())
         instant, lease = self.clock(), uuid4()

@@ -186,9 +186,9 @@ async def test_a_record_that_breaks_the_look_itself_is_shown_and_holds_up_nobody
     logger.remove(sink)
 
     (first, second) = logged
-    assert first.startswith("batch.unjudgeable {'entity': 'customers', 'records': 2}")
+    assert first.startswith("batch.refused {'entity': 'customers', 'records': 2}")
     assert "ZeroDivisionError" in first
-    assert second.startswith("record.unjudgeable")
+    assert second.startswith("record.refused")
     assert "ZeroDivisionError" in str((await only_diff(repairing, "customers", ada)).reason)
     assert (await row_of(repairing, "customers", bob))["city"] == "Rome"
     assert await repairing.core.fetchval("SELECT count(*) FROM suspects") == 0

@@ -1,0 +1,142 @@
+"""Every event that a process of ours logs: its levels, and what it means. `docs/logging.md` has the same list.
+
+A name is ``noun.verb``. An event that is not listed is not logged, and the other way round; a test sees to both.
+"""
+
+from typing import NamedTuple
+
+
+class Event(NamedTuple):
+    """At which levels an event is logged, and what it says."""
+
+    levels: frozenset[str]
+    meaning: str
+
+
+def _at(*levels: str, meaning: str) -> Event:
+    return Event(frozenset(levels), meaning)
+
+
+EVENTS: dict[str, Event] = {
+    "process.started": _at("INFO", meaning="A process has started; `version`, `pid`."),
+    "process.stopped": _at("INFO", meaning="A process has ended of its own accord; `version`, `pid`."),
+    "process.failed": _at("CRITICAL", meaning="A process ends by an exception that nobody caught."),
+    "thread.failed": _at("ERROR", meaning="A thread has ended by an exception that nobody caught; `thread`."),
+    "library.reported": _at(
+        "DEBUG",
+        "INFO",
+        "WARNING",
+        "ERROR",
+        "CRITICAL",
+        meaning="A library said something through the standard library's logging; `logger`, `message`.",
+    ),
+    "request.served": _at(
+        "DEBUG",
+        "INFO",
+        meaning="A request was answered; `method`, `path`, `status`, and `outcome` done, refused or failed. "
+        "Probes of health are at DEBUG.",
+    ),
+    "request.failed": _at("ERROR", meaning="A request met an error that nobody expected, and got a 500."),
+    "store.failed": _at("WARNING", meaning="A request could not be served because a store is away; `error`."),
+    "wake.failed": _at(
+        "WARNING", meaning="The broker is away: what was written is found by the next sweep; `error`."
+    ),
+    "message.processed": _at(
+        "DEBUG",
+        "INFO",
+        meaning="A message was processed; `task`, `queue`, and `outcome` done, or idle (at DEBUG) when it found "
+        "nothing to do.",
+    ),
+    "message.failed": _at(
+        "WARNING", meaning="A message failed and is tried again; `task`, `queue`, `attempt`, the exception."
+    ),
+    "message.died": _at(
+        "ERROR", meaning="A message failed for the last time; `task`, `queue`, `attempt`, the exception."
+    ),
+    "message.skipped": _at("WARNING", meaning="A message was put aside unprocessed; `task`, `queue`."),
+    "stores.awaited": _at(
+        "WARNING", meaning="A worker cannot open its stores yet and tries again; `reason`."
+    ),
+    "stores.opened": _at("INFO", meaning="A worker has opened its stores and takes messages; `threads`."),
+    "lease.taken": _at("INFO", meaning="This scheduler leads from now on; `holder`."),
+    "lease.lost": _at("WARNING", meaning="Another scheduler leads from now on; `holder`."),
+    "lease.abandoned": _at(
+        "WARNING", meaning="A scheduler could not give its lease back, which runs out by itself; `holder`."
+    ),
+    "broker.lost": _at("WARNING", meaning="The scheduler cannot reach the broker: ticks wait; `holder`."),
+    "broker.found": _at("INFO", meaning="The broker answers the scheduler again; `holder`."),
+    "database.lost": _at("WARNING", meaning="The scheduler cannot reach the core DB; `holder`, `error`."),
+    "database.found": _at("INFO", meaning="The core DB answers the scheduler again; `holder`."),
+    "clock.retreated": _at(
+        "WARNING",
+        meaning="The core DB's clock was set back: ticks count from now on; `schedule`, `evaluated_until`, `now`.",
+    ),
+    "schedules.loaded": _at(
+        "INFO", meaning="The declared schedules are in the table; `loaded`, and the `retired` ones by name."
+    ),
+    "schedule.refused": _at(
+        "ERROR", meaning="A declared schedule bears the name of one that was added by hand; `schedule`."
+    ),
+    "schedule.misread": _at("ERROR", meaning="A schedule's times cannot be read; `schedule`, `error`."),
+    "tick.fired": _at("INFO", meaning="A tick's message was sent; `schedule`, `tick`, `task`, `caught_up`."),
+    "tick.missed": _at(
+        "WARNING",
+        meaning="One tick was not sent (`schedule`, `tick`, `task`, `reason`), or many at once were too late (`schedule`, "
+        "`count`, `first`, `last`).",
+    ),
+    "fact.recorded": _at(
+        "INFO",
+        meaning="A fact was written for the audit store, in a transaction that may still fail; `fact`, `actor`, `count`, "
+        "and of a single one `target`, `entity`, `key`, `run_id`.",
+    ),
+    "change.settled": _at(
+        "DEBUG",
+        meaning="A write to a record has its outcome; `entity`, `key`, `side`, `change_id`, `run_id`, `outcome`.",
+    ),
+    "changes.settled": _at(
+        "INFO", meaning="Writes to records have their outcomes; `entity`, and how many of each outcome."
+    ),
+    "run.failed": _at("WARNING", meaning="A run has ended without a result; `run_id`, `reason`."),
+    "run.resumed": _at("INFO", meaning="A run that was left behind is taken up again; `run_id`."),
+    "scan.unwatched": _at(
+        "WARNING",
+        meaning="A scan could not report its counts or renew its lease this time; `run_id`, `fault`.",
+    ),
+    "batch.refused": _at(
+        "ERROR",
+        meaning="Records could not be judged together and are looked at one by one; `entity`, `records`.",
+    ),
+    "record.refused": _at(
+        "ERROR", meaning="A record cannot be judged and is shown to an operator; `entity`, `key`."
+    ),
+    "repairs.stopped": _at("WARNING", meaning="A store is away: repairs wait for it; `reason`."),
+    "facts.delayed": _at("WARNING", meaning="The audit store is away: facts wait in the core DB; `reason`."),
+    "undo.lost": _at("WARNING", meaning="Another worker has taken an undo over; `undo_id`."),
+    "changes.refused": _at(
+        "ERROR", meaning="Changes could not be undone for an unexpected reason; `entity`."
+    ),
+    "sealing.skipped": _at("WARNING", meaning="Nothing is sealed, because no key to sign with is set."),
+    "sealing.delayed": _at("WARNING", meaning="A store is away: sealing waits for it; `reason`."),
+    "sealing.stopped": _at(
+        "ERROR", meaning="The chain of seals is broken and nothing is sealed any more; `place`, `reason`."
+    ),
+    "sealing.unrecorded": _at(
+        "ERROR", meaning="That the chain is broken could not be recorded as a fact; `place`."
+    ),
+    "results.kept": _at(
+        "WARNING", meaning="Results past their time could not be deleted now; `kind`, `fault`."
+    ),
+    "entries.dropped": _at(
+        "ERROR",
+        meaning="There was no room for log entries on this process's disk, or it refused them; `dropped` of them so far.",
+    ),
+    "shipping.delayed": _at(
+        "WARNING", meaning="The log store is away: entries wait on the disk of this process; `error`."
+    ),
+    "shipping.resumed": _at("INFO", meaning="The log store takes entries again."),
+    "logs.trimmed": _at(
+        "INFO",
+        meaning="The oldest log entries were given up, for their age or for want of memory; `entries`.",
+    ),
+    "logs.kept": _at("WARNING", meaning="Old log entries could not be given up now; `reason`."),
+}

@@ -1,0 +1,156 @@
+"""Keeps secrets out of every log sink: by the name of a field, by the look of a text, and by value for our own.
+
+What it cannot see: a secret that nothing names and that looks like any other word, or one that was encoded or split.
+No pattern looks back or ahead without a bound, so that a hostile text costs no more than its length.
+"""
+
+import re
+from collections.abc import Iterable
+from email.message import Message
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, SecretStr
+
+REDACTED = "[redacted]"
+LEAST_LENGTH = 12  # a shorter secret of ours may be an everyday word, as passwords of development are
+
+# A name is compared in lower case and without what separates its words.
+_SEPARATORS = re.compile(r"[^a-z0-9]")
+_SECRET_PARTS = re.compile(
+    r"password|passwd|passphrase|passcode|pwd|secret|token|authorization|cookie|apikey|accesskey|privatekey"
+    r"|operatorkey|signingkey|encryptionkey|pepper|credential|sessionid|csrf|xsrf|jwt|bearer"
+)
+_SECRET_NAMES = frozenset(
+    # The second line is what a mail says, which is its reader's business alone.
+    ["auth", "pass", "pin", "otp", "totp", "session", "sid", "body", "html", "text", "payload", "attachments"]
+)
+
+# In a text: a name that says secret, in any spelling and quoting, and what it is set to.
+_NAME = (
+    r"(?:passw(?:or)?d|pass-?phrase|passcode|pwd|secret|token|(?:api|access|private|operator|signing|encryption)[_ -]?key"
+    r"|pepper|credential|session[_-]?id|[cx]srf|jwt)[\w.-]{0,40}"
+)
+_MAIL = r"body|html|text|payload|attachments"
+_HEADER = r"authorization|cookies?2?"
+_SETS = r"""\\*["']?\s{0,9}(?:=>|:=|[=:>])\s{0,9}|\\*["']\s{0,9},\s{0,9}(?=b?\\*["'])|\s{1,9}(?=\\*["'])"""
+# Quotes may be escaped themselves, where a text was quoted twice; a text that was cut may lack the closing one. Behind
+# any number of backslashes a quote is taken for a part of the text: rather too much is hidden than too little.
+_QUOTED = (
+    r"""[bruf]{0,2}(?:(?P<escape>\\+)(?P<quote>["'])(?:.*?[^\\])??(?:(?P=escape)(?P=quote)|\Z)"""
+    r"""|"(?:[^"\\]|\\+.)*(?:"|\Z)|'(?:[^'\\]|\\+.)*(?:'|\Z))"""
+)
+_BARE = r"""[^\s,;&<>"')}\]]+"""
+_VALUE = rf"(?:{_QUOTED}|\[[^\]]*\]?|\{{[^}}]*\}}?|\([^)]*\)?|{_BARE})"
+_PREFIXES = r"gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|[sr]k_live_|AKIA"
+_SCHEME = r"(\b[a-z][a-z0-9+.-]{0,20}://)"
+
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.*?(?:-----END|\Z)", re.DOTALL), REDACTED),
+    (re.compile(rf"(?is)({_HEADER})({_SETS})(?:{_QUOTED}|[^\r\n]+)"), rf"\1\2{REDACTED}"),
+    # The authority of an address. A password may hold characters that should have been encoded, a slash for one.
+    (re.compile(rf"""(?i){_SCHEME}[^\s/?#"'<>]{{0,500}}@"""), rf"\1{REDACTED}@"),
+    (
+        re.compile(
+            rf"""(?i){_SCHEME}[^\s/:@"']{{0,200}}:(?!\d{{1,5}}(?:[/?#\s,;"']|\Z))[^\s"'<>]{{0,500}}@"""
+        ),
+        rf"\1{REDACTED}@",
+    ),
+    (re.compile(rf"(?is)({_NAME})({_SETS}){_VALUE}"), rf"\1\2{REDACTED}"),
+    (re.compile(rf"(?is)\b({_MAIL})({_SETS}){_QUOTED}"), rf"\1\2{REDACTED}"),
+    (re.compile(rf"(?is)(--[\w-]{{0,30}}{_NAME})(\s{{1,9}}){_VALUE}"), rf"\1\2{REDACTED}"),
+    (re.compile(rf"(?i)\b(bearer|basic)((?:\s|%20|\+){{1,9}})(?!\[redacted){_BARE}"), rf"\1\2{REDACTED}"),
+    (re.compile(r"eyJ[\w-]{6,}(?:\.[\w-]*){0,4}"), REDACTED),
+    (re.compile(r"\$(?:argon2|scrypt|pbkdf2|2[aby]\$)[\w$=,./+-]+"), REDACTED),
+    (re.compile(rf"(?:{_PREFIXES})[\w-]{{8,}}"), REDACTED),
+)
+# What must be there, in lower case, for any of the patterns to match. Most texts have nothing of it, and to ignore case
+# in a search takes five times as long.
+_HINTS = re.compile(
+    r"passw|phrase|passcode|pwd|secret|token|(?:api|access|private|operator|signing|encryption)[_ -]?key|pepper"
+    rf"|credential|session|[cx]srf|jwt|authori|cookie|bearer|basic|{_MAIL}|://|eyj|\$|{_PREFIXES.lower()}"
+)
+_PLAIN = re.compile(r"[0-9a-fA-F:.TZ+ -]*")  # ids, numbers and times; no hint can be spelt with these
+_SHORT = 200  # characters; what is logged over and over is looked through once
+
+# `%s` in the template of a library's message, where the words before it name a secret.
+_TEMPLATE = re.compile(
+    rf"(?i)({_NAME}|{_HEADER})(\W{{0,4}}(?:is |was |of |to )?\W?)%(\(\w+\))?[-+ #0-9.]{{0,9}}[sra]"
+)
+
+_known: list[str] = []
+
+
+def know(secrets: Iterable[str]) -> None:
+    """Redact these values wherever they turn up, from now on, instead of those of an earlier call."""
+    # The longest first: one may be the beginning of another.
+    _known[:] = sorted({each for each in secrets if len(each) >= LEAST_LENGTH}, key=len, reverse=True)
+    _redact_short.cache_clear()
+    is_plain.cache_clear()
+
+
+def secrets_of(settings: BaseModel) -> Iterable[str]:
+    """Every secret that the settings hold; of an address, its password."""
+    for _name, value in settings:
+        if isinstance(value, SecretStr):
+            secret = value.get_secret_value()
+            if "://" not in secret:
+                yield secret
+            elif password := urlsplit(secret).password:
+                yield from (password, unquote(password))
+
+
+def redact(text: str) -> str:
+    """The text without what looks like a secret; a text without any is answered as it is."""
+    return _redact_short(text) if len(text) <= _SHORT else _redact(text)
+
+
+def _redact(text: str) -> str:
+    for secret in _known:
+        if secret in text:
+            text = text.replace(secret, REDACTED)
+    if _PLAIN.fullmatch(text) or not _HINTS.search(text.lower()):
+        return text
+    for pattern, instead in _PATTERNS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+_redact_short = lru_cache(maxsize=4096)(_redact)
+
+
+@lru_cache(maxsize=4096)
+def is_plain(text: str) -> bool:
+    """Whether a short text can be told just as it is."""
+    return text.isascii() and _redact(text) == text
+
+
+def redact_template(template: str) -> str:
+    """A template of %-formatting that leaves out what it names as secret; it takes the same arguments."""
+    return _TEMPLATE.sub(rf"\1\2{REDACTED}%\3.0s", template)
+
+
+@lru_cache(maxsize=2048)
+def is_secret(name: str) -> bool:
+    """Whether a field of this name is never shown."""
+    plain = _SEPARATORS.sub("", name.lower())
+    return plain in _SECRET_NAMES or _SECRET_PARTS.search(plain) is not None
+
+
+def hides(name: object, value: object) -> bool:
+    """Whether a value is hidden as a whole: for its field's name, or because it is a mail."""
+    if isinstance(value, Message):
+        return True
+    if value is None or isinstance(value, bool):
+        return False
+    return is_secret(name) if isinstance(name, str) else _is_secret_header(name)
+
+
+def _is_secret_header(name: object) -> bool:
+    return isinstance(name, bytes) and is_secret(name.decode("latin-1"))
+
+
+def is_secret_pair(value: Any) -> bool:
+    """Whether a value is a pair of a secret's name and the secret, as headers are kept."""
+    return isinstance(value, list | tuple) and len(value) == len(("name", "value")) and hides(*value)

@@ -1,0 +1,240 @@
+"""What is logged comes out as one line and one entry, whoever said it and however it looks."""
+
+import logging
+import re
+import sys
+import threading
+from datetime import UTC
+
+import pytest
+from loguru import logger
+
+from config.log_entries import LEVELS
+from config.logging import log_start, log_stop
+from tests.config.conftest import SetUp
+
+HOSTILE = "a\r\nb\x1b[31mc\x85d\u2028e\x00f\u202eg\x9bh"
+
+
+def raised(text: str) -> BaseException:
+    error = ValueError(text)
+    try:
+        raise error
+    except ValueError:
+        return error
+
+
+def test_an_entry_is_a_line_in_a_pipe_and_data_for_the_store(set_up: SetUp) -> None:
+    logged = set_up("web")
+
+    logger.bind(status=200, path="/x", duration_ms=1.26, request_id="r").info("request.served")
+
+    [entry], [line] = logged.entries, logged.lines
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d\.\d{3} INFO    request\.served status=200 path='/x' duration_ms=1\.3 request_id='r'",
+        line,
+    )
+    assert (entry.component, entry.event, entry.level) == ("web", "request.served", "INFO")
+    assert (entry.fields, entry.duration_ms, entry.request_id) == ({"status": 200, "path": "/x"}, 1.3, "r")
+    assert entry.time.tzinfo is UTC
+    assert entry.time.microsecond % 1000 == 0
+
+
+def test_a_terminal_gets_aligned_and_coloured_lines(set_up: SetUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    logged = set_up(tty=True)
+
+    logger.bind(run_id="1").info("run.resumed")
+    logger.bind(schedule="s").warning("tick.missed")
+
+    first, second = (re.sub(r"\x1b\[[0-9;]*m", "", line) for line in logged.lines)
+    assert "\x1b[32mINFO" in logged.lines[0]
+    assert first.index("run_id=") == second.index("schedule=")
+
+
+def test_no_color_is_respected(set_up: SetUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    logged = set_up(tty=True)
+    logger.info("run.resumed")
+    assert "\x1b" not in logged.text
+
+
+def test_entries_of_a_process_are_counted_without_a_gap_by_many_threads(set_up: SetUp) -> None:
+    logged = set_up(level="INFO")
+
+    def say() -> None:
+        for _ in range(100):
+            logger.info("run.resumed")
+            logger.debug("run.resumed")
+
+    threads = [threading.Thread(target=say) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+
+    assert [entry.sequence for entry in logged.entries] == list(range(1, 801))
+    [process] = {entry.process for entry in logged.entries}
+    assert re.fullmatch(r".+:\d+:[0-9a-f]{8}", process)
+
+
+def test_what_a_library_says_is_data_under_one_event(set_up: SetUp) -> None:
+    logged = set_up()
+    library = logging.getLogger("some.library")
+
+    library.info("braces {x} and %s", "<red>tags</red>")
+    library.warning("50%")
+    library.log(25, "between levels")
+    library.info("too few %s %s", "arguments")
+
+    assert [(each.event, each.level, each.fields) for each in logged.entries] == [
+        ("library.reported", level, {"logger": "some.library", "message": message})
+        for level, message in (
+            ("INFO", "braces {x} and <red>tags</red>"),
+            ("WARNING", "50%"),
+            ("INFO", "between levels"),
+            ("INFO", "too few %s %s ('arguments',)"),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "says"),
+    [
+        ("pymongo.x", logging.INFO, False),
+        ("granian", logging.INFO, False),
+        ("granian", logging.WARNING, True),
+        ("dramatiq.worker.WorkerThread", logging.ERROR, False),  # has an entry of ours
+        ("dramatiq.worker.WorkerThread", logging.CRITICAL, True),
+        ("dramatiq.broker", logging.INFO, True),
+        ("anything", logging.DEBUG, False),
+    ],
+)
+def test_chatty_libraries_are_heard_from_their_own_level_on(
+    set_up: SetUp, name: str, level: int, *, says: bool
+) -> None:
+    logged = set_up()
+    logging.getLogger(name).log(level, "hello")
+    assert bool(logged.entries) is says
+
+
+@pytest.mark.parametrize("tty", [False, True])
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda: logger.bind(value=HOSTILE).info("run.resumed"),
+        lambda: logger.bind(value={HOSTILE: [HOSTILE]}).info("run.resumed"),
+        lambda: logger.bind(**{HOSTILE: 1}).info("run.resumed"),
+        lambda: logger.bind(entity=HOSTILE, key=HOSTILE, request_id=HOSTILE).info("run.resumed"),
+        lambda: logger.info(HOSTILE),
+        lambda: logging.getLogger(HOSTILE).info(HOSTILE),
+        lambda: logging.getLogger("x").info("%s", HOSTILE.encode()),
+    ],
+)
+def test_no_value_makes_a_line_or_a_colour_of_its_own(set_up: SetUp, say, *, tty: bool) -> None:
+    logged = set_up(tty=tty)
+
+    say()
+
+    # splitlines knows every end of a line that there is.
+    [line] = logged.lines
+    assert logged.text.count("\n") == 1
+    assert re.sub(r"\x1b\[(?:0|2|32)m", "", line).isprintable()
+
+
+def test_the_lines_of_a_stack_are_marked_so_that_a_message_cannot_pass_for_an_entry(set_up: SetUp) -> None:
+    logged = set_up()
+    logger.opt(exception=raised("first\n12:00:00.000 INFO    run.resumed\r\x1b[31m")).error("request.failed")
+
+    head, *stack = logged.lines
+    assert "request.failed" in head
+    assert len(stack) > 3
+    assert all(line.startswith("    | ") and line.isprintable() for line in stack)
+    [entry] = logged.entries
+    assert entry.exception is not None
+    assert entry.exception.type == "ValueError"
+    assert entry.exception.message.startswith("first\n")
+    assert "test_logging.py" in entry.exception.stack
+
+
+def test_a_stack_tells_the_causes_too(set_up: SetUp) -> None:
+    logged = set_up()
+    error = raised("outer")
+    error.__cause__ = raised("inner")
+
+    logger.opt(exception=error).error("request.failed")
+
+    [entry] = logged.entries
+    assert entry.exception is not None
+    assert entry.exception.stack.index("ValueError: inner") < entry.exception.stack.index("ValueError: outer")
+
+
+def test_a_chain_of_causes_without_end_is_told_somehow(set_up: SetUp) -> None:
+    logged = set_up()
+    error: BaseException = ValueError("password=planted")
+    for number in range(3000):
+        following = ValueError(f"number {number}")
+        following.__cause__ = error
+        error = following
+
+    logger.opt(exception=error).error("request.failed")
+
+    [entry] = logged.entries
+    assert entry.exception is not None
+    assert entry.exception.message == "number 2999"
+    assert "planted" not in logged.text
+
+
+def test_an_exception_that_nobody_caught_is_logged_and_not_printed(set_up: SetUp) -> None:
+    logged = set_up()
+
+    error = ValueError("boom")
+    sys.excepthook(ValueError, error, None)
+    thread = threading.Thread(target=lambda: 1 / 0, name="helper")
+    thread.start()
+    thread.join()
+
+    assert [(each.event, each.level) for each in logged.entries] == [
+        ("process.failed", "CRITICAL"),
+        ("thread.failed", "ERROR"),
+    ]
+    assert logged.entries[1].fields == {"thread": "helper"}
+    assert "Exception in thread" not in logged.text
+
+
+def test_a_process_tells_its_start_its_stop_and_its_version(set_up: SetUp) -> None:
+    logged = set_up("scheduler")
+    log_start()
+    log_stop()
+    assert [(each.event, each.component) for each in logged.entries] == [
+        ("process.started", "scheduler"),
+        ("process.stopped", "scheduler"),
+    ]
+    assert all(each.fields["version"] for each in logged.entries)
+
+
+def test_a_terminal_that_went_away_takes_nothing_down(set_up: SetUp) -> None:
+    logged = set_up()
+    logged.stream.close()
+    logger.info("run.resumed")
+    assert [each.event for each in logged.entries] == ["run.resumed"]
+
+
+def test_what_a_value_says_while_it_is_written_breaks_nothing(set_up: SetUp) -> None:
+    class Chatty:
+        def __repr__(self) -> str:
+            logging.getLogger("chatty").warning("looked at")
+            return "chatty"
+
+    logged = set_up()
+    logger.bind(value=Chatty()).info("run.resumed")
+    [entry] = logged.entries
+    assert entry.fields == {"value": "chatty"}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_level_is_one_of_five(set_up: SetUp, level: str) -> None:
+    logged = set_up()
+    logger.log(level, "run.resumed")
+    logger.log("SUCCESS", "run.resumed")
+    assert [each.level for each in logged.entries] == [level, "INFO"]
