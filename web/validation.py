@@ -6,12 +6,13 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 from litestar import Request
 from litestar.exceptions import ClientException, HTTPException
+from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
 from app.errors import Fault, InvalidInputError, NotFoundError
 
-_INJECTED = frozenset({"data", "request", "stores"})
+_INJECTED = frozenset({"data", "request", "state", "stores"})
 FAULT = "fault"  # in a Meta's `extra`: what to say instead of msgspec's own words
 
 
@@ -23,7 +24,7 @@ async def refuse_invalid(request: Request[Any, Any, Any]) -> None:
     """
     if not all(_storable(value) for value in request.path_params.values()):
         raise NotFoundError("nothing lies at this path")
-    declared = {each.name: each for each in fields(request.route_handler.signature_model)}
+    declared = _declared(request.route_handler)
     faults = list(_query_faults(request, declared))
     if "data" in declared:
         faults += await _body_faults(request, declared["data"])
@@ -31,6 +32,13 @@ async def refuse_invalid(request: Request[Any, Any, Any]) -> None:
         raise InvalidInputError(
             "the request breaks a rule" if len(faults) == 1 else "the request breaks rules", faults
         )
+
+
+def _declared(handler: HTTPRouteHandler) -> dict[str, FieldInfo]:
+    """What the handler takes, by itself and through what is provided to it."""
+    provided = handler.resolve_dependencies()
+    models = (handler.signature_model, *(each.signature_model for each in provided.values()))
+    return {each.name: each for model in models for each in fields(model) if each.name not in provided}
 
 
 def faults_in(kind: Any, value: Any, where: str = "") -> Iterator[Fault]:
@@ -81,9 +89,14 @@ def _whole_faults(kind: Any, value: Any, where: str, *, strict: bool = True) -> 
 
 
 def _own_words(kind: Any) -> str | None:
-    for meta in _unwrap(kind)[1]:
-        if isinstance(meta, Meta) and meta.extra and FAULT in meta.extra:
+    for meta in (meta for part in (kind, *get_args(kind)) for meta in _unwrap(part)[1]):
+        if not isinstance(meta, Meta):
+            continue
+        if meta.extra and FAULT in meta.extra:
             return str(meta.extra[FAULT])
+        # A query parameter has no words of its own, but examples of what is right.
+        if meta.pattern and meta.examples:
+            return f"must look like {', '.join(str(getattr(each, 'value', each)) for each in meta.examples)}"
     return None
 
 
@@ -105,6 +118,8 @@ def _query_faults(request: Request[Any, Any, Any], declared: dict[str, FieldInfo
         if name not in known:
             message = f"known are {', '.join(known)}" if known else "this call takes none"
             yield Fault(name, f"is an unknown query parameter; {message}")
+        elif (several := _list(declared[name].type)) is not None:
+            yield from faults_in(several, values, name)
         elif len(values) > 1:
             yield Fault(name, "is given more than once")
         elif values[0] == "null":
@@ -114,17 +129,32 @@ def _query_faults(request: Request[Any, Any, Any], declared: dict[str, FieldInfo
             yield from _whole_faults(declared[name].type, values[0], name, strict=False)
 
 
+def _list(kind: Any) -> Any | None:
+    """The list that a parameter takes that may be repeated; None for any other."""
+    if get_origin(_unwrap(kind)[0]) is list:
+        return kind
+    return next((each for each in map(_list, get_args(kind)) if each is not None), None)
+
+
 async def _body_faults(request: Request[Any, Any, Any], field: FieldInfo) -> list[Fault]:
     body = await request.body()
     if not body:
         if field.required:
             raise ClientException("the body is empty; it must be a JSON object")
         return []
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    return list(faults_in(field.type, decode_json(body, content_type(request))))
+
+
+def content_type(request: Request[Any, Any, Any]) -> str:
+    """What the body is said to be, without parameters; JSON where nothing is said."""
+    return request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+
+
+def decode_json(body: bytes, kind: str) -> Any:
+    """The value of a body; raises 415 where it is said to be no JSON, and 400 where it is none."""
     if kind != "application/json" and not kind.endswith("+json"):
         raise HTTPException(status_code=415, detail=f"the body must be application/json, not {kind[:80]!r}")
     try:
-        value = msgspec.json.decode(body)
+        return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ClientException(f"the body is no JSON: {error}") from error
-    return list(faults_in(field.type, value))

@@ -33,6 +33,7 @@ class Stores:
     admin: asyncpg.Pool
     customer: AsyncDatabase[Document]
     audit: Redis
+    logs: Redis
     scanning: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
     """Held by the one scan that a process has under way: its memory is bounded, and so the process's."""
 
@@ -87,10 +88,13 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     core = await _open_engine(settings, "core_database_url", CORE_TABLES)
     admin = await _open_engine(settings, "admin_database_url", ADMIN_TABLES)
     client, customer = open_customer_client(settings)
-    audit = open_redis(settings.url("audit_url"))
+    audit, logs = open_redis(settings.url("audit_url")), open_redis(settings.url("logs_url"))
     try:
-        yield Stores(settings=settings, core=core.pool, admin=admin.pool, customer=customer, audit=audit)
+        yield Stores(
+            settings=settings, core=core.pool, admin=admin.pool, customer=customer, audit=audit, logs=logs
+        )
     finally:
+        await logs.aclose()
         await audit.aclose()
         await client.close()
         await admin.close_connection_pool()

@@ -1,0 +1,160 @@
+"""The spool: what is appended is read in order, by whoever holds the folder."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from app.logs import spool as module
+from app.logs.spool import Folder, Reader, Spool, adopt_folders, create_folder
+
+PLENTY = 100_000_000
+
+
+def line(number: int, size: int = 20) -> bytes:
+    return f"{number:0{size}}\n".encode()
+
+
+def read_all(reader: Reader) -> list[int]:
+    found: list[int] = []
+    while block := reader.read():
+        assert block.endswith(b"\n")
+        found += map(int, block.splitlines())
+    return found
+
+
+def own(spool: Spool) -> Folder:
+    assert spool.folder is not None
+    return spool.folder
+
+
+def test_lines_are_read_in_order_across_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 1000)
+    monkeypatch.setattr(module, "BLOCK_BYTES", 130)
+    spool = Spool(tmp_path, limit_bytes=PLENTY)
+    spool.append("p", line(1))
+    reader, found = Reader(own(spool), live=True), []
+    for number in range(2, 500):
+        spool.append("p", line(number))
+        if number % 17 == 0:
+            found += read_all(reader)
+    found += read_all(reader)
+    assert found == list(range(1, 500))
+    assert len(own(spool).segments()) > 10
+    assert reader.finished() == own(spool).segments()[:-1]
+
+
+def test_a_line_that_is_torn_is_passed_over_and_what_follows_it_is_not(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, limit_bytes=PLENTY)
+    spool.append("p", line(1))
+    spool.append("p", b'{"half')
+    reader = Reader(own(spool), live=True)
+    assert read_all(reader) == [1]
+    spool.close()
+    spool.append("p", line(2))
+    assert read_all(reader) == [2]
+
+
+def test_a_reader_that_begins_again_reads_what_was_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 100)
+    spool = Spool(tmp_path, limit_bytes=PLENTY)
+    for number in range(1, 11):
+        spool.append("p", line(number))
+    reader = Reader(own(spool), live=True)
+    assert read_all(reader) == list(range(1, 11))
+    reader.remove(reader.finished())
+    reader.rewind()
+    assert reader.finished() == []
+    assert read_all(reader) == [9, 10]
+
+
+def test_a_segment_that_is_still_written_is_never_finished(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, limit_bytes=PLENTY)
+    spool.append("p", line(1))
+    live, dead = Reader(own(spool), live=True), Reader(own(spool), live=False)
+    assert dead.finished() == []
+    assert read_all(live) == read_all(dead) == [1]
+    assert live.finished() == []
+    assert dead.finished() == [1]
+
+
+def test_a_segment_that_was_begun_after_the_end_was_reached_is_not_finished(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, limit_bytes=PLENTY)
+    spool.append("p", line(1))
+    spool.close()
+    reader = Reader(own(spool), live=False)
+    assert read_all(reader) == [1]
+    spool.append("p", line(2))
+    assert reader.finished() == [1]
+
+
+def test_only_the_folders_of_the_dead_are_adopted_and_only_once(tmp_path: Path) -> None:
+    living, dead = Spool(tmp_path, limit_bytes=PLENTY), create_folder(tmp_path, "dead")
+    living.append("living", line(1))
+    dead.release(remove=False)
+    adopted = list(adopt_folders(tmp_path))
+    assert [each.path.name for each in adopted] == ["dead"]
+    assert list(adopt_folders(tmp_path)) == []
+    adopted[0].release(remove=True)
+    assert [each.name for each in tmp_path.iterdir()] == ["living"]
+
+
+def test_beyond_its_bound_the_spool_drops_and_counts_and_takes_more_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 1000)
+    monkeypatch.setattr(module, "_SECONDS_BETWEEN_LOOKS_FOR_ROOM", 0.0)
+    other = create_folder(tmp_path, "other")
+    other.segment(1).write_bytes(b"x" * 3000)
+    spool = Spool(tmp_path, limit_bytes=5000)
+    for number in range(1, 1001):
+        spool.append("p", line(number))
+    reader = Reader(own(spool), live=True)
+    kept = read_all(reader)
+    assert kept == list(range(1, len(kept) + 1))
+    assert spool.dropped == 1000 - len(kept)
+    assert 2000 <= sum(len(line(number)) for number in kept) <= 3000
+    other.segment(1).unlink()
+    spool.append("p", line(1001))
+    assert read_all(reader) == [1001]
+
+
+def test_a_disk_that_refuses_is_no_fault_of_who_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path, limit_bytes=PLENTY)
+    spool.append("p", line(1))
+
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        spool.append("p", line(2))
+    monkeypatch.setattr(spool, "_look_again", 0.0)
+    spool.append("p", line(3))
+    assert spool.dropped == 1
+    assert read_all(Reader(own(spool), live=True)) == [1, 3]
+
+
+def test_a_spool_that_cannot_be_made_drops_and_counts(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_text("a file")
+    spool = Spool(tmp_path / "spool", limit_bytes=PLENTY)
+    spool.append("p", line(1))
+    assert spool.dropped == 1
+
+
+def test_an_empty_folder_goes_and_comes_again_with_the_next_line(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, limit_bytes=PLENTY)
+    spool.append("p", line(1))
+    spool.close()
+    reader = Reader(own(spool), live=False)
+    read_all(reader)
+    spool.forget()
+    assert own(spool).segments() == [1], "what is left in it stays"
+    reader.remove(reader.finished())
+    spool.forget()
+    assert list(tmp_path.iterdir()) == []
+    spool.append("p", line(2))
+    assert read_all(Reader(own(spool), live=True)) == [2]

@@ -1,0 +1,108 @@
+"""Log entries as a file: NDJSON or CSV (RFC 4180), gzipped or not, in constant memory."""
+
+import csv
+import io
+import zlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+from litestar.response import Stream
+from loguru import logger
+
+from app.errors import StoreUnavailableError
+from app.logs.queries import StoredEntry
+from app.logs.views import LogLine, line_of
+
+Format = Literal["ndjson", "csv"]
+Batches = AsyncIterator[list[StoredEntry]]
+
+BROKEN = "this export is not whole: the log store does not answer any more"
+MEDIA_TYPES: dict[Format, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
+COLUMNS = (
+    *("number", "time", "level", "event", "component", "process", "sequence", "client", "actor", "outcome"),
+    *("duration_ms", "entity", "key", "request_id", "message_id", "trace_id", "span_id", "fields"),
+    *("exception_type", "exception_message", "exception_stack"),
+)
+
+_GZIP = 16 + zlib.MAX_WBITS
+# A spreadsheet takes a cell that begins so for a formula; an apostrophe makes it text.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+async def export(batches: Batches, *, format: Format, accepted: str) -> Stream:  # noqa: A002
+    """The answer that streams the batches; raises StoreUnavailableError while nothing has been sent yet."""
+    first: list[StoredEntry] = await anext(batches, [])
+    text = _lines(first, batches, format)
+    headers = {
+        "Content-Disposition": f'attachment; filename="logs.{format}"',
+        "Vary": "Accept-Encoding",
+    }
+    if accepts_gzip(accepted):
+        headers["Content-Encoding"] = "gzip"
+        text = _gzipped(text)
+    return Stream(text, media_type=MEDIA_TYPES[format], headers=headers)
+
+
+def accepts_gzip(accepted: str) -> bool:
+    """Whether a value of Accept-Encoding (RFC 9110, section 12.5.3) allows gzip."""
+    for each in accepted.lower().split(","):
+        coding, _, weight = each.replace(" ", "").partition(";q=")
+        if coding in {"gzip", "*"}:
+            return not weight or weight.strip("0.") != ""
+    return False
+
+
+async def _lines(first: list[StoredEntry], batches: Batches, format: Format) -> AsyncIterator[bytes]:  # noqa: A002
+    write: Callable[[list[StoredEntry]], bytes] = ndjson if format == "ndjson" else rows
+    if format == "csv":
+        yield csv_text([COLUMNS])
+    yield write(first)
+    try:
+        async for batch in batches:
+            yield write(batch)
+    except StoreUnavailableError as error:
+        logger.bind(error=str(error)).warning("store.failed")
+        yield msgspec.json.encode({"error": BROKEN}) + b"\n" if format == "ndjson" else csv_text([[BROKEN]])
+        raise
+
+
+async def _gzipped(plain: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    packer = zlib.compressobj(wbits=_GZIP)
+    try:
+        async for chunk in plain:
+            yield packer.compress(chunk)
+    except StoreUnavailableError:
+        yield packer.flush(zlib.Z_SYNC_FLUSH)  # what was sent can be read, and lacks its end
+        raise
+    yield packer.flush()
+
+
+def ndjson(batch: list[StoredEntry]) -> bytes:
+    return b"".join(msgspec.json.encode(line_of(each)) + b"\n" for each in batch)
+
+
+def rows(batch: list[StoredEntry]) -> bytes:
+    return csv_text([_row(line_of(each)) for each in batch])
+
+
+def csv_text(lines: Sequence[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(lines)
+    return text.getvalue().encode()
+
+
+def _row(line: LogLine) -> list[Any]:
+    raised = line.exception
+    values = {
+        **msgspec.to_builtins(line),
+        "fields": msgspec.json.encode(line.fields).decode() if line.fields else None,
+        "exception_type": raised and raised.type,
+        "exception_message": raised and raised.message,
+        "exception_stack": raised and raised.stack,
+    }
+    return [_harmless(values.get(name)) for name in COLUMNS]
+
+
+def _harmless(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -1,0 +1,87 @@
+"""Reading the logs over HTTP: in pages, as a stream, as a file."""
+
+from typing import Annotated, Any, Literal
+
+from litestar import Controller, Request, get
+from litestar.di import Provide
+from litestar.params import FromQuery, QueryParameter
+from litestar.response import ServerSentEvent, Stream
+
+from app.logs.queries import LogStats
+from app.logs.store import LogStore
+from app.logs.views import LogList, list_of
+from app.pages import LIMIT_DEFAULT
+from app.stores.connections import Stores
+from web.inputs import Cursor, Limit
+from web.logs.exporting import Format, export
+from web.logs.filters import Wanted, read_filter
+from web.logs.following import last_event_id, messages
+from web.stores import Opened
+
+Order = Annotated[Literal["newest", "oldest"], QueryParameter(description="which entries come first")]
+
+
+class Logs(Controller):
+    """What every process and every API consumer logged."""
+
+    path = "/logs"
+    tags = ("logs",)
+    dependencies = {"wanted": Provide(read_filter, sync_to_thread=False)}  # noqa: RUF012
+
+    @get(summary="List log entries")
+    async def list_logs(
+        self,
+        *,
+        stores: Opened,
+        wanted: Wanted,
+        order: Order = "newest",
+        limit: Limit = LIMIT_DEFAULT,
+        cursor: Cursor = None,
+    ) -> LogList:
+        """In the order of their arrival; entries that arrive meanwhile neither shift nor repeat a page."""
+        page = await _log_store(stores).query(
+            wanted, newest_first=order == "newest", cursor=cursor, limit=limit
+        )
+        return list_of(page)
+
+    @get(
+        "/stream",
+        summary="Follow log entries as they arrive, as server-sent events",
+        media_type="text/event-stream",
+    )
+    async def stream_logs(
+        self, stores: Opened, wanted: Wanted, request: Request[Any, Any, Any]
+    ) -> ServerSentEvent:
+        """An entry is a message whose id is its number; `Last-Event-ID` goes on after it, else it begins now.
+
+        An event `missed` tells the numbers, `first` to `last`, that a reader was too slow for. A comment comes every
+        15 s in which nothing else does.
+        """
+        store = _log_store(stores)
+        after = last_event_id(request.headers.get("last-event-id"))
+        return ServerSentEvent(
+            messages(store, wanted, after=await store.last_number() if after is None else after)
+        )
+
+    @get("/export", summary="Export every log entry that meets the filters, the oldest first")
+    async def export_logs(
+        self,
+        stores: Opened,
+        wanted: Wanted,
+        request: Request[Any, Any, Any],
+        format: FromQuery[Format] = "ndjson",  # noqa: A002
+    ) -> Stream:
+        """NDJSON or CSV, gzipped where `Accept-Encoding` has gzip.
+
+        An export that cannot be finished says so in its last line, and breaks the connection instead of ending.
+        """
+        accepted = request.headers.get("accept-encoding", "")
+        return await export(_log_store(stores).export(wanted), format=format, accepted=accepted)
+
+    @get("/stats", summary="Show how much is kept, what was trimmed and what was lost")
+    async def get_stats(self, stores: Opened) -> LogStats:
+        return await _log_store(stores).stats()
+
+
+def _log_store(stores: Stores) -> LogStore:
+    return LogStore(stores.logs, stores.settings.namespace)
