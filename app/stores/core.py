@@ -1,6 +1,17 @@
 """The core DB: our own tables, as migrations/ creates them. A test holds the two against each other."""
 
-from piccolo.columns import JSONB, UUID, Array, BigInt, Boolean, DoublePrecision, Integer, Text, Timestamptz
+from piccolo.columns import (
+    JSONB,
+    UUID,
+    Array,
+    BigInt,
+    Boolean,
+    Bytea,
+    DoublePrecision,
+    Integer,
+    Text,
+    Timestamptz,
+)
 from piccolo.table import Table
 
 
@@ -202,6 +213,14 @@ class AuditOutbox(Table, tablename="audit_outbox"):
     recorded_at = Timestamptz()
 
 
+class AuditSeal(Table, tablename="audit_seals"):
+    number = BigInt(primary_key=True)
+    first_sequence = BigInt()
+    last_sequence = BigInt()
+    seal = Text()
+    leaves = Bytea(null=True)
+
+
 CORE_TABLES: tuple[type[Table], ...] = (
     Job,
     Run,
@@ -220,4 +239,5 @@ CORE_TABLES: tuple[type[Table], ...] = (
     Tick,
     Lease,
     AuditOutbox,
+    AuditSeal,
 )

@@ -1,0 +1,70 @@
+"""One turn of the sealer, and whether one is due before its time."""
+
+from uuid import NAMESPACE_URL, uuid5
+
+from loguru import logger
+
+from app.audit.entries import Fact, FactEntry
+from app.audit.sealing.keys import Keyring
+from app.audit.sealing.sealer import BATCH, Sealer
+from app.audit.sealing.stream import ChainBrokenError, Stream
+from app.audit.store import AuditStore
+from app.clock import now
+from app.errors import StoreUnavailableError
+from app.scheduling.leases import claim, new_holder, release
+from app.stores.connections import Stores
+
+_OFFICE = "sealer"
+# Saves double work, no more: of two sealers at once the core DB lets one make each seal.
+_LEASE_SECONDS = 60.0
+# Breaks are facts with an id made from day and place: one that is met every minute is recorded once a day.
+_BREAKS = uuid5(NAMESPACE_URL, "urn:astrocore:audit:break")
+
+
+async def take_turn(stores: Stores) -> int:
+    """Seal what is new unless another worker is at it; answers how many entries.
+
+    Where the chain is broken nothing is sealed: it is logged each time and recorded as a fact once a day. Raises what
+    the stores' drivers raise.
+    """
+    keys = Keyring.of(stores.settings)
+    if keys is None:
+        logger.warning("sealing.skipped")
+        return 0
+    holder = new_holder()
+    if not (await claim(stores.core, _OFFICE, holder, seconds=_LEASE_SECONDS)).held:
+        return 0
+    try:
+        stream = Stream.of(stores.audit, stores.settings.namespace)
+        return await Sealer(stores.core, stream, keys).seal_new()
+    except ChainBrokenError as error:
+        logger.bind(place=error.place, reason=str(error)).error("sealing.stopped")
+        await _record(stores, error)
+        return 0
+    finally:
+        await release(stores.core, _OFFICE, holder)
+
+
+async def is_due(stores: Stores) -> bool:
+    """Whether as many entries wait for a seal as one covers."""
+    try:
+        return await Stream.of(stores.audit, stores.settings.namespace).unsealed() >= BATCH
+    except ValueError:  # its newest seal is none: the next turn tells
+        return False
+
+
+async def _record(stores: Stores, error: ChainBrokenError) -> None:
+    moment = now()
+    fact = FactEntry(
+        id=uuid5(_BREAKS, f"{moment.date()} {error.place}"),
+        at=moment,
+        name=Fact.SEALING_STOPPED,
+        actor="sealer",
+        target=error.place,
+        reason=str(error),
+    )
+    try:
+        await AuditStore(stores.audit, stores.settings.namespace).append([fact])
+    except StoreUnavailableError:
+        # A store that was tampered with may take nothing any more; the log says it all the same.
+        logger.bind(place=error.place).error("sealing.unrecorded")

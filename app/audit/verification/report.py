@@ -1,0 +1,70 @@
+"""What a verification answers."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Wrong(StrEnum):
+    """What can be wrong, with an entry or with a seal."""
+
+    EDITED = "edited"
+    DELETED = "deleted"
+    INSERTED = "inserted"
+    REORDERED = "reordered"
+    CUT = "cut"
+    ROLLED_BACK = "rolled back"
+    FORKED = "forked"
+    CHANGED = "changed"
+    """Some entry of a seal, and the leaf hashes that would tell which are of no use."""
+    FOREIGN = "foreign"
+    """An entry after the last seal that the service did not append."""
+    MISCOUNTED = "miscounted"
+
+    SEAL_MISSING = "seal missing"
+    SEAL_DIFFERS = "seal differs"
+    SEAL_UNREADABLE = "seal unreadable"
+    SEAL_UNTRUSTED = "seal untrusted"
+    SEAL_UNCHAINED = "seal unchained"
+    SEAL_LEAVES = "seal's leaf hashes"
+    SEAL_UNKNOWN = "known seal gone"
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that is wrong: the first entry or seal that it is wrong with."""
+
+    wrong: Wrong
+    message: str
+    seal: int | None = None
+    entry: int | None = None
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """The verdict over an audit store."""
+
+    ok: bool
+    findings: list[Finding]
+    """In the order of the chain; the walk ends at the first thing that it cannot go on behind."""
+    entries: int
+    """Read: those that are sealed and hold, and those that are not sealed yet."""
+    sealed: int
+    unsealed: int
+    unsealed_since: datetime | None
+    """When the first of those happened that are not sealed yet."""
+    seals: int
+    last_seal: str | None
+    """Number and hash of the last seal that holds, as `--known-seal` takes them."""
+    last_sealed_at: str | None
+    keys: list[str]
+    """The ids of the keys that have signed."""
+    seconds: float
+    entries_per_second: float
+
+
+class Progress(Struct, frozen=True):
+    """How far a verification is."""
+
+    entries: int
+    total: int
+    seconds: float

@@ -1,0 +1,195 @@
+"""Reads Redis and the core DB as they are: bytes, by plain commands and statements, in pages."""
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import redis
+
+from app.errors import StoreUnavailableError
+from config.settings import Settings
+
+Stored = tuple[bytes, list[bytes]]
+"""The id of something in a stream, and its fields: name, value, name, value, …"""
+
+ENTRIES_AT_ONCE = 2000
+SEALS_AT_ONCE = 64
+_MOST = 2**64 - 1
+_MOST_IN_CORE = 2**63 - 1
+_CORE_FAULTS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What the two stores have for one number of a seal; None where one has nothing."""
+
+    number: int
+    core: bytes | None
+    redis: bytes | None
+    leaves: bytes | None
+
+
+@dataclass
+class Evidence:
+    """The two stores. Every method raises StoreUnavailableError, naming the store, where one cannot be read."""
+
+    core: asyncpg.Connection
+    redis: Any
+    prefix: str
+    patience: float = 2.0
+    """Seconds until a seal that one store lacks is looked for again: a sealer may be between the two."""
+
+    async def seals(self) -> AsyncIterator[Copies]:
+        """Every seal of either store, by number."""
+        after = 0
+        while True:
+            core = await self._core_seals(after)
+            copies = self._redis_seals(after)
+            numbers = _comparable(core, copies)
+            for number in numbers:
+                yield await self._copies(number, core, copies)
+            if not numbers:
+                return
+            after = numbers[-1]
+
+    async def _copies(
+        self, number: int, core: dict[int, tuple[bytes, bytes | None]], copies: dict[int, bytes]
+    ) -> Copies:
+        if number not in core or number not in copies:
+            await asyncio.sleep(self.patience)
+            core, copies = await self._core_seals(number - 1), self._redis_seals(number - 1)
+            if number not in core or number not in copies:
+                self.patience = 0.0  # it was no sealer: no other one is waited for
+        text, leaves = core.get(number, (None, None))
+        return Copies(number, text, copies.get(number), leaves)
+
+    async def _core_seals(self, after: int) -> dict[int, tuple[bytes, bytes | None]]:
+        try:
+            rows = await self.core.fetch(
+                "SELECT number, seal, leaves FROM audit_seals WHERE number > $1 ORDER BY number LIMIT $2",
+                min(after, _MOST_IN_CORE),
+                SEALS_AT_ONCE,
+            )
+        except _CORE_FAULTS as error:
+            raise StoreUnavailableError(f"the core DB cannot be read: {error}") from error
+        return {row["number"]: (row["seal"].encode(), row["leaves"]) for row in rows}
+
+    def _redis_seals(self, after: int) -> dict[int, bytes]:
+        found: dict[int, bytes] = {}
+        for place, fields in self._command(
+            "XRANGE", f"{self.prefix}:seals", f"({after}-{_MOST}", "+", "COUNT", SEALS_AT_ONCE
+        ):
+            number, minor = numbers_of(place)
+            # What is no seal, or comes twice, is kept as a text that no seal has.
+            good = minor == 0 and len(fields) == 2 and fields[0] == b"seal" and number not in found  # noqa: PLR2004
+            found[number] = fields[1] if good else b""
+        return found
+
+    def entries_after(self, place: bytes, count: int) -> list[Stored]:
+        """At most `count` entries whose ids come after this one."""
+        found: list[Stored] = self._command(
+            "XRANGE", f"{self.prefix}:entries", b"(" + place, "+", "COUNT", count
+        )
+        return found
+
+    def length(self) -> int:
+        """How many entries there are."""
+        return int(self._command("XLEN", f"{self.prefix}:entries"))
+
+    def counted(self) -> int:
+        """How many entries the service has appended, by the counter beside them."""
+        try:
+            return int(self._command("GET", f"{self.prefix}:sequence") or 0)
+        except ValueError:
+            return -1
+
+    def last_place(self) -> bytes:
+        """The id of the last entry that there is; 0-0 where there is none."""
+        newest: list[Stored] = self._command("XREVRANGE", f"{self.prefix}:entries", "+", "-", "COUNT", 1)
+        return newest[0][0] if newest else b"0-0"
+
+    def _command(self, *command: Any) -> Any:
+        try:
+            return self.redis.execute_command(*command)
+        except redis.RedisError as error:
+            raise StoreUnavailableError(f"the audit store cannot be read: {error}") from error
+
+
+def _comparable(core: dict[int, Any], copies: dict[int, Any]) -> list[int]:
+    """The numbers up to which both pages reach: a page that is full may have been cut before the other one's end."""
+    reach = min(max(page) if len(page) == SEALS_AT_ONCE else _MOST for page in (core, copies))
+    return sorted(number for number in core.keys() | copies.keys() if number <= reach)
+
+
+def numbers_of(place: bytes) -> tuple[int, int]:
+    """The two numbers of a stream's id."""
+    major, _, minor = place.partition(b"-")
+    return int(major), int(minor)
+
+
+@dataclass
+class EntryReader:
+    """Entries in the order of their ids, a page at a time."""
+
+    evidence: Evidence
+    _ahead: list[Stored] = field(default_factory=list)
+    _place: bytes = b"0-0"
+
+    def upto(self, last: int, at_most: int) -> list[Stored]:
+        """The next entries, up to this sequence number, and no more than so many."""
+        taken: list[Stored] = []
+        while len(taken) < at_most and (self._ahead or self._load()):
+            found = self._ahead[: min(self._reach(last), at_most - len(taken))]
+            if not found:
+                break
+            taken += found
+            del self._ahead[: len(found)]
+        return taken
+
+    def next(self) -> Stored | None:
+        """The entry that comes next, which stays the next one."""
+        return self._ahead[0] if self._ahead or self._load() else None
+
+    def pages(self) -> Iterator[list[Stored]]:
+        """All that is left."""
+        while self._ahead or self._load():
+            page, self._ahead = self._ahead, []
+            yield page
+
+    def _reach(self, last: int) -> int:
+        if numbers_of(self._ahead[-1][0])[0] <= last:
+            return len(self._ahead)
+        return bisect_right(self._ahead, last, key=lambda each: numbers_of(each[0])[0])
+
+    def _load(self) -> bool:
+        self._ahead = self.evidence.entries_after(self._place, ENTRIES_AT_ONCE)
+        if self._ahead:
+            self._place = self._ahead[-1][0]
+        return bool(self._ahead)
+
+
+@asynccontextmanager
+async def open_evidence(settings: Settings) -> AsyncIterator[Evidence]:
+    """Connect to both stores. Raises StoreUnavailableError where one does not answer, SettingsError without a URL."""
+    url, seconds = settings.url("core_database_url"), settings.store_timeout_seconds
+    try:
+        core = await asyncpg.connect(url, timeout=seconds, command_timeout=seconds)
+    except _CORE_FAULTS as error:
+        raise StoreUnavailableError(f"the core DB cannot be read: {error}") from error
+    try:
+        with redis.Redis.from_url(settings.url("audit_url"), socket_timeout=seconds) as client:
+            for command in ("XRANGE", "XREVRANGE"):
+                client.set_response_callback(command, lambda response, **_options: response)
+            yield Evidence(core, client, f"{settings.namespace}:audit")
+    finally:
+        await core.close()
