@@ -9,15 +9,19 @@ import asyncpg
 from msgspec import Struct
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
 
+from app.audit.rights import FORBIDDEN, NEEDED, let_through
+from app.audit.store import AuditStore
 from app.clock import now
+from app.errors import CoreError
 from app.reconciliation.mapping import Mapping, load_mappings, mappings
 from app.reconciliation.sides.document_rights import Privilege, rights_missing
 from app.reconciliation.sides.relational import rights_needed, select_clause
 from app.stores.connections import Document, open_customer_client, open_redis
 from app.stores.core import CORE_TABLES
 from app.stores.health import FAULTS
-from config.settings import Settings, SettingsError
+from config.settings import PREFIX, Settings, SettingsError
 
 # Clocks further apart than this make "changed lately" unreliable.
 SKEW_SECONDS = 1.0
@@ -42,6 +46,8 @@ async def doctor(settings: Settings) -> list[Check]:
         ("admin database", lambda: _look_at_admin(settings)),
         ("customer database", lambda: _look_at_customer(settings)),
         *((f"{label} store", _redis_look(settings, name, label)) for name, label in _REDIS_STORES.items()),
+        ("audit store rights", lambda: _look_at_rights(settings)),
+        ("audit store entries", lambda: _look_at_entries(settings)),
     ]
     checks: list[Check] = []
     for name, look in looks:
@@ -50,7 +56,7 @@ async def doctor(settings: Settings) -> list[Check]:
                 checks += await look()
         except SettingsError as error:
             checks.append(Check(name, ok=False, found="not configured", advice=str(error)))
-        except FAULTS as error:
+        except (CoreError, *FAULTS) as error:
             advice = "start it, or correct its URL (astrocore config shows where it comes from)"
             checks.append(
                 Check(name, ok=False, found=f"does not answer ({type(error).__name__})", advice=advice)
@@ -181,16 +187,25 @@ def _customer_rights(database: str, privileges: list[Privilege]) -> list[Check]:
 def _redis_look(settings: Settings, name: str, label: str) -> Callable[[], Awaitable[list[Check]]]:
     async def look() -> list[Check]:
         async with open_redis(settings.url(name)) as redis:
-            return await _look_at_redis(redis, label)
+            return await _look_at_redis(redis, label, await _fsync(settings, name))
 
     return look
 
 
-async def _look_at_redis(redis: Redis, label: str) -> list[Check]:
+async def _fsync(settings: Settings, name: str) -> str:
+    """When the server writes to its disk: of the audit store its retention user may know, not the service's."""
+    is_audit = name == "audit_url" and settings.audit_retention_url is not None
+    async with open_redis(settings.url("audit_retention_url" if is_audit else name)) as redis:
+        try:
+            return str((await redis.config_get("appendfsync"))["appendfsync"])
+        except NoPermissionError:
+            return "unknown"
+
+
+async def _look_at_redis(redis: Redis, label: str, fsync: str) -> list[Check]:
     server = await redis.info()
-    policy = (await redis.config_get("maxmemory-policy"))["maxmemory-policy"]
+    policy = server["maxmemory_policy"]
     appending = server["aof_enabled"] == 1
-    fsync = (await redis.config_get("appendfsync"))["appendfsync"]
     wanted = "always" if label == "audit" else "everysec"
     durable = appending and fsync in {"always", wanted}
     seconds, micros = await redis.time()
@@ -212,6 +227,47 @@ async def _look_at_redis(redis: Redis, label: str) -> list[Check]:
             advice=None if durable else f"set appendonly yes and appendfsync {wanted}",
         ),
         _clock(f"{label} store", datetime.fromtimestamp(seconds + micros / 1e6, UTC)),
+    ]
+
+
+async def _look_at_rights(settings: Settings) -> list[Check]:
+    key = f"{settings.namespace}:audit:doctor"
+    async with open_redis(settings.url("audit_url")) as redis:
+        excess = await let_through(redis, FORBIDDEN, key)
+        granted = await let_through(redis, NEEDED, key)
+    lacking = [call[0] for call in NEEDED if call[0] not in granted]
+    advice = "give its user the rights of docs/audit.md"
+    retained = settings.audit_retention_url is not None
+    return [
+        Check(
+            "audit store rights",
+            ok=not excess,
+            found=f"may {', '.join(excess[:5])}{' …' if excess[5:] else ''}"
+            if excess
+            else "appends and reads",
+            advice=advice if excess else None,
+        ),
+        _expect("audit store appends", lacking, advice),
+        Check(
+            "audit store retention user",
+            ok=retained,
+            found="set" if retained else "not set",
+            advice=None
+            if retained
+            else f"set {PREFIX}AUDIT_RETENTION_URL: nothing is ever archived without it",
+        ),
+    ]
+
+
+async def _look_at_entries(settings: Settings) -> list[Check]:
+    async with open_redis(settings.url("audit_url")) as redis:
+        count = await AuditStore(redis, settings.namespace).count()
+    found = f"{count.length} of {count.counted - count.archived}"
+    advice = "entries were removed or added past the service: `astrocore audit verify` names them"
+    return [
+        Check(
+            "audit store entries", ok=not count.missing, found=found, advice=advice if count.missing else None
+        )
     ]
 
 

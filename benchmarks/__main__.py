@@ -9,7 +9,7 @@ from app.embedded.launch import EmbeddedStores
 from app.reconciliation.mapping import load_mappings
 from config.settings import parse_settings
 
-NAMES = ("seed", "reconcile", "growth", "incremental", "repairs", "events")
+NAMES = ("seed", "reconcile", "growth", "incremental", "repairs", "events", "audit", "seals", "logs")
 
 
 def main() -> int:

@@ -113,7 +113,7 @@ def _core_error(error: CoreError) -> Response[Any]:
         case ConflictError(instance=str(instance)):
             problem.instance = instance
         case StoreUnavailableError():
-            logger.bind(error=str(error)).warning("store.unavailable")
+            logger.bind(error=str(error)).warning("store.failed")
         case _:
             pass
     return answer(problem)
@@ -122,7 +122,7 @@ def _core_error(error: CoreError) -> Response[Any]:
 def _surprise(error: Exception) -> Response[Any]:
     status = status_of(error)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        logger.bind(error=repr(error)).warning("store.unavailable")
+        logger.bind(error=repr(error)).warning("store.failed")
         return answer(problem_of(status, "a store does not answer; the call may be repeated"))
     logger.opt(exception=error).error("request.failed")
     return answer(problem_of(status, "something went wrong inside; the log has it under this X-Request-ID"))

@@ -1,10 +1,17 @@
-"""What the audit store keeps: one typed Struct per kind of entry, and their names in one enum."""
+"""What the audit store keeps: one typed Struct per kind of entry, and their names in one enum.
+
+An entry stays readable for ever. Its `type` names the kind and its version: `intent`, `outcome` and `fact` are version
+1. A field may be added to a version with a default, never removed, renamed or given another meaning; what cannot be
+said so becomes a Struct of its own, tagged `intent.2`, beside the old one. Fields that are not known are passed over,
+so that an older process reads what a newer one wrote.
+"""
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 
 
@@ -28,6 +35,10 @@ class Fact(StrEnum):
     HOLD_RELEASED = "operator:hold:release"
     UNDO_STARTED = "operator:undo:start"
     UNDO_ENDED = "reconciliation:undo:end"
+    SEALING_STOPPED = "audit:sealing:stop"
+    AUDIT_READ = "operator:audit:read"
+    CHANGES_READ = "operator:changes:read"
+    RECORD_READ = "operator:record:read"
 
 
 class Outcome(StrEnum):
@@ -87,3 +98,31 @@ class FactEntry(Struct, frozen=True, tag="fact"):
 
 
 Entry = IntentEntry | OutcomeEntry | FactEntry
+
+
+class Kind(StrEnum):
+    """The kinds of entries."""
+
+    INTENT = "intent"
+    OUTCOME = "outcome"
+    FACT = "fact"
+
+
+def kind_of(entry: Entry) -> Kind:
+    """Of whatever version."""
+    return _KINDS[type(entry)]
+
+
+def encode(entry: Entry) -> bytes:
+    """The bytes that are stored: JSON, with `type` first."""
+    return msgspec.json.encode(entry)
+
+
+def decode(body: bytes | str) -> Entry:
+    """The entry that was stored so, by this version or an earlier one; raises msgspec.MsgspecError for any other bytes."""
+    return _DECODER.decode(body)
+
+
+# The tag up to the first dot.
+_KINDS = {each: Kind(str(each.__struct_config__.tag).partition(".")[0]) for each in get_args(Entry)}
+_DECODER: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)

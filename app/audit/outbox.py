@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import msgspec
+from loguru import logger
 
 from app.audit.entries import Fact, FactEntry
 from app.audit.store import AuditStore
@@ -48,6 +49,16 @@ async def record_all(connection: asyncpg.Connection, name: Fact, abouts: Sequenc
         [each.id for each in entries],
         [msgspec.json.encode(each).decode() for each in entries],
     )
+    if entries:
+        _log(entries)
+
+
+def _log(entries: Sequence[FactEntry]) -> None:
+    fact = entries[0]
+    bound = logger.bind(fact=fact.name, actor=fact.actor, count=len(entries))
+    if len(entries) == 1:
+        bound = bound.bind(target=fact.target, entity=fact.entity, key=fact.key, run_id=fact.run_id)
+    bound.info("fact.recorded")
 
 
 def _entry(name: Fact, *, by: str, **about: Any) -> FactEntry:

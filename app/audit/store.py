@@ -1,61 +1,33 @@
 """The audit store: append-only, in Redis, with one index per common query.
 
-Entries lie in one stream whose ids are a gapless sequence; sorted sets of sequence numbers lead to the changes of a
-record, of a run, and to all of them. An entry is appended once however often it is sent: (kind, id) is its identity.
-The server runs with `appendfsync always`, so an append that was answered is durable.
+Entries lie in one stream whose ids are a gapless sequence; lists of sequence numbers lead to what has to do with a record,
+an entity, a run, an actor, a name or a kind (`app.audit.scripts` has the layout). An entry is appended once however
+often it is sent: its id is its identity, an outcome's that of the intent which it ends. The server runs with
+`appendfsync always`, so an append that was answered is durable.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
+from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from app.audit.entries import Entry, FactEntry, IntentEntry, OutcomeEntry
-from app.errors import StoreUnavailableError
+from app.audit import scripts
+from app.audit.entries import Entry, IntentEntry, OutcomeEntry, encode, kind_of
+from app.audit.indexes import changes_index, indexes_of, of_record
+from app.errors import ConflictError, StoreUnavailableError
 
-# An outcome needs an open intent, an intent or a fact must be new; what is refused changes nothing.
-_APPEND = """
-local stream, counter, identities, open = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local at, appended = 1, 0
-while at <= #ARGV do
-    local kind, id, body, indexes = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
-    local known = redis.call('HEXISTS', identities, kind .. ':' .. id) == 1
-    if kind == 'outcome' and redis.call('HEXISTS', open, id) == 0 then known = true end
-    if not known then
-        local sequence = redis.call('INCR', counter)
-        redis.call('XADD', stream, sequence .. '-0', 'entry', body)
-        redis.call('HSET', identities, kind .. ':' .. id, sequence)
-        if kind == 'intent' then redis.call('HSET', open, id, sequence) end
-        if kind == 'outcome' then redis.call('HDEL', open, id) end
-        for index = at + 4, at + 3 + indexes do
-            redis.call('ZADD', ARGV[index], sequence, sequence)
-        end
-        appended = appended + 1
-    end
-    at = at + 4 + indexes
-end
-return appended
-"""
+Answer = TypeVar("Answer")
 
-# The open intents (their sequence numbers) of the records whose indexes follow in KEYS, from the oldest open one on.
-_OPEN_OF = """
-local open, oldest = {}, nil
-for _, sequence in ipairs(redis.call('HVALS', KEYS[1])) do
-    open[sequence] = true
-    oldest = math.min(oldest or tonumber(sequence), tonumber(sequence))
-end
-local found = {}
-for at = 2, oldest and #KEYS or 1 do
-    for _, sequence in ipairs(redis.call('ZRANGE', KEYS[at], string.format('%.0f', oldest), '+inf', 'BYSCORE')) do
-        if open[sequence] then found[#found + 1] = sequence end
-    end
-end
-return found
-"""
+# Beyond any sequence number.
+END = 2**53
+# Entries that are read in one go, where more are asked for.
+_CHUNK = 2000
 
 
 @dataclass(frozen=True)
@@ -65,6 +37,33 @@ class Change:
     sequence: int
     intent: IntentEntry
     outcome: OutcomeEntry | None
+
+
+class Stored(Struct, frozen=True):
+    """An entry with its place in the store."""
+
+    sequence: int
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Count:
+    """What there is: the number of the last entry by the store's own counter, and the entries in the stream.
+
+    Up to `archived` retention has removed entries, once they were archived.
+    """
+
+    counted: int
+    archived: int
+    first: int
+    last: int
+    length: int
+
+    @property
+    def missing(self) -> int:
+        """Entries that were counted and are not there, or are there and were not counted."""
+        gone = abs(self.counted - self.archived - self.length)
+        return gone or int(self.length > 0 and (self.first, self.last) != (self.archived + 1, self.counted))
 
 
 class AuditPort(Protocol):
@@ -87,43 +86,30 @@ class AuditStore:
 
     def __init__(self, redis: Redis, namespace: str) -> None:
         self._redis = redis
-        self._prefix = f"{namespace}:audit"
-        self._append = redis.register_script(_APPEND)
-        self._open_of = redis.register_script(_OPEN_OF)
+        self._prefix = f"{namespace}:audit:"
+        self._append = redis.register_script(scripts.APPEND)
+        self._page = redis.register_script(scripts.PAGE)
+        self._find = redis.register_script(scripts.FIND)
+        self._open = redis.register_script(scripts.OPEN)
+        self._bounds = redis.register_script(scripts.BOUNDS)
 
     async def append(self, entries: Sequence[Entry]) -> int:
         """Append entries in order, all or none; answers how many were new."""
         if not entries:
             return 0
-        arguments: list[str | bytes | int] = []
-        for entry in entries:
-            indexes = self._indexes(entry)
-            arguments += [str(entry.__struct_config__.tag), str(entry.id), msgspec.json.encode(entry)]
-            arguments += [len(indexes), *indexes]
-        keys = [self._key(name) for name in ("entries", "sequence", "identities", "open")]
-        try:
-            return int(await self._append(keys=keys, args=arguments))
-        except RedisError as error:
-            raise StoreUnavailableError("the audit store does not answer") from error
+        packed = msgspec.msgpack.encode([_packed(entry) for entry in entries])
+        keys = [self._key(name) for name in ("entries", "sequence", "open", "reached", "left")]
+        with _answers():
+            ids = (entry.id.bytes for entry in entries)
+            return int(await self._append(keys=keys, args=[self._prefix, packed, *ids]))
 
     async def open_intents(self) -> list[IntentEntry]:
         """Every intent without an outcome."""
-        try:
-            sequences = [int(each) for each in await self._redis.hvals(self._key("open"))]
-            entries = await self._entries(sequences)
-        except RedisError as error:
-            raise StoreUnavailableError("the audit store does not answer") from error
-        return [entry for entry in entries if isinstance(entry, IntentEntry)]
+        return await self._open_intents([])
 
     async def open_intents_of(self, entity: str, keys: Collection[str]) -> list[IntentEntry]:
         """The intents without an outcome to change one of these records."""
-        indexes = [self._change_index(entity, key, None) for key in keys]
-        try:
-            sequences = [int(each) for each in await self._open_of(keys=[self._key("open"), *indexes])]
-            entries = await self._entries(sequences)
-        except RedisError as error:
-            raise StoreUnavailableError("the audit store does not answer") from error
-        return [entry for entry in entries if isinstance(entry, IntentEntry)]
+        return await self._open_intents([of_record(entity, key) for key in keys]) if keys else []
 
     async def changes(
         self,
@@ -138,82 +124,125 @@ class AuditStore:
 
         `before` is the sequence number to go on from.
         """
-        index = self._change_index(entity, key, run_id)
-        bound = "+inf" if before is None else f"({before}"
-        try:
-            members = await self._redis.zrange(
-                index, bound, "-inf", desc=True, byscore=True, offset=0, num=limit
-            )
-            sequences = [int(str(member)) for member in members]
-            intents = [each for each in await self._entries(sequences) if isinstance(each, IntentEntry)]
-            outcomes = await self._outcomes(intents)
-        except RedisError as error:
-            raise StoreUnavailableError("the audit store does not answer") from error
-        return [
-            Change(sequence, intent, outcomes.get(intent.id))
-            for sequence, intent in zip(sequences, intents, strict=True)
-        ]
+        index, greatest = changes_index(entity, key, run_id), (END if before is None else before) - 1
+        # What has to do with a record or a run is outcomes too, about as many as intents.
+        share = 2 if key or run_id else 1
+        found: list[tuple[int, IntentEntry]] = []
+        while len(found) < limit:
+            wanted = share * (limit - len(found))
+            page, last = await self.page(index, 1, greatest, newest_first=True, limit=wanted)
+            found += [(each.sequence, each.entry) for each in page if isinstance(each.entry, IntentEntry)]
+            if last is None:
+                break
+            greatest = last - 1
+        return await self._with_outcomes(found[:limit])
 
     async def changes_by_id(self, ids: Sequence[UUID]) -> dict[UUID, Change]:
         """The changes with these ids; unknown ones are left out."""
-        if not ids:
-            return {}
-        try:
-            places = await self._redis.hmget(self._key("identities"), [f"intent:{each}" for each in ids])
-            sequences = [int(place) for place in places if place is not None]
-            intents = [each for each in await self._entries(sequences) if isinstance(each, IntentEntry)]
-            outcomes = await self._outcomes(intents)
-        except RedisError as error:
-            raise StoreUnavailableError("the audit store does not answer") from error
+        found = (await self.find(ids)).items()
         return {
-            intent.id: Change(sequence, intent, outcomes.get(intent.id))
-            for sequence, intent in zip(sequences, intents, strict=True)
+            each: Change(begun.sequence, begun.entry, _outcome(ended))
+            for each, (begun, ended) in found
+            if isinstance(begun.entry, IntentEntry)
         }
 
-    async def _outcomes(self, intents: list[IntentEntry]) -> dict[UUID, OutcomeEntry]:
-        if not intents:
+    async def find(self, ids: Sequence[UUID]) -> dict[UUID, tuple[Stored, Stored | None]]:
+        """The facts and the intents with these ids, intents with their outcome; unknown ids are left out."""
+        if not ids:
             return {}
-        places = await self._redis.hmget(
-            self._key("identities"), [f"outcome:{intent.id}" for intent in intents]
-        )
-        found = await self._entries([int(place) for place in places if place is not None])
-        return {entry.id: entry for entry in found if isinstance(entry, OutcomeEntry)}
+        arguments: list[str | bytes] = [self._prefix, *(each.bytes for each in ids)]
+        with _answers():
+            answer = await self._find(keys=[self._key("entries")], args=arguments)
+        pairs = _decoded(answer, _PAIRS)
+        return {each: (begun, ended) for each, (begun, ended) in zip(ids, pairs, strict=True) if begun}
 
-    async def _entries(self, sequences: list[int]) -> list[Entry]:
-        if not sequences:
-            return []
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for sequence in sequences:
-                pipeline.xrange(self._key("entries"), f"{sequence}-0", f"{sequence}-0")
-            answers = await pipeline.execute()
-        return [
-            msgspec.json.decode(fields["entry"], type=IntentEntry | OutcomeEntry | FactEntry)
-            for answer in answers
-            for _id, fields in answer
-        ]
+    async def page(
+        self, index: str | None, least: int, greatest: int, *, newest_first: bool, limit: int
+    ) -> tuple[list[Stored], int | None]:
+        """Entries of an index, or of all, whose sequence numbers lie from `least` to `greatest`.
 
-    def _indexes(self, entry: Entry) -> list[str]:
-        match entry:
-            case IntentEntry():
-                names = [
-                    self._change_index(None, None, None),
-                    self._change_index(entry.entity, None, None),
-                    self._change_index(entry.entity, entry.key, None),
-                ]
-                if entry.run_id:
-                    names.append(self._change_index(None, None, entry.run_id))
-                return names
-            case FactEntry():
-                return [self._key(f"facts:actor:{entry.actor}")]
-            case OutcomeEntry():
-                return []
+        With them comes the number that was looked at last, to go on from; None where there is nothing more.
+        """
+        limit = min(limit, _CHUNK)
+        keys = [self._key("entries"), *([self._key(index)] if index else [])]
+        with _answers():
+            arguments = [least, greatest, int(newest_first), limit]
+            scanned, last, answer = await self._page(keys=keys, args=arguments)
+        return _decoded(answer, _ENTRIES), int(last) if scanned == limit else None
 
-    def _change_index(self, entity: str | None, key: str | None, run_id: UUID | None) -> str:
-        if run_id:
-            return self._key(f"changes:run:{run_id}")
-        if entity and key:
-            return self._key(f"changes:record:{entity}:{key}")
-        return self._key(f"changes:entity:{entity}" if entity else "changes")
+    async def shortest(self, indexes: Sequence[str]) -> str | None:
+        """Of these indexes the one with the fewest entries."""
+        if len(indexes) < 2:  # noqa: PLR2004  (there is nothing to choose)
+            return indexes[0] if indexes else None
+        with _answers():
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for index in indexes:
+                    pipeline.llen(self._key(index))
+                lengths = await pipeline.execute()
+        return min(zip(lengths, indexes, strict=True))[1]
+
+    async def bounds(self, first_second: int, last_second: int) -> tuple[int, int]:
+        """The least and the greatest sequence number that an entry of these seconds can have."""
+        keys = [self._key("reached"), self._key("left")]
+        with _answers():
+            least, greatest = await self._bounds(keys=keys, args=[first_second, last_second])
+        return int(least), int(greatest)
+
+    async def count(self) -> Count:
+        """How many entries there are and should be."""
+        with _answers():
+            # One step, so that nothing is appended in between.
+            async with self._redis.pipeline(transaction=True) as pipeline:
+                pipeline.mget(self._key("sequence"), self._key("archived"))
+                pipeline.xrange(self._key("entries"), count=1)
+                pipeline.xrevrange(self._key("entries"), count=1)
+                pipeline.xlen(self._key("entries"))
+                numbers, first, last, length = await pipeline.execute()
+        places = [int(each[0][0].partition("-")[0]) if each else 0 for each in (first, last)]
+        counted, archived = (int(each or 0) for each in numbers)
+        return Count(counted, archived, places[0], places[1], length)
+
+    async def _with_outcomes(self, found: Sequence[tuple[int, IntentEntry]]) -> list[Change]:
+        known = await self.find([intent.id for _, intent in found])
+        ended = {each: outcome for each, (_, outcome) in known.items()}
+        return [Change(sequence, intent, _outcome(ended.get(intent.id))) for sequence, intent in found]
+
+    async def _open_intents(self, records: Sequence[str]) -> list[IntentEntry]:
+        with _answers():
+            answer = await self._open(keys=[self._key("entries"), self._key("open")], args=records)
+        entries = (each.entry for each in _decoded(answer, _ENTRIES))
+        return [each for each in entries if isinstance(each, IntentEntry)]
 
     def _key(self, name: str) -> str:
-        return f"{self._prefix}:{name}"
+        return self._prefix + name
+
+
+@contextmanager
+def _answers() -> Iterator[None]:
+    try:
+        yield
+    except (ResponseError, AuthenticationError) as error:
+        raise StoreUnavailableError("the audit store refuses; `astrocore doctor` tells why") from error
+    except RedisError as error:
+        raise StoreUnavailableError("the audit store does not answer") from error
+
+
+def _packed(entry: Entry) -> tuple[str, int, str, list[str], list[str]]:
+    own, shared = indexes_of(entry)
+    second = max(0, int(entry.at.timestamp()))
+    return kind_of(entry), second, encode(entry).decode(), own, shared
+
+
+_ENTRIES = msgspec.json.Decoder(list[Stored])
+_PAIRS = msgspec.json.Decoder(list[tuple[Stored | None, Stored | None]])
+
+
+def _decoded(answer: str, decoder: msgspec.json.Decoder[Answer]) -> Answer:
+    try:
+        return decoder.decode(answer)
+    except msgspec.MsgspecError as error:
+        raise ConflictError("an audit entry cannot be read; `astrocore audit verify` names it") from error
+
+
+def _outcome(ended: Stored | None) -> OutcomeEntry | None:
+    return ended.entry if ended and isinstance(ended.entry, OutcomeEntry) else None

@@ -16,7 +16,9 @@ from app.pages import LIMIT_MAX, Page
 from config.settings import PREFIX, Settings, settings
 
 TIMEOUT_SECONDS = 30.0
+STREAM_SECONDS = 45.0  # without a word; the server says one every 15
 BASE = "/v1/reconciliation"
+BESIDE = {"audit": "/v1", "logs": "/v1"}  # what does not lie below BASE, by the first part of its path
 
 Answer = TypeVar("Answer")
 Path = tuple[str, ...]  # below BASE; each part is quoted
@@ -37,8 +39,7 @@ class Api:
 
     def get(self, path: Path, kind: type[Answer], /, **parameters: object) -> Answer:
         """Read what lies at a path below the API; a parameter that is None is left out."""
-        given = {name: str(value) for name, value in parameters.items() if value is not None}
-        return _decode(self._call("GET", path, params=given), kind)
+        return _decode(self._call("GET", path, params=_given(parameters)), kind)
 
     def post(self, path: Path, kind: type[Answer], body: dict[str, Any]) -> Answer:
         return _decode(self._call("POST", path, json=body), kind)
@@ -50,9 +51,34 @@ class Api:
         """Post where nothing is answered."""
         self._call("POST", path, json=body)
 
+    @contextmanager
+    def stream(
+        self, path: Path, headers: dict[str, str], /, **parameters: object
+    ) -> Iterator[Iterator[bytes]]:
+        """What comes from a path below the API, piece by piece, for as long as the block lasts."""
+        options: dict[str, Any] = {
+            "params": _given(parameters),
+            "headers": headers,
+            "timeout": STREAM_SECONDS,
+        }
+        with self._reaching(), self.http.stream("GET", _url(path), **options) as response:
+            if not response.is_success:
+                response.read()
+                raise refusal(response, self.url)
+            yield response.iter_bytes()
+
     def _call(self, method: str, path: Path, **options: Any) -> httpx.Response:
-        try:
+        with self._reaching():
             response = self.http.request(method, _url(path), **options)
+        if response.is_success:
+            return response
+        raise refusal(response, self.url)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Tell as UnreachableError what keeps the system from answering."""
+        try:
+            yield
         except httpx.ConnectError:
             raise UnreachableError(
                 f"no running system was found at {self.url}",
@@ -68,13 +94,19 @@ class Api:
             raise UnreachableError(
                 f"the connection to {self.url} broke: {error}", "look whether the call took effect"
             ) from None
-        if response.is_success:
-            return response
-        raise refusal(response, self.url)
+
+
+def _given(parameters: dict[str, object]) -> dict[str, Any]:
+    """The parameters that have a value; one that may be repeated is a list."""
+    return {
+        name: value if isinstance(value, list) else str(value)
+        for name, value in parameters.items()
+        if value is not None
+    }
 
 
 def _url(path: Path) -> str:
-    return "/".join((BASE, *(quote(part, safe="") for part in path)))
+    return "/".join((BESIDE.get(path[0], BASE), *(quote(part, safe="") for part in path)))
 
 
 @contextmanager

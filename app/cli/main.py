@@ -8,12 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import (
+    audit,
     changes,
     demo,
     diffs,
     history,
     holds,
     jobs,
+    logs,
     output,
     reconcile,
     runs,
@@ -33,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-SYSTEM, DATA, RECONCILIATION = "System", "Demo", "Reconciliation"
+SYSTEM, DATA, RECONCILIATION, RECORDS = "System", "Demo", "Reconciliation", "Records"
 
 app.command(rich_help_panel=SYSTEM)(up.up)
 app.command(rich_help_panel=SYSTEM)(up.stores)
@@ -51,6 +53,8 @@ app.command(rich_help_panel=RECONCILIATION)(undo.undo)
 app.add_typer(undos.app, name="undos", rich_help_panel=RECONCILIATION)
 app.add_typer(holds.app, name="holds", rich_help_panel=RECONCILIATION)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=RECONCILIATION)
+app.add_typer(audit.app, name="audit", rich_help_panel=RECORDS)
+app.add_typer(logs.app, name="logs", rich_help_panel=RECORDS)
 
 
 def _print_version(wanted: bool) -> None:
@@ -74,7 +78,10 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and answer its exit code: 0 done, 1 could not, 2 asked wrongly, 130 interrupted."""
+    """Run one command and answer its exit code: 0 done, 1 could not, 2 asked wrongly, 130 interrupted.
+
+    `audit verify` and its like answer 3 where a store cannot be read.
+    """
     try:
         code: Any = app(args=arguments or ["--help"], prog_name="astrocore", standalone_mode=False)
     except typer.TyperException as error:

@@ -6,6 +6,8 @@ import typer
 from typer.core import TyperGroup
 
 from app.cli.errors import CommandError
+from app.clock import now
+from app.moments import SAID, moment
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for whoever reads the history later.")]
@@ -46,3 +48,13 @@ def group(summary: str) -> typer.Typer:
     return typer.Typer(
         cls=ListByDefault, help=f"{summary} Without a subcommand: list.", no_args_is_help=False
     )
+
+
+def settled(option: str, given: str | None) -> str | None:
+    """The moment that is given, settled once: a page later it must still be the same. Raises CommandError."""
+    if given is None:
+        return None
+    try:
+        return moment(given, now()).isoformat()
+    except ValueError as error:
+        raise CommandError(f"{option} {given!r}: {SAID}") from error

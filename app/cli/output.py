@@ -64,9 +64,19 @@ def _console(*, stderr: bool) -> Console:
 
 def print_json(value: Any) -> None:
     """The one document that a command with --json prints; what a terminal would take for a command is escaped."""
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    print(
-        "".join(each if each.isprintable() or each == LINE_END else json.dumps(each)[1:-1] for each in text)
+    print(_inert(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+
+
+def print_json_line(value: Any) -> None:
+    """One of many documents, each in a line of its own."""
+    print(_inert(msgspec.json.encode(value).decode()))
+
+
+def _inert(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each == LINE_END else json.dumps(each)[1:-1] for each in text
     )
 
 

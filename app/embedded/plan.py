@@ -2,16 +2,28 @@
 
 import re
 import secrets
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from app.audit.rights import RETENTION, SERVICE
+from app.audit.sealing.keys import public_key_of
 from app.embedded.errors import EmbeddedError
 from app.embedded.ports import free_port, is_free
-from config.settings import DATA_DIR_DEFAULT, PREFIX, STORE_URLS, parse_settings, read_sources
+from config.settings import (
+    AUDIT_KEY_BYTES,
+    DATA_DIR_DEFAULT,
+    PREFIX,
+    STORE_URLS,
+    parse_settings,
+    read_sources,
+)
 
 WEB_PORT_DEFAULT = 8080
 OPERATOR_KEY_BYTES = 32
+PASSWORD_BYTES = 24
 FOREIGN_DATABASES = {"admin_database_url", "customer_database_url"}
 
 # Setting -> the server that stands in for it, and the URL of that server.
@@ -20,9 +32,10 @@ EMBEDDED_URLS = {
     "admin_database_url": ("postgresql", "postgresql://postgres@127.0.0.1:{port}/admin"),
     "customer_database_url": ("secantus", "mongodb://127.0.0.1:{port}/customer?replicaSet=secantus"),
     "broker_url": ("broker", "redis://127.0.0.1:{port}/0"),
-    "audit_url": ("audit", "redis://127.0.0.1:{port}/0"),
+    "audit_url": ("audit", f"redis://{SERVICE}:{{password}}@127.0.0.1:{{port}}/0"),
     "logs_url": ("logs", "redis://127.0.0.1:{port}/0"),
 }
+RETENTION_URL = f"redis://{RETENTION}:{{password}}@127.0.0.1:{{port}}/0"
 
 
 # A minute of simulated traffic changes more of a small demo than an hour of real traffic changes of a real database.
@@ -41,6 +54,12 @@ class Plan:
     def owns_foreign_databases(self) -> bool:
         """Whether the admin DB and the customer DB are both embedded."""
         return self.embedded >= FOREIGN_DATABASES
+
+    @property
+    def audit_passwords(self) -> dict[str, str]:
+        """The users of the embedded audit store, with their passwords."""
+        urls = (urlsplit(self.values[f"{PREFIX}{name}"]) for name in ("AUDIT_URL", "AUDIT_RETENTION_URL"))
+        return {url.username or "": url.password or "" for url in urls}
 
 
 def given_values(environ: Mapping[str, str]) -> dict[str, str]:
@@ -72,20 +91,52 @@ def make_plan(given: Mapping[str, str], remembered: Mapping[str, str], *, web_po
         variable, (server, url) = PREFIX + name.upper(), EMBEDDED_URLS[name]
         if server not in ports:
             ports[server] = _store_port(remembered.get(variable, ""), url, set(ports.values()))
-        values[variable] = url.format(port=ports[server])
+        values[variable] = _url(url, ports[server], remembered.get(variable, ""))
+    if "audit" in ports:
+        variable = f"{PREFIX}AUDIT_RETENTION_URL"
+        if variable in given:
+            raise EmbeddedError(f"{variable} goes with {PREFIX}AUDIT_URL, which is not set")
+        values[variable] = _url(RETENTION_URL, ports["audit"], remembered.get(variable, ""))
     key = f"{PREFIX}OPERATOR_KEY"
     values.setdefault(key, remembered.get(key) or secrets.token_urlsafe(OPERATOR_KEY_BYTES))
+    _settle_audit_keys(values, remembered)
     values.setdefault(f"{PREFIX}WEB_HOST", "127.0.0.1")
     values[f"{PREFIX}WEB_PORT"] = str(_web_port(values, remembered, web_port, set(ports.values())))
     return Plan(values, ports, frozenset(embedded))
 
 
+def _settle_audit_keys(values: dict[str, str], remembered: Mapping[str, str]) -> None:
+    """The key that seals the audit store, made once, and the public keys of this and all earlier ones."""
+    signing, public = f"{PREFIX}AUDIT_SIGNING_KEY", f"{PREFIX}AUDIT_PUBLIC_KEYS"
+    values.setdefault(
+        signing, remembered.get(signing) or b64encode(secrets.token_bytes(AUDIT_KEY_BYTES)).decode()
+    )
+    parse_settings({signing: values[signing]})  # one that is no key is told here
+    known = (remembered.get(public, ""), public_key_of(values[signing]))
+    values.setdefault(
+        public, ",".join(dict.fromkeys(key for each in known for key in each.split(",") if key))
+    )
+
+
+def _url(url: str, port: int, remembered_url: str) -> str:
+    """The URL of an embedded store; a password in it is drawn once."""
+    match = _match(remembered_url, url)
+    password = match["password"] if match and "password" in match.groupdict() else ""
+    return url.format(port=port, password=password or secrets.token_urlsafe(PASSWORD_BYTES))
+
+
 def _store_port(remembered_url: str, url: str, taken: set[int]) -> int:
-    pattern = re.escape(url).replace(re.escape("{port}"), r"(\d+)")
-    match = re.fullmatch(pattern, remembered_url)
-    if match and int(match[1]) not in taken and is_free(int(match[1])):
-        return int(match[1])
+    match = _match(remembered_url, url)
+    if match and int(match["port"]) not in taken and is_free(int(match["port"])):
+        return int(match["port"])
     return free_port(taken)
+
+
+def _match(remembered_url: str, url: str) -> re.Match[str] | None:
+    pattern = re.escape(url)
+    for name, value in (("port", r"\d+"), ("password", r"[\w-]+")):
+        pattern = pattern.replace(re.escape(f"{{{name}}}"), f"(?P<{name}>{value})")
+    return re.fullmatch(pattern, remembered_url)
 
 
 def _web_port(

@@ -16,8 +16,9 @@ import asyncpg
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
+from app.audit.rights import acl_file
 from app.embedded.child import Command
-from app.embedded.directory import DataDirectory
+from app.embedded.directory import DataDirectory, write_private
 from app.embedded.errors import EmbeddedError
 from app.embedded.postgres_home import PostgresHome, find_home
 from app.embedded.supervisor import Probe, Supervisor
@@ -40,8 +41,13 @@ class Store:
     probe: Probe
 
 
-def valkey(directory: DataDirectory, name: str, port: int) -> Store:
-    """A Valkey server: the Redis protocol, every write in its append-only file."""
+def valkey(
+    directory: DataDirectory, name: str, port: int, passwords: Mapping[str, str] | None = None
+) -> Store:
+    """A Valkey server: the Redis protocol, every write in its append-only file.
+
+    Where `passwords` names users, nobody else gets in, and they have the rights of the audit store's users.
+    """
     folder = directory.folder(f"valkey-{name}")
     options = {
         "bind": HOST,
@@ -53,11 +59,20 @@ def valkey(directory: DataDirectory, name: str, port: int) -> Store:
         "save": "",
         "maxmemory-policy": "noeviction",
     }
+    if passwords:
+        options["aclfile"] = str(folder / "users.acl")
+        # Whatever the namespace is: a store of one's own may be shared by several.
+        write_private(folder / "users.acl", acl_file(passwords, "*:audit:"))
     argv = [str(_valkey_program()), *(word for key, value in options.items() for word in (f"--{key}", value))]
     command = Command(
         name=name, argv=tuple(argv), environment=_inherited(), directory=folder, log=directory.log_file(name)
     )
-    return Store(f"Valkey ({name})", port, command, partial(_valkey_answers, port))
+    return Store(
+        f"Valkey ({name})",
+        port,
+        command,
+        partial(_valkey_answers, port, next(iter((passwords or {}).items()), None)),
+    )
 
 
 def secantus(directory: DataDirectory, port: int) -> Store:
@@ -155,10 +170,13 @@ async def _postgres_answers(port: int) -> bool:
     return True
 
 
-async def _valkey_answers(port: int) -> bool:
+async def _valkey_answers(port: int, login: tuple[str, str] | None) -> bool:
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             reader, writer = await asyncio.open_connection(HOST, port)
+            if login:
+                writer.write(f"AUTH {login[0]} {login[1]}\r\n".encode())
+                await reader.readline()
             writer.write(b"PING\r\n")
             answer = await reader.readline()
             writer.close()

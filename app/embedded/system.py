@@ -107,18 +107,19 @@ class System:
         return plan
 
     async def _start_stores(self, plan: Plan) -> None:
-        stores = [await self._store(name, port) for name, port in plan.ports.items()]
+        stores = [await self._store(plan, name, port) for name, port in plan.ports.items()]
         children = self.supervisor.start(*(store.command for store in stores))
         await asyncio.gather(*map(self._store_ready, stores, children))
         if "postgresql" in plan.ports:
             await servers.create_databases(plan.ports["postgresql"])
 
-    async def _store(self, name: str, port: int) -> Store:
+    async def _store(self, plan: Plan, name: str, port: int) -> Store:
         if name == "postgresql":
             return await servers.postgres(self.directory, port, self.supervisor)
         if name == "secantus":
             return servers.secantus(self.directory, port)
-        return servers.valkey(self.directory, name, port)
+        passwords = plan.audit_passwords if name == "audit" else None
+        return servers.valkey(self.directory, name, port, passwords)
 
     async def _store_ready(self, store: Store, child: Child) -> None:
         seconds = await wait_ready(child, store.probe)

@@ -1,14 +1,18 @@
-"""What the doctor says about rights on the customer DB."""
+"""What the doctor says about rights on the customer DB and in the audit store."""
 
 from typing import Any
 
 import pytest
 
 from app import doctor
+from app.audit.rights import FORBIDDEN, let_through
+from app.audit.store import AuditStore
 from app.reconciliation.entities import BOOKINGS
 from app.reconciliation.mapping import load_mappings, mappings
 from app.reconciliation.sides.document_rights import rights_missing, rights_needed
+from app.stores.connections import open_redis
 from config.settings import Settings
+from tests.app.audit.entries import fact
 
 COLLECTIONS = ("customers", "launches", "bookings")
 ACTIONS = ["find", "listIndexes", "insert", "update", "remove"]
@@ -77,3 +81,49 @@ async def test_a_store_that_asks_nobody_who_they_are_is_not_asked_for_rights(
     names = {each.name for each in await doctor.doctor(settings_of_test)}
     assert "customer database version" in names
     assert not any(name.startswith("customer collection") for name in names)
+
+
+async def test_the_audit_store_is_as_it_should_be(settings_of_test: Settings) -> None:
+    async with open_redis(settings_of_test.url("audit_url")) as redis:
+        await AuditStore(redis, settings_of_test.namespace).append([fact(), fact()])
+    checks = {each.name: each for each in await doctor.doctor(settings_of_test)}
+    audit = {name: each for name, each in checks.items() if name.startswith("audit store")}
+    assert len(audit) >= 8
+    assert all(each.ok for each in audit.values()), audit
+    assert audit["audit store durability"].found == "append-only file, fsync always"
+    assert audit["audit store entries"].found == "2 of 2"
+
+
+async def test_the_doctor_names_what_the_service_may_too_much(settings_of_test: Settings) -> None:
+    """With the retention user's rights, and with everybody's."""
+    for url, excess in (("audit_retention_url", "XDEL"), ("logs_url", "FLUSHALL")):
+        settings = settings_of_test.model_copy(update={"audit_url": getattr(settings_of_test, url)})
+        (check,) = (
+            each for each in await doctor._look_at_rights(settings) if each.name == "audit store rights"
+        )
+        assert not check.ok
+        excessive = check.found if url == "audit_retention_url" else await excess_of(settings)
+        assert excess in excessive
+
+
+async def excess_of(settings: Settings) -> list[str]:
+    async with open_redis(settings.url("audit_url")) as redis:
+        return await let_through(redis, FORBIDDEN, "x:audit:doctor")
+
+
+async def test_the_doctor_says_when_nothing_can_ever_be_archived(settings_of_test: Settings) -> None:
+    settings = settings_of_test.model_copy(update={"audit_retention_url": None})
+    checks = {each.name: each for each in await doctor.doctor(settings)}
+    assert not checks["audit store retention user"].ok
+    assert not checks["audit store durability"].ok
+    assert checks["audit store durability"].found == "append-only file, fsync unknown"
+
+
+async def test_the_doctor_sees_that_entries_were_trimmed(settings_of_test: Settings) -> None:
+    async with open_redis(settings_of_test.url("audit_url")) as redis:
+        await AuditStore(redis, settings_of_test.namespace).append([fact() for _ in range(9)])
+        key = f"{settings_of_test.namespace}:audit:entries"
+        await redis.xadd(key, {"entry": "{}"}, id="10-0", maxlen=2, approximate=False)
+    (check,) = await doctor._look_at_entries(settings_of_test)
+    assert (check.ok, check.found) == (False, "2 of 9")
+    assert "astrocore audit verify" in (check.advice or "")

@@ -89,11 +89,11 @@ class RedisLedger:
 
     def write(self, number):
         with self._client() as client:
-            client.sadd("ledger", number)
+            client.rpush("x:audit:ledger", number)  # which the audit store's user may do as well
 
     def read(self):
         with self._client() as client:
-            return {int(number) for number in client.smembers("ledger")}
+            return {int(number) for number in client.lrange("x:audit:ledger", 0, -1)}
 
     def _client(self):
         return redis.Redis.from_url(self.url, socket_timeout=1, retry=None)

@@ -10,6 +10,7 @@ from litestar import Litestar
 from loguru import logger
 
 from app.stores.connections import Stores
+from config.log_entries import entry_of
 from config.settings import settings
 
 # Actors bind their broker when they are imported. Nothing listens there: a test that sends has forgotten to fake it.
@@ -21,6 +22,7 @@ with patch.dict(os.environ, {"ASTROCORE_BROKER_URL": "redis://127.0.0.1:1/0?forg
     settings.cache_clear()
 
 KEY = "key-of-the-operator"
+_COMMON = ("event", "level", "request_id", "trace_id", "span_id", "actor", "outcome", "duration_ms")
 
 
 @pytest.fixture
@@ -69,13 +71,13 @@ async def real(
 
 @pytest.fixture
 def logged() -> Iterator[list[dict[str, Any]]]:
-    """Every log entry: its fields, and `event` and `level`."""
+    """Every log entry, flat: what is common to entries, and its fields."""
     entries: list[dict[str, Any]] = []
 
     def keep(message: Any) -> None:
-        record = message.record
-        entries.append({**record["extra"], "event": record["message"], "level": record["level"].name})
+        entry = entry_of(message.record, "test", len(entries) + 1)
+        entries.append({**entry.fields, **{name: getattr(entry, name) for name in _COMMON}})
 
-    sink = logger.add(keep, level="DEBUG")
+    sink = logger.add(keep, level="DEBUG", catch=False)
     yield entries
     logger.remove(sink)

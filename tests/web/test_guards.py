@@ -15,6 +15,7 @@ JOBS = "/v1/reconciliation/jobs"
 def calls(app: Litestar) -> Iterator[tuple[str, str]]:
     for route in app.routes:
         path = re.sub(r"\{\w+:uuid\}", "01938f6e-0000-7000-8000-000000000000", route.path)
+        path = re.sub(r"\{\w+:int\}", "7", path)
         for method in route.methods:
             yield method, re.sub(r"\{[^}]*\}", "x", path)
 

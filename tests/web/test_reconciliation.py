@@ -181,10 +181,10 @@ async def test_pages_follow_each_other_without_gap_or_repetition(real: httpx.Asy
 async def test_a_record_of_any_key_is_shown(
     operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, key: str
 ):
-    async def show(_stores: object, entity: str, key: str) -> RecordView:
+    async def show(_stores: object, entity: str, key: str, *, by: str) -> RecordView:
         return RecordView(entity, key, None, None, [], None, [], [])
 
-    monkeypatch.setattr(history, "record", show)
+    monkeypatch.setattr(history, "read_record", show)
     answer = await operator.get(f"{BASE}/records/tickets/{quote(key, safe='')}")
 
     assert answer.status_code == 200

@@ -1,10 +1,15 @@
 import asyncio
 import re
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from config.correlation import Correlation, current
+from tests.web.conftest import actors
+
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 PATHS = ["/", "/nothing", "/v1/reconciliation/jobs", "/schema", "/health/live"]
 
 
@@ -32,24 +37,75 @@ async def test_another_id_is_replaced(anyone: httpx.AsyncClient, sent: str):
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "level"),
-    [("/", 200, "INFO"), ("/nothing", 404, "INFO"), ("/health/live", 200, "DEBUG")],
+    ("path", "status", "level", "outcome"),
+    [
+        ("/", 200, "INFO", "done"),
+        ("/nothing", 404, "INFO", "refused"),
+        ("/health/live", 200, "DEBUG", "done"),
+    ],
 )
 async def test_every_request_is_logged_once(
-    anyone: httpx.AsyncClient, logged, path: str, status: int, level: str
+    anyone: httpx.AsyncClient, logged, *, path: str, status: int, level: str, outcome: str
 ):
-    await anyone.get(f"{path}?secret=1", headers={"x-request-id": "mine"})
+    await anyone.get(f"{path}?secret=1", headers={"x-request-id": "mine", "traceparent": TRACEPARENT})
 
     [entry] = [entry for entry in logged if entry["event"] == "request.served"]
-    milliseconds = entry.pop("milliseconds")
-    assert milliseconds >= 0
+    assert entry.pop("duration_ms") >= 0
     assert entry == {
         "event": "request.served",
         "level": level,
         "method": "GET",
         "path": path,
         "status": status,
+        "outcome": outcome,
         "request_id": "mine",
+        "trace_id": TRACEPARENT[3:35],
+        "span_id": TRACEPARENT[36:52],
+        "actor": None,
+    }
+
+
+async def test_a_request_without_a_sound_trace_begins_one(anyone: httpx.AsyncClient, logged):
+    for headers in ([], [("traceparent", "00-x")], [("traceparent", TRACEPARENT)] * 2):
+        await anyone.get("/", headers=headers)
+
+    traces = {entry["trace_id"] for entry in logged}
+    assert len(traces) == 3
+    assert TRACEPARENT[3:35] not in traces
+
+
+async def test_the_guard_tells_who_acts(operator: httpx.AsyncClient, anyone: httpx.AsyncClient, logged):
+    await operator.get("/v1/reconciliation/jobs")
+    del anyone.headers["authorization"]
+    await anyone.get("/v1/reconciliation/jobs")
+
+    served = [entry for entry in logged if entry["event"] == "request.served"]
+    assert [entry["actor"] for entry in served] == ["operator", None]
+    assert current() is None
+
+
+async def test_what_is_woken_for_a_request_is_sent_within_its_trace(
+    operator: httpx.AsyncClient, app, monkeypatch: pytest.MonkeyPatch
+):
+    sent: list[Correlation] = []
+
+    async def started(*_args: object, **_options: object) -> SimpleNamespace:
+        return SimpleNamespace(id="undo")
+
+    monkeypatch.setattr("app.reconciliation.deciding.undo.start", started)
+    monkeypatch.setattr(actors, "wake_undo", lambda _id: sent.append(current()))
+    await operator.post(
+        "/v1/reconciliation/undos",
+        json={"change_ids": ["00000000-0000-0000-0000-000000000001"], "reason": "test"},
+        headers={"x-request-id": "mine", "traceparent": TRACEPARENT},
+    )
+
+    [correlation] = sent
+    assert correlation.carried() == {
+        "trace_id": TRACEPARENT[3:35],
+        "span_id": TRACEPARENT[36:52],
+        "request_id": "mine",
+        "actor": "operator",
     }
 
 

@@ -12,6 +12,7 @@ from app.pages import LIMIT_DEFAULT, Page
 from app.reconciliation.deciding import history
 from app.reconciliation.ledger.views import ChangeView, RecordView
 from app.reconciliation.running import events
+from web.guards import OPERATOR
 from web.inputs import Accepted, Cursor, Events, Limit, RecordId
 from web.stores import Opened
 from web.waking import wake
@@ -41,8 +42,9 @@ class Records(Controller):
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
     ) -> Page[ChangeView]:
-        return await history.list_changes(
-            stores, entity=entity, key=id, run_id=run_id, limit=limit, cursor=cursor
+        """Whoever reads is recorded in the audit."""
+        return await history.read_changes(
+            stores, by=OPERATOR, entity=entity, key=id, run_id=run_id, limit=limit, cursor=cursor
         )
 
     @get("/records/{entity:str}/{id:path}", summary="Show a record on both sides, and its whole past")
@@ -53,8 +55,11 @@ class Records(Controller):
         entity: FromPath[str],
         id: FromPath[str],  # noqa: A002
     ) -> RecordView:
-        """The id may hold slashes, quoted or not. `more_diffs` and `more_changes` are cursors of what is older."""
-        return await history.record(stores, entity, _id(request) or id)
+        """The id may hold slashes, quoted or not. `more_diffs` and `more_changes` are cursors of what is older.
+
+        Whoever reads is recorded in the audit.
+        """
+        return await history.read_record(stores, entity, _id(request) or id, by=OPERATOR)
 
 
 def _id(request: Request[Any, Any, Any]) -> str:

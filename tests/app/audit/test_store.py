@@ -1,29 +1,16 @@
 """The audit store, against a real server."""
 
-from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
+from redis.asyncio import Redis
 
-from app.audit.entries import Fact, IntentEntry, Outcome, OutcomeEntry
+from app.audit.entries import Fact, Outcome, OutcomeEntry
 from app.audit.outbox import record, relay
-from app.audit.store import AuditStore
+from app.audit.store import AuditStore, Count
+from app.errors import ConflictError
 from app.stores.connections import Stores
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def intent(key: str = "a", run_id: UUID | None = None) -> IntentEntry:
-    return IntentEntry(
-        id=uuid4(), at=NOW, deadline=NOW + timedelta(seconds=10), entity="customers", key=key, side="relational",
-        action="update", before={"x": 1}, after={"x": 2}, policy={"x": "the document side is right"}, cause="test",
-        diff_id=uuid4(), run_id=run_id,
-    )  # fmt: skip
-
-
-@pytest.fixture
-def audit(stores: Stores) -> AuditStore:
-    return AuditStore(stores.audit, stores.settings.namespace)
+from tests.app.audit.entries import NOW, end, fact, intent, later
 
 
 async def test_an_intent_is_open_until_its_outcome_comes(audit: AuditStore) -> None:
@@ -95,3 +82,122 @@ async def test_changes_are_found_by_their_ids(audit: AuditStore) -> None:
     assert found[second.id].outcome.outcome is Outcome.APPLIED
     assert found[second.id].sequence == 2
     assert await audit.changes_by_id([]) == {}
+
+
+async def test_ids_that_end_alike_lead_to_their_own_entries(audit: AuditStore) -> None:
+    """They share a bucket."""
+    tried = [intent(str(number)) for number in range(3)]
+    alike = [
+        type(each)(**{**fields_of(each), "id": each.id.__class__(int=number << 64)})
+        for number, each in enumerate(tried)
+    ]
+    await audit.append([*alike, end(alike[1])])
+
+    found = await audit.changes_by_id([each.id for each in alike])
+
+    assert [found[each.id].intent.key for each in alike] == ["0", "1", "2"]
+    assert [bool(found[each.id].outcome) for each in alike] == [False, True, False]
+
+
+def fields_of(entry: object) -> dict:
+    return {name: getattr(entry, name) for name in entry.__struct_fields__}
+
+
+async def test_a_long_story_of_a_record_is_told_in_pages_of_changes(audit: AuditStore) -> None:
+    """Facts and outcomes lie between the intents."""
+    tried = [intent("a") for _ in range(30)]
+    for each in tried:
+        await audit.append(
+            [each, fact(entity="customers", key="a"), fact(entity="customers", key="a"), end(each)]
+        )
+
+    told, before = [], None
+    while page := await audit.changes(entity="customers", key="a", before=before, limit=7):
+        told += page
+        before = page[-1].sequence
+
+    assert [each.intent for each in told] == tried[::-1]
+    assert all(each.outcome for each in told)
+
+
+async def test_a_batch_is_as_long_as_it_needs_to_be(audit: AuditStore) -> None:
+    tried = [intent("a") for _ in range(2500)]
+    assert await audit.append(tried) == 2500
+    assert await audit.append([*map(end, tried)]) == 2500
+    assert len(await audit.changes(entity="customers", key="a", limit=3000)) == 2500
+    assert await audit.open_intents() == []
+
+
+async def test_facts_and_changes_are_found_by_their_ids(audit: AuditStore) -> None:
+    said, tried = fact(), intent()
+    await audit.append([said, tried, end(tried)])
+
+    found = await audit.find([tried.id, said.id, uuid4()])
+
+    assert found.keys() == {tried.id, said.id}
+    assert [each and each.sequence for each in found[tried.id]] == [2, 3]
+    assert [each and each.sequence for each in found[said.id]] == [1, None]
+
+
+async def test_entries_are_counted(audit: AuditStore) -> None:
+    assert await audit.count() == Count(counted=0, archived=0, first=0, last=0, length=0)
+    await audit.append([fact() for _ in range(5)])
+    assert await audit.count() == Count(counted=5, archived=0, first=1, last=5, length=5)
+
+
+@pytest.mark.parametrize(
+    ("count", "missing"),
+    [
+        (Count(counted=0, archived=0, first=0, last=0, length=0), 0),
+        (Count(counted=5, archived=0, first=1, last=5, length=5), 0),
+        (Count(counted=5, archived=3, first=4, last=5, length=2), 0),
+        (Count(counted=5, archived=5, first=0, last=0, length=0), 0),
+        (Count(counted=5, archived=0, first=4, last=5, length=2), 3),
+        (Count(counted=5, archived=0, first=0, last=0, length=0), 5),
+        (Count(counted=5, archived=0, first=1, last=6, length=6), 1),
+        (Count(counted=5, archived=0, first=1, last=6, length=5), 1),
+        (Count(counted=5, archived=0, first=2, last=6, length=5), 1),
+    ],
+)
+def test_a_count_tells_how_many_are_missing(count: Count, missing: int) -> None:
+    assert count.missing == missing
+
+
+async def test_the_seconds_of_entries_bound_their_places_however_late_they_come(audit: AuditStore) -> None:
+    seconds = [0, 0, 5, 3, 5, 9, 1, 9, 12]
+    await audit.append([fact(at=later(second)) for second in seconds[:4]])
+    for second in seconds[4:]:
+        await audit.append([fact(at=later(second))])
+
+    start = int(NOW.timestamp())
+    for first in range(-1, 14):
+        for last in range(first, 14):
+            places = [place for place, second in enumerate(seconds, 1) if first <= second <= last]
+            least, greatest = await audit.bounds(start + first, start + last)
+            assert all(least <= place <= greatest for place in places), (first, last)
+            # No wider than what is older, or newer, makes it.
+            assert least > greatest or least == min(
+                p for p, second in enumerate(seconds, 1) if second >= first
+            )
+            assert least > greatest or greatest == max(
+                p for p, second in enumerate(seconds, 1) if second <= last
+            )
+
+
+async def test_a_store_of_which_entries_were_cut_off_still_tells_the_others(
+    audit: AuditStore, retention: Redis, prefix: str
+) -> None:
+    tried = intent()
+    await audit.append([tried, fact(), end(tried)])
+    await retention.xdel(f"{prefix}entries", "1-0")
+
+    assert await audit.changes() == []
+    assert await audit.find([tried.id]) == {}
+
+
+async def test_an_entry_that_cannot_be_read_is_told_of(
+    audit: AuditStore, stores: Stores, prefix: str
+) -> None:
+    await stores.audit.xadd(f"{prefix}entries", {"entry": '{"type":"gossip"}'}, id="1-0")
+    with pytest.raises(ConflictError, match="verify"):
+        await audit.page(None, 1, 9, newest_first=True, limit=5)

@@ -2,10 +2,11 @@ import socket
 
 import pytest
 
+from app.audit.sealing.keys import public_key_of
 from app.embedded.errors import EmbeddedError
 from app.embedded.plan import given_values, make_plan
 from app.embedded.ports import free_port
-from config.settings import STORE_URLS, parse_settings
+from config.settings import STORE_URLS, SettingsError, parse_settings
 
 URLS = {f"ASTROCORE_{name.upper()}" for name in STORE_URLS}
 
@@ -16,6 +17,8 @@ def test_first_start_gets_every_url_a_key_and_distinct_ports():
     assert set(plan.ports) == {"postgresql", "secantus", "broker", "audit", "logs"}
     assert len({*plan.ports.values(), int(plan.values["ASTROCORE_WEB_PORT"])}) == 6
     assert len(plan.values["ASTROCORE_OPERATOR_KEY"]) >= 43
+    assert set(plan.audit_passwords) == {"core", "retention"}
+    assert all(len(password) >= 32 for password in plan.audit_passwords.values())
     assert parse_settings(plan.values).environment == "embedded"
 
 
@@ -30,6 +33,7 @@ def test_remembered_port_that_was_lost_is_replaced():
         second = make_plan({}, first.values, web_port=None)
     assert second.ports["audit"] != first.ports["audit"]
     assert second.ports["broker"] == first.ports["broker"]
+    assert second.audit_passwords == first.audit_passwords
 
 
 def test_given_url_wins_and_its_server_is_not_started():
@@ -37,7 +41,13 @@ def test_given_url_wins_and_its_server_is_not_started():
     plan = make_plan(given, {}, web_port=None)
     assert plan.values["ASTROCORE_AUDIT_URL"] == given["ASTROCORE_AUDIT_URL"]
     assert "audit" not in plan.ports
+    assert "ASTROCORE_AUDIT_RETENTION_URL" not in plan.values
     assert plan.owns_foreign_databases
+
+
+def test_url_of_the_retention_user_without_the_store_it_belongs_to_is_refused():
+    with pytest.raises(EmbeddedError, match="ASTROCORE_AUDIT_URL"):
+        make_plan({"ASTROCORE_AUDIT_RETENTION_URL": "redis://redis.example/1"}, {}, web_port=None)
 
 
 def test_postgresql_is_started_for_one_of_its_databases_alone():
@@ -76,3 +86,21 @@ def test_values_of_an_earlier_run_do_not_count_as_given(tmp_path, monkeypatch):
     assert given_values({"ASTROCORE_DATA_DIR": str(tmp_path), "ASTROCORE_BROKER_URL": ""}) == {
         "ASTROCORE_LOGS_URL": "redis://mine/0",
     }
+
+
+def test_a_key_that_seals_the_audit_store_is_made_once_with_its_public_key():
+    first = make_plan({}, {}, web_port=None).values
+    assert parse_settings(first).audit_signing_key is not None
+    assert parse_settings(first).public_keys == (public_key_of(first["ASTROCORE_AUDIT_SIGNING_KEY"]),)
+    second = make_plan({}, first, web_port=None).values
+    names = ("ASTROCORE_AUDIT_SIGNING_KEY", "ASTROCORE_AUDIT_PUBLIC_KEYS")
+    assert [second[name] for name in names] == [first[name] for name in names]
+
+
+def test_a_given_signing_key_leaves_the_earlier_public_keys_trusted():
+    first = make_plan({}, {}, web_port=None).values
+    given = {"ASTROCORE_AUDIT_SIGNING_KEY": "A" * 43 + "="}
+    keys = parse_settings(make_plan(given, first, web_port=None).values).public_keys
+    assert keys == (first["ASTROCORE_AUDIT_PUBLIC_KEYS"], public_key_of("A" * 43 + "="))
+    with pytest.raises(SettingsError, match="ASTROCORE_AUDIT_SIGNING_KEY"):
+        make_plan({"ASTROCORE_AUDIT_SIGNING_KEY": "short"}, {}, web_port=None)

@@ -42,10 +42,10 @@ def test_stores_answer_at_the_urls_of_the_environment_and_keep_their_data(folder
         assert asyncio.run(_databases(environment["ASTROCORE_ADMIN_DATABASE_URL"])) == "admin"
         with MongoClient(environment["ASTROCORE_CUSTOMER_DATABASE_URL"]) as client:
             client.get_default_database().things.insert_one({"_id": 1})
-        with redis.Redis.from_url(environment["ASTROCORE_AUDIT_URL"]) as audit:
+        with redis.Redis.from_url(environment["ASTROCORE_AUDIT_RETENTION_URL"]) as audit:
             assert audit.config_get("appendfsync") == {"appendfsync": "always"}
             assert audit.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
-            audit.set("key", "value")
+            audit.set("x:audit:key", "value")
         with redis.Redis.from_url(environment["ASTROCORE_LOGS_URL"]) as logs:
             assert logs.config_get("appendfsync") == {"appendfsync": "always"}
     # When they are started again
@@ -55,7 +55,7 @@ def test_stores_answer_at_the_urls_of_the_environment_and_keep_their_data(folder
         with MongoClient(again["ASTROCORE_CUSTOMER_DATABASE_URL"]) as client:
             assert client.get_default_database().things.count_documents({}) == 1
         with redis.Redis.from_url(again["ASTROCORE_AUDIT_URL"], decode_responses=True) as audit:
-            assert audit.get("key") == "value"
+            assert audit.get("x:audit:key") == "value"
 
 
 def test_two_data_directories_run_side_by_side(folder):
