@@ -84,7 +84,11 @@ def set_up_logging(component: str, *, ship: Ship | None = None) -> None:
     logger.add(_Sink(ship), level=settings().log_level, format="", catch=False)
     logging.basicConfig(handlers=[_Intercept()], level=logging.INFO, force=True)
     for name, level in _LEAST_LEVELS.items():
-        logging.getLogger(name).setLevel(level)
+        own = logging.getLogger(name)
+        own.setLevel(level)
+        # granian gives its loggers sinks of their own, which would write what is not redacted.
+        own.handlers.clear()
+        own.propagate = True
     sys.excepthook = _on_uncaught
     threading.excepthook = _on_uncaught_in_thread
 

@@ -33,8 +33,11 @@ APPEND = f"""
 local prefix, known, fresh, lost = KEYS[1], {{}}, {{}}, 0
 local function readable(entry)
     if type(entry) ~= 'table' or type(entry.sequence) ~= 'number' then return false end
-    for _, name in ipairs({{'process', 'time', 'component', 'event'}}) do
+    for _, name in ipairs({{'process', 'time', 'level', 'component', 'event'}}) do
         if type(entry[name]) ~= 'string' then return false end
+    end
+    for _, name in ipairs({{'client', 'actor', 'request_id', 'trace_id', 'entity', 'key'}}) do
+        if entry[name] ~= nil and type(entry[name]) ~= 'string' then return false end
     end
     return true
 end
@@ -168,7 +171,8 @@ forget(prefix .. ':hours', '%d+$')
 
 # The memory of entries and indexes, in bytes. KEYS: the prefix.
 MEMORY = """
-local bytes = redis.call('MEMORY', 'USAGE', KEYS[1] .. ':entries') or 0
+-- Every node is counted: of entries with stacks and without, the first few say little about the others.
+local bytes = redis.call('MEMORY', 'USAGE', KEYS[1] .. ':entries', 'SAMPLES', 0) or 0
 for _, key in ipairs(redis.call('SMEMBERS', KEYS[1] .. ':indexes')) do
     bytes = bytes + (redis.call('MEMORY', 'USAGE', key) or 0)
 end

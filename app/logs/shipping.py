@@ -74,7 +74,7 @@ class Shipper:
         while not self._stopping.is_set():
             try:
                 shipped = self._turn()
-            except (RedisError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  (nobody else would ever ship what this thread does not)
                 self._back_off(error)
                 continue
             if shipped < _WORTH_GOING_ON:

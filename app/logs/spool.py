@@ -33,7 +33,7 @@ class Folder:
             return sorted(
                 int(each.name.removesuffix(_SUFFIX))
                 for each in self.path.iterdir()
-                if each.name.endswith(_SUFFIX)
+                if each.name.endswith(_SUFFIX) and each.name.removesuffix(_SUFFIX).isdecimal()
             )
         return []
 
@@ -54,7 +54,11 @@ def create_folder(root: Path, name: str) -> Folder:
     hidden, path = root / f".{name}", root / name
     hidden.mkdir(parents=True, exist_ok=True)
     lock = _lock(hidden)
-    hidden.rename(path)
+    try:
+        hidden.rename(path)
+    except OSError:
+        os.close(lock)  # or this process would find the folder locked, by itself, the next time
+        raise
     return Folder(path, lock)
 
 
@@ -144,9 +148,10 @@ class Spool:
         return True
 
     def _close_segment(self) -> None:
-        if self._segment is not None:
-            os.close(self._segment)
-            self._segment = None
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            with suppress(OSError):  # a disk that refuses late; the number is free all the same
+                os.close(segment)
 
 
 def _size_of(root: Path) -> int:

@@ -238,3 +238,15 @@ def test_every_level_is_one_of_five(set_up: SetUp, level: str) -> None:
     logger.log(level, "run.resumed")
     logger.log("SUCCESS", "run.resumed")
     assert [each.level for each in logged.entries] == [level, "INFO"]
+
+
+def test_a_library_with_a_sink_of_its_own_writes_to_ours_alone(
+    set_up: SetUp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library = logging.getLogger("_granian")
+    library.addHandler(logging.StreamHandler(sys.stdout))
+    library.propagate = False
+    logged = set_up()
+    library.error("listening with password=hunter2hunter2")
+    assert "hunter2" not in str(logged.entries) + capsys.readouterr().out
+    assert [each.event for each in logged.entries] == ["library.reported"]

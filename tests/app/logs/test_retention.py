@@ -94,3 +94,18 @@ async def test_trimming_goes_in_bounded_steps(
     await stores.logs.hset(f"{stores.settings.namespace}:logs:hours", "1", "50")
     assert await retention.trim(stores) == 50
     assert (await store.stats()).trimmed == 50
+
+
+async def test_memory_is_told_as_it_is_whatever_the_oldest_entries_look_like(
+    stores: Stores, store: LogStore
+) -> None:
+    large = [entry(at, fields={"text": "x" * 15_000}) for at in range(1, 31)]
+    small = [entry(at, fields={"text": "x" * 10}) for at in range(31, 6031)]
+    await store.append(large)
+    for at in range(0, len(small), 500):
+        await store.append(small[at : at + 500])
+    entries = f"{stores.settings.namespace}:logs:entries"
+    really = await stores.logs.memory_usage(entries, samples=0)
+    guessed = await stores.logs.memory_usage(entries)
+    assert guessed > 2 * really, "else this shows nothing"
+    assert really <= (await store.stats()).memory_bytes < 1.5 * really

@@ -158,3 +158,41 @@ def test_an_empty_folder_goes_and_comes_again_with_the_next_line(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
     spool.append("p", line(2))
     assert read_all(Reader(own(spool), live=True)) == [2]
+
+
+def test_a_disk_that_refuses_at_the_end_of_a_segment_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path, limit_bytes=PLENTY)
+    spool.append("p", line(1))
+    close = os.close
+
+    def refuse(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EDQUOT, "quota")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "close", refuse)
+        spool.close()
+    spool.append("p", line(2))
+    assert read_all(Reader(own(spool), live=True)) == [1, 2]
+
+
+def test_a_folder_that_could_not_be_made_is_made_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_self: Path, _target: Path) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with pytest.raises(OSError, match="full"):
+            create_folder(tmp_path, "p")
+    create_folder(tmp_path, "p").release(remove=True)
+
+
+def test_what_is_no_segment_is_left_alone(tmp_path: Path) -> None:
+    folder = create_folder(tmp_path, "p")
+    (folder.path / "notes.ndjson").write_text("mine")
+    assert folder.segments() == []
+    folder.release(remove=False)

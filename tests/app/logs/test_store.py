@@ -69,6 +69,17 @@ async def test_a_line_that_cannot_be_read_is_passed_over_and_counted_as_lost(
     assert (await store.stats()).lost == 3
 
 
+@pytest.mark.parametrize("damage", ['"level":7', '"actor":7', '"client":{}', '"request_id":[]', '"key":true'])
+async def test_a_line_with_something_else_where_a_text_should_be_breaks_nothing(
+    stores: Stores, store: LogStore, damage: str
+) -> None:
+    sane = '"process":"p","time":"2026-01-01T00:00:00Z","event":"a.b","component":"web"'
+    lines = [f'{{{sane},"sequence":1,"level":"INFO",{damage}}}', f'{{{sane},"sequence":2,"level":"INFO"}}']
+    await stores.logs.eval(APPEND, 1, f"{stores.settings.namespace}:logs", "\n".join(lines))
+    assert await numbers(store) == [1]
+    assert await store.append([entry(1)]) == 1
+
+
 async def test_entries_of_an_api_client_bear_its_name_and_are_never_taken_for_repeated(
     store: LogStore,
 ) -> None:
