@@ -67,10 +67,14 @@ async def list_entries(
         )
     index = await audit.shortest(_indexes(wanted))
     while walk.goes_on:
-        page, last = await audit.page(index, least, greatest, newest_first=newest_first, limit=walk.chunk)
+        chunk = walk.chunk
+        page, last = await audit.page(index, least, greatest, newest_first=newest_first, limit=chunk)
         own = [each for each in page if _is_wanted(each.entry, wanted)]
         found = await _with_intents(audit, own, beside=page)
-        walk.add(len(page), last, [each for each in found if _is_about(each, wanted)])
+        # Where an index still names entries that are gone, fewer come back than were looked at.
+        walk.add(
+            len(page) if last is None else chunk, last, [each for each in found if _is_about(each, wanted)]
+        )
         if last is not None:
             least, greatest = (least, last - 1) if newest_first else (last + 1, greatest)
     return Matches(walk.items, walk.cursor, walk.complete, walk.scanned)

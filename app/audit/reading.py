@@ -21,7 +21,7 @@ async def list_entries(
     """A page of entries, see `app.audit.queries.list_entries`; raises StoreUnavailableError when the store is away."""
     audit = _audit(stores)
     found = await queries.list_entries(audit, wanted, newest_first=newest_first, limit=limit, cursor=cursor)
-    filters = {name: _spelled(getattr(wanted, name)) for name in wanted.__struct_fields__}
+    filters = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
     await record_read(audit, Fact.AUDIT_READ, by=by, filters=filters)
     return EntryPage([view(each) for each in found.items], found.next_cursor, found.complete)
 
@@ -32,10 +32,6 @@ async def get_entry(stores: Stores, sequence: int, *, by: str) -> EntryView:
     found = view(await queries.get_entry(audit, sequence))
     await record_read(audit, Fact.AUDIT_READ, by=by, filters={"sequence": sequence})
     return found
-
-
-def _spelled(value: object) -> str | None:
-    return None if value is None else str(value)
 
 
 def _audit(stores: Stores) -> AuditStore:

@@ -36,11 +36,12 @@ async def record_read(
     then nothing may be answered.
     """
     instant = now()
-    asked = {each: value for each, value in filters.items() if value is not None}
+    given = {each: value for each, value in filters.items() if value is not None}
+    asked = {each: value if isinstance(value, int) else str(value) for each, value in given.items()}
     await audit.append(
         [
             FactEntry(
-                id=_id(name, by, asked, instant),
+                id=_id(name, by, given, instant),
                 at=instant,
                 name=name,
                 actor=by,
@@ -60,5 +61,11 @@ def target_of(asked: dict[str, Any]) -> str:
 
 
 def _id(name: Fact, by: str, asked: dict[str, Any], instant: datetime) -> UUID:
-    slot = int(instant.timestamp()) // SLOT_SECONDS
-    return uuid5(_READS, msgspec.json.encode([name, by, asked, slot], order="sorted").decode())
+    # "The last 15 minutes" begin at another moment with every call, and are the same question.
+    coarse = {each: _slot(value) if isinstance(value, datetime) else value for each, value in asked.items()}
+    told = msgspec.json.encode([name, by, coarse, _slot(instant)], order="sorted")
+    return uuid5(_READS, told.decode())
+
+
+def _slot(instant: datetime) -> int:
+    return int(instant.timestamp()) // SLOT_SECONDS

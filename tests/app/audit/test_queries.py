@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from redis.asyncio import Redis
 
 from app.audit import queries
 from app.audit.entries import Entry, Fact, FactEntry, IntentEntry, Kind, Outcome, OutcomeEntry, kind_of
@@ -214,3 +215,13 @@ async def test_a_cursor_beyond_all_entries_leads_to_an_end(
 
 def test_the_entries_of_these_tests_are_of_each_kind() -> None:
     assert {type(each) for each in a_busy_hour()} == {IntentEntry, OutcomeEntry, FactEntry}
+
+
+async def test_entries_that_are_gone_count_as_looked_at(
+    audit: AuditStore, busy: list[Entry], retention: Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "BUDGET", 10)
+    await retention.xtrim(f"{prefix}entries", maxlen=0, approximate=False)
+    found = await list_entries(audit, EntryFilter(entity="customers"), limit=2)
+    assert (found.items, found.complete, found.scanned) == ([], False, 10)
+    assert found.next_cursor

@@ -58,3 +58,14 @@ async def test_another_person_question_or_kind_of_read_is_another_read(audit: Au
 
     assert len(await told(audit)) == 5
     assert (await told(audit))[0].target == "everything"
+
+
+async def test_the_last_fifteen_minutes_are_one_question_however_often_they_are_asked(
+    audit: AuditStore, at: Any
+) -> None:
+    for seconds in (0, 1, 2):
+        at(NOW + timedelta(seconds=seconds))
+        since = NOW + timedelta(seconds=seconds, minutes=-15, microseconds=7)
+        await record_read(audit, Fact.AUDIT_READ, by="ann", filters={"since": since})
+    (fact,) = await told(audit)
+    assert fact.detail == {"since": str(NOW + timedelta(minutes=-15, microseconds=7))}
