@@ -5,6 +5,8 @@ import importlib
 import sys
 import time
 
+from loguru import logger
+
 from app.embedded.launch import EmbeddedStores
 from app.reconciliation.mapping import load_mappings
 from config.settings import parse_settings
@@ -19,6 +21,7 @@ def main() -> int:
     parser.add_argument("--records", type=int, help="other sizes, by hand: how many records a side")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     chosen = parser.parse_args()
+    logger.remove()  # figures, not what the product says while they are taken
     good = True
     for name in NAMES if chosen.name == "all" else (chosen.name,):
         good = _run(name, chosen) and good

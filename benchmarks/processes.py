@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loguru import logger
+
 _SECONDS_BETWEEN_LOOKS = 0.05
 
 
@@ -30,6 +32,7 @@ def in_own_process(work: Callable[..., Any], *arguments: Any) -> Measured:
 
 
 def _measured(work: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Any, float, float]:
+    logger.remove()
     started = time.perf_counter()
     value = work(*arguments)
     return value, time.perf_counter() - started, _peak("self")
