@@ -254,7 +254,7 @@ async def _look_at_rights(settings: Settings) -> list[Check]:
             found="set" if retained else "not set",
             advice=None
             if retained
-            else f"set {PREFIX}AUDIT_RETENTION_URL: nothing is ever archived without it",
+            else f"set {PREFIX}AUDIT_RETENTION_URL, the store as the user of docs/audit.md that may remove entries",
         ),
     ]
 

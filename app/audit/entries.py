@@ -3,7 +3,7 @@
 An entry stays readable for ever. Its `type` names the kind and its version: `intent`, `outcome` and `fact` are version
 1. A field may be added to a version with a default, never removed, renamed or given another meaning; what cannot be
 said so becomes a Struct of its own, tagged `intent.2`, beside the old one. Fields that are not known are passed over,
-so that an older process reads what a newer one wrote.
+so that an older process reads what a newer one wrote; but not a fact of a name that it does not know.
 """
 
 from datetime import datetime

@@ -5,8 +5,7 @@ Keys lie below a prefix: `entries` the stream, ids `<sequence>-0`, gapless from 
 has ended to `<sequence of the intent>:<of the outcome>`; `reached` and `left` lead from a second to sequence numbers;
 `by:…` the indexes, each a list of sequence numbers in order.
 
-A list takes 5 to 7 bytes per number whatever its length, where a sorted set takes about 90 once it is long, and a
-stream 4 KB however short it is. Whoever seeks a number in it does so by bisection.
+A list takes 5 to 7 bytes per number whatever its length, far less than a long sorted set or a short stream (docs/audit.md). Whoever seeks a number in it does so by bisection.
 """
 
 _IDS = """
