@@ -206,6 +206,6 @@ async def _wake_repairs() -> None:
 
 async def _relay(stores: Stores) -> None:
     try:
-        await relay(stores.core, AuditStore(stores.audit, stores.settings.namespace))
+        await relay(stores.core, AuditStore.of(stores))
     except (StoreUnavailableError, *FAULTS) as error:
         logger.bind(reason=str(error)).warning("facts.delayed")

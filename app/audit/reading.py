@@ -35,4 +35,4 @@ async def get_entry(stores: Stores, sequence: int, *, by: str) -> EntryView:
 
 
 def _audit(stores: Stores) -> AuditStore:
-    return AuditStore(stores.audit, stores.settings.namespace)
+    return AuditStore.of(stores)

@@ -9,7 +9,7 @@ often it is sent: its id is its identity, an outcome's that of the intent which 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -21,6 +21,7 @@ from app.audit import scripts
 from app.audit.entries import Entry, IntentEntry, OutcomeEntry, encode, kind_of
 from app.audit.indexes import changes_index, indexes_of, of_record
 from app.errors import ConflictError, StoreUnavailableError
+from app.stores.connections import Stores
 
 Answer = TypeVar("Answer")
 
@@ -92,6 +93,11 @@ class AuditStore:
         self._find = redis.register_script(scripts.FIND)
         self._open = redis.register_script(scripts.OPEN)
         self._bounds = redis.register_script(scripts.BOUNDS)
+
+    @classmethod
+    def of(cls, stores: Stores) -> Self:
+        """The audit store of a process, by its connections."""
+        return cls(stores.audit, stores.settings.namespace)
 
     async def append(self, entries: Sequence[Entry]) -> int:
         """Append entries in order, all or none; answers how many were new."""

@@ -253,7 +253,7 @@ async def test_repairs_stop_while_the_disk_of_the_audit_store_is_full_and_go_on_
     await suspects.nominate(repairing.core, "customers", [str(each["id"]) for each in people], cause="test")
     server.leave(ROOM_BYTES)
     repairer = replace(repairer_of(repairing), batch=10)
-    audit = AuditStore(repairing.audit, repairing.settings.namespace)
+    audit = AuditStore.of(repairing)
 
     with pytest.raises(StoreUnavailableError, match="the audit store"):
         await repairer.run_due()

@@ -18,7 +18,7 @@ KEY = str(uuid4())
 
 async def put_fact(stores: Stores, name: Fact = Fact.RUN_PAUSED, *, actor: str = "ann") -> None:
     entry = FactEntry(id=uuid4(), at=now(), name=name, actor=actor, target="run 7", reason="why not")
-    await AuditStore(stores.audit, stores.settings.namespace).append([entry])
+    await AuditStore.of(stores).append([entry])
 
 
 async def items(caller: httpx.AsyncClient, **filters: Any) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ async def put_change(stores: Stores, run_id: UUID | None = None, key: str | None
         action="update", before={"x": 1}, after={"x": 2}, policy={}, cause="test", diff_id=uuid4(), run_id=run_id,
     )  # fmt: skip
     outcome = OutcomeEntry(id=intent.id, at=now(), outcome=Outcome.APPLIED)
-    await AuditStore(stores.audit, stores.settings.namespace).append([intent, outcome])
+    await AuditStore.of(stores).append([intent, outcome])
     return intent.id
 
 

@@ -64,7 +64,7 @@ async def _record(stores: Stores, error: ChainBrokenError) -> None:
         reason=str(error),
     )
     try:
-        await AuditStore(stores.audit, stores.settings.namespace).append([fact])
+        await AuditStore.of(stores).append([fact])
     except StoreUnavailableError:
         # A store that was tampered with may take nothing any more; the log says it all the same.
         logger.bind(place=error.place).error("sealing.unrecorded")

@@ -110,7 +110,7 @@ async def keep(
 
 
 def _audit(stores: Stores) -> AuditStore:
-    return AuditStore(stores.audit, stores.settings.namespace)
+    return AuditStore.of(stores)
 
 
 async def _changes(audit: AuditStore, change_ids: Sequence[UUID]) -> list[Change]:

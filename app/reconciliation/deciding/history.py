@@ -123,7 +123,7 @@ async def record(stores: Stores, entity: str, key: str) -> RecordView:
 
 
 def _audit(stores: Stores) -> AuditStore:
-    return AuditStore(stores.audit, stores.settings.namespace)
+    return AuditStore.of(stores)
 
 
 def _view(change: Change) -> ChangeView:

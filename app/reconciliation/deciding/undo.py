@@ -184,7 +184,7 @@ async def carry_out(stores: Stores, undo_id: UUID) -> None:
 
 async def _work_off(stores: Stores, lease: _Lease) -> None:
     await _collect_rest(stores, lease)
-    undoer, audit = undoer_of(stores), AuditStore(stores.audit, stores.settings.namespace)
+    undoer, audit = undoer_of(stores), AuditStore.of(stores)
     while items := await _next_items(stores.core, lease.undo_id):
         results = await _undo(undoer, audit, items)
         await _record(stores.core, lease.undo_id, results)
@@ -197,7 +197,7 @@ def undoer_of(stores: Stores) -> Undoer:
     return Undoer(
         sides=every_entity(stores),
         nominate=partial(suspects.nominate, stores.core),
-        audit=AuditStore(stores.audit, stores.settings.namespace),
+        audit=AuditStore.of(stores),
         write_seconds=stores.settings.store_timeout_seconds,
     )
 

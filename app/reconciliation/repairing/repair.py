@@ -330,7 +330,7 @@ def repairer_of(stores: Stores) -> Repairer:
     return Repairer(
         sides=every_entity(stores),
         work=CoreWork(stores),
-        audit=AuditStore(stores.audit, stores.settings.namespace),
+        audit=AuditStore.of(stores),
         settle_window=timedelta(milliseconds=stores.settings.settle_milliseconds),
         write_seconds=stores.settings.store_timeout_seconds,
     )

@@ -276,7 +276,7 @@ async def left_behind(stores: Stores) -> list[UUID]:
 
 async def nominate_unfinished(stores: Stores) -> None:
     """Have the records looked at whose writer died: the look gives each open intent its outcome."""
-    audit = AuditStore(stores.audit, stores.settings.namespace)
+    audit = AuditStore.of(stores)
     for intent in await audit.open_intents():
         if intent.deadline < now():
             await nominate(stores.core, intent.entity, [intent.key], cause="an unfinished write")

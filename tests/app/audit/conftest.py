@@ -9,7 +9,7 @@ from app.stores.connections import Stores, open_redis
 
 @pytest.fixture
 def audit(stores: Stores) -> AuditStore:
-    return AuditStore(stores.audit, stores.settings.namespace)
+    return AuditStore.of(stores)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ async def run_over(stores: Stores, entity: str, *records: dict) -> UUID:
 
 
 def audit_of(stores: Stores) -> AuditStore:
-    return AuditStore(stores.audit, stores.settings.namespace)
+    return AuditStore.of(stores)
 
 
 async def applied(stores: Stores) -> list[UUID]:

@@ -206,7 +206,7 @@ async def test_a_late_write_to_the_relational_side_takes_no_effect(kind: str, st
 
 @pytest.fixture(params=["model", "real"])
 async def audit(request: pytest.FixtureRequest, stores: Stores) -> AuditPort:
-    return ModelAudit() if request.param == "model" else AuditStore(stores.audit, stores.settings.namespace)
+    return ModelAudit() if request.param == "model" else AuditStore.of(stores)
 
 
 def intent(key: str = KEYS[0]) -> IntentEntry:

@@ -24,5 +24,5 @@ async def only_diff(stores: Stores, entity: str, record: dict):
 
 
 async def outcomes(stores: Stores) -> list[str | None]:
-    audit = AuditStore(stores.audit, stores.settings.namespace)
+    audit = AuditStore.of(stores)
     return [each.outcome and each.outcome.outcome for each in await audit.changes(limit=1000)]

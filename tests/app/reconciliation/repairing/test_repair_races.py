@@ -212,7 +212,7 @@ async def test_a_run_whose_last_comparer_died_is_concluded_when_it_is_taken_up_a
 
 
 async def test_an_intent_that_nobody_looks_at_is_nominated_by_the_sweep(repairing: Stores) -> None:
-    audit = AuditStore(repairing.audit, repairing.settings.namespace)
+    audit = AuditStore.of(repairing)
     ada = customer()
     await put_both(repairing, "customers", ada)
     forgotten = IntentEntry(
