@@ -44,3 +44,11 @@ class ConflictError(CoreError):
 
 class StoreUnavailableError(CoreError):
     """A store does not answer; nothing was changed and the call may be repeated."""
+
+
+class BusyError(CoreError):
+    """There is no room for more of this now; nothing was changed, and `retry_after` seconds later it may be tried again."""
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
