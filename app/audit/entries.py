@@ -39,6 +39,12 @@ class Fact(StrEnum):
     AUDIT_READ = "operator:audit:read"
     CHANGES_READ = "operator:changes:read"
     RECORD_READ = "operator:record:read"
+    USER_CREATED = "accounts:user:create"
+    USER_CHANGED = "accounts:user:change"
+    USER_LOCKED = "accounts:user:lock"
+    USER_UNLOCKED = "accounts:user:unlock"
+    USER_DISABLED = "accounts:user:disable"
+    USER_DELETED = "accounts:user:delete"
 
 
 class Outcome(StrEnum):

@@ -30,6 +30,12 @@ PHRASES = {
     Fact.AUDIT_READ: "{actor} read the audit: {target}",
     Fact.CHANGES_READ: "{actor} read the changes: {target}",
     Fact.RECORD_READ: "{actor} read the past of {target}",
+    Fact.USER_CREATED: "{actor} created user {target}",
+    Fact.USER_CHANGED: "{actor} changed user {target}",
+    Fact.USER_LOCKED: "{actor} locked user {target}",
+    Fact.USER_UNLOCKED: "{actor} unlocked user {target}",
+    Fact.USER_DISABLED: "{actor} disabled user {target}",
+    Fact.USER_DELETED: "{actor} deleted user {target}",
 }
 
 

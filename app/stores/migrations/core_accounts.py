@@ -1,0 +1,15 @@
+"""Users, service clients, sessions and keys."""
+
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+
+from app.stores.migrations import statements_of
+
+ID = "2026-11-23T05:30:00:000000"
+VERSION = "1.38.0"
+DESCRIPTION = "Users, service clients, sessions and keys"
+
+
+async def forwards() -> MigrationManager:
+    manager = MigrationManager(migration_id=ID, app_name="core", description=DESCRIPTION)
+    manager.add_raw(statements_of("accounts.sql"))
+    return manager
