@@ -45,6 +45,13 @@ class Fact(StrEnum):
     USER_UNLOCKED = "accounts:user:unlock"
     USER_DISABLED = "accounts:user:disable"
     USER_DELETED = "accounts:user:delete"
+    CLIENT_CREATED = "accounts:client:create"
+    CLIENT_CHANGED = "accounts:client:change"
+    CLIENT_DISABLED = "accounts:client:disable"
+    CLIENT_ENABLED = "accounts:client:enable"
+    CREDENTIAL_ADDED = "accounts:credential:add"
+    CREDENTIAL_REVOKED = "accounts:credential:revoke"
+    TOKEN_KEY_MADE = "accounts:token-key:make"
 
 
 class Outcome(StrEnum):

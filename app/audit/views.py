@@ -36,6 +36,13 @@ PHRASES = {
     Fact.USER_UNLOCKED: "{actor} unlocked user {target}",
     Fact.USER_DISABLED: "{actor} disabled user {target}",
     Fact.USER_DELETED: "{actor} deleted user {target}",
+    Fact.CLIENT_CREATED: "{actor} created client {target}",
+    Fact.CLIENT_CHANGED: "{actor} changed the scopes of client {target}",
+    Fact.CLIENT_DISABLED: "{actor} disabled client {target}",
+    Fact.CLIENT_ENABLED: "{actor} let client {target} in again",
+    Fact.CREDENTIAL_ADDED: "{actor} gave client {target} a credential",
+    Fact.CREDENTIAL_REVOKED: "{actor} revoked a credential of client {target}",
+    Fact.TOKEN_KEY_MADE: "a new key will sign access tokens: {target}",
 }
 
 

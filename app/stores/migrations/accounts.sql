@@ -69,6 +69,15 @@ CREATE TABLE client_credentials (
 );
 CREATE INDEX client_credentials_client ON client_credentials (client, id);
 
+-- Assertions by which a client has proven itself: none is good twice (RFC 7523, section 3).
+CREATE TABLE client_assertions (
+    client text NOT NULL REFERENCES clients,
+    jti text NOT NULL,
+    expires_at timestamptz NOT NULL,
+    PRIMARY KEY (client, jti)
+);
+CREATE INDEX client_assertions_expired ON client_assertions (expires_at);
+
 -- A sign-in and all refresh tokens that come from it.
 CREATE TABLE sessions (
     id uuid PRIMARY KEY DEFAULT uuidv7(),

@@ -1,0 +1,68 @@
+"""What callers may do: scopes of service clients, and what the roles of users come to.
+
+A user never may more than the client through which they signed in: what counts is what both have.
+"""
+
+from collections.abc import Collection
+from enum import StrEnum
+
+from app.accounts.views import Role
+
+
+class Scope(StrEnum):
+    """What a call may do; each route names the one that it needs."""
+
+    USERS_AUTHENTICATE = "users:authenticate"
+    USERS_READ = "users:read"
+    USERS_WRITE = "users:write"
+    LOGS_READ = "logs:read"
+    LOGS_WRITE = "logs:write"
+    NOTIFICATIONS_SEND = "notifications:send"
+    NOTIFICATIONS_READ = "notifications:read"
+    SCHEDULES_WRITE = "schedules:write"
+    RECONCILIATION_EVENT = "reconciliation:event"
+    RECONCILIATION_RUN = "reconciliation:run"
+    RECONCILIATION_READ = "reconciliation:read"
+    RECONCILIATION_OPERATE = "reconciliation:operate"
+    AUDIT_READ = "audit:read"
+    QUEUES_OPERATE = "queues:operate"
+    CLIENTS_ADMIN = "clients:admin"
+
+
+_AUDITING = frozenset(
+    {Scope.LOGS_READ, Scope.RECONCILIATION_READ, Scope.AUDIT_READ, Scope.NOTIFICATIONS_READ}
+)
+_OPERATING = _AUDITING | {
+    Scope.USERS_READ,
+    Scope.NOTIFICATIONS_SEND,
+    Scope.SCHEDULES_WRITE,
+    Scope.RECONCILIATION_EVENT,
+    Scope.RECONCILIATION_RUN,
+    Scope.RECONCILIATION_OPERATE,
+    Scope.QUEUES_OPERATE,
+}
+
+SCOPES_OF: dict[Role, frozenset[Scope]] = {
+    Role.CUSTOMER: frozenset(),
+    Role.SUPPLIER: frozenset(),
+    Role.EMPLOYEE: frozenset(),
+    Role.AUDITOR: _AUDITING,
+    Role.OPERATOR: _OPERATING,
+    Role.ADMIN: frozenset(Scope) - {Scope.USERS_AUTHENTICATE, Scope.LOGS_WRITE},
+}
+
+ORDINARY_ROLES = frozenset({Role.CUSTOMER, Role.SUPPLIER, Role.EMPLOYEE})
+"""What whoever may write users may give; the other roles are an admin's to give."""
+
+NEED_SECOND_FACTOR = frozenset({Role.OPERATOR, Role.AUDITOR, Role.ADMIN})
+
+
+def scopes_of(roles: Collection[Role], client: Collection[Scope]) -> list[Scope]:
+    """What a user with these roles may do through a client with these scopes, in the order of `Scope`."""
+    own = frozenset[Scope]().union(*(SCOPES_OF[each] for each in roles))
+    return [each for each in Scope if each in own and each in client]
+
+
+def grantable(roles: Collection[Role]) -> frozenset[Role]:
+    """The roles that a caller with these roles may give and take; a service client has none."""
+    return frozenset(Role) if Role.ADMIN in roles else ORDINARY_ROLES
