@@ -37,6 +37,21 @@ EVENTS: dict[str, Event] = {
         "Probes of health are at DEBUG.",
     ),
     "request.failed": _at("ERROR", meaning="A request met an error that nobody expected, and got a 500."),
+    "signin.refused": _at(
+        "INFO",
+        meaning="Somebody tried to sign in and was refused; `account` (a hash of the address), `client`.",
+    ),
+    "signin.throttled": _at(
+        "WARNING",
+        meaning="Signing in was tried too often; `account` (a hash of the address), `seconds` to wait.",
+    ),
+    "session.replayed": _at(
+        "WARNING", meaning="A refresh token was used twice, and its session has ended; `session`, `user`."
+    ),
+    "link.made": _at(
+        "INFO",
+        meaning="A link was made for a user, to set a password or to prove an address; `purpose`, `user`.",
+    ),
     "store.failed": _at("WARNING", meaning="A request could not be served because a store is away; `error`."),
     "wake.failed": _at(
         "WARNING", meaning="The broker is away: what was written is found by the next sweep; `error`."

@@ -89,6 +89,31 @@ class Settings(BaseModel):
         "(`astrocore audit public-key` tells it) and those of earlier ones",
     )
 
+    issuer: str = Field(
+        "",
+        description="URL by which the API's users know this service: it stands in every token; "
+        "default: http://WEB_HOST:WEB_PORT",
+    )
+    password_peppers: SecretStr | None = Field(
+        None,
+        description="keys of 32 bytes in base64, under which passwords are hashed, as NAME:KEY, comma-separated: the first is "
+        "for new hashes, the others for older ones (openssl rand -base64 32)",
+    )
+    encryption_keys: SecretStr | None = Field(
+        None,
+        description="keys that encrypt the secrets in the core DB: those of second factors and of tokens; given as the peppers are",
+    )
+    password_memory_kib: int = Field(
+        64 * 1024, ge=19 * 1024, description="memory of one hash of a password, in KiB (Argon2id)"
+    )
+    password_passes: int = Field(3, ge=2, description="passes over that memory")
+    password_lanes: int = Field(4, ge=1, le=64, description="lanes, which may be computed side by side")
+    password_megabytes: int = Field(
+        512,
+        ge=64,
+        description="memory that hashing passwords may take at once; beyond it callers are told to come again",
+    )
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="least level that is logged"
     )
@@ -152,14 +177,41 @@ class Settings(BaseModel):
         """The keys whose seals are trusted, each in base64."""
         return tuple(each for each in self.audit_public_keys.split(",") if each)
 
+    @field_validator("password_peppers", "encryption_keys")
+    @classmethod
+    def _named_keys_are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        pairs = [each.partition(":") for each in value.get_secret_value().split(",")] if value else []
+        if not all(name.isalnum() and _is_key(key) for name, _, key in pairs):
+            raise ValueError(
+                "named keys are NAME:KEY, the name of letters and digits, the key 32 bytes in base64"
+            )
+        if len({name for name, _, _ in pairs}) < len(pairs):
+            raise ValueError("two keys have one name")
+        return value
+
+    def keys(self, name: str) -> dict[str, bytes]:
+        """The named keys of a setting, the one for new things first. Raises SettingsError where there is none."""
+        secret: SecretStr | None = getattr(self, name)
+        if secret is None:
+            raise SettingsError(
+                f"{PREFIX}{name.upper()} is not set; NAME:KEY, the key of `openssl rand -base64 32`"
+            )
+        pairs = (each.partition(":") for each in secret.get_secret_value().split(","))
+        return {key: b64decode(value) for key, _, value in pairs}
+
+    def current_key(self, name: str) -> str:
+        """The name of the key for new things. Raises SettingsError where there is none."""
+        return next(iter(self.keys(name)))
+
+    @property
+    def issuer_url(self) -> str:
+        """Who issues our tokens."""
+        return self.issuer or f"http://{self.web_host}:{self.web_port}"
+
     @model_validator(mode="after")
     def _production_is_strict(self) -> Self:
         if self.environment == "production":
-            missing = [
-                name
-                for name in (*STORE_URLS, "operator_key", "audit_signing_key")
-                if getattr(self, name) is None
-            ]
+            missing = [name for name in (*STORE_URLS, *SECRETS) if getattr(self, name) is None]
             if missing:
                 raise ValueError("production needs " + ", ".join(PREFIX + name.upper() for name in missing))
         return self
@@ -183,6 +235,9 @@ def _is_key(text: str) -> bool:
 
 
 AUDIT_KEY_BYTES = 32
+
+SECRETS = ("operator_key", "audit_signing_key", "password_peppers", "encryption_keys")
+"""Settings without which production does not start, beside the stores."""
 
 STORE_URLS = (
     "core_database_url",

@@ -61,7 +61,7 @@ class Peppers:
         key = self.keys.get(pepper)
         if key is None:
             return None
-        return b64encode(hmac.digest(key, normal(password).encode(), sha256)).decode()
+        return b64encode(hmac.digest(key, normal(password).encode(errors="surrogatepass"), sha256)).decode()
 
 
 def normal(password: str) -> str:

@@ -6,7 +6,16 @@ A user never may more than the client through which they signed in: what counts 
 from collections.abc import Collection
 from enum import StrEnum
 
-from app.accounts.views import Role
+
+class Role(StrEnum):
+    """What a user is to AstroBookings."""
+
+    CUSTOMER = "customer"
+    SUPPLIER = "supplier"
+    EMPLOYEE = "employee"
+    OPERATOR = "operator"
+    AUDITOR = "auditor"
+    ADMIN = "admin"
 
 
 class Scope(StrEnum):

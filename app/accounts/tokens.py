@@ -15,9 +15,8 @@ from joserfc.errors import JoseError
 from joserfc.jws import extract_compact
 from msgspec import Struct
 
-from app.accounts.permissions import Scope
+from app.accounts.permissions import Role, Scope
 from app.accounts.token_keys import TokenKeys
-from app.accounts.views import Role
 from app.clock import Clock, now
 from app.errors import CoreError
 

@@ -11,7 +11,8 @@ import asyncpg
 from msgspec import UNSET, Struct, UnsetType
 
 from app.accounts.addresses import Address, address
-from app.accounts.views import Role, Status, UserView
+from app.accounts.permissions import Role
+from app.accounts.views import Status, UserView
 from app.audit.entries import Fact
 from app.audit.outbox import record
 from app.errors import ConflictError, Fault, InvalidInputError, NotFoundError
@@ -141,10 +142,7 @@ async def move_user(stores: Stores, user: UUID, status: Status, *, by: str, reas
             raise ConflictError(f"the user is {before['status']}, and cannot become {status}")
         # Who never had a password waits for one again.
         becomes = status if status is not Status.ACTIVE or before["password_changed_at"] else Status.PENDING
-        values: dict[str, Any] = {"status": becomes}
-        if status is Status.ACTIVE:
-            values["failures"] = 0
-        row = await _update(connection, user, values)
+        row = await _update(connection, user, {"status": becomes})
         if status is not Status.ACTIVE:
             await end_sessions(connection, user, because=f"the user is {status}")
         await note(connection, fact, user, by=by, reason=reason)
@@ -174,12 +172,18 @@ async def lock_user(connection: asyncpg.Connection, user: UUID) -> asyncpg.Recor
     return await _select(connection, user, "FOR UPDATE")
 
 
-async def end_sessions(connection: asyncpg.Connection, user: UUID, *, because: str) -> int:
-    """Sign a user out everywhere, in the open transaction; answers how many sessions ended."""
+async def end_sessions(
+    connection: asyncpg.Connection, user: UUID, *, because: str, keep: UUID | None = None
+) -> int:
+    """Sign a user out everywhere but in the session `keep`, in the open transaction; answers how many sessions ended."""
     ended = await connection.execute(
-        "UPDATE sessions SET ended_at = now(), ended_because = $2 WHERE user_id = $1 AND ended_at IS NULL",
+        """
+        UPDATE sessions SET ended_at = now(), ended_because = $2
+        WHERE user_id = $1 AND ended_at IS NULL AND id IS DISTINCT FROM $3
+        """,
         user,
         because,
+        keep,
     )
     return int(ended.rpartition(" ")[2])
 

@@ -2,20 +2,12 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 from uuid import UUID
 
 from msgspec import Struct
 
-
-class Role(StrEnum):
-    """What a user is to AstroBookings; it decides what they may do (`app.accounts.permissions`)."""
-
-    CUSTOMER = "customer"
-    SUPPLIER = "supplier"
-    EMPLOYEE = "employee"
-    OPERATOR = "operator"
-    AUDITOR = "auditor"
-    ADMIN = "admin"
+from app.accounts.permissions import Role, Scope
 
 
 class Status(StrEnum):
@@ -47,3 +39,47 @@ class UserView(Struct, frozen=True):
     version: int
     created_at: datetime
     updated_at: datetime
+
+
+class CredentialView(Struct, frozen=True):
+    """Something by which a client proves itself: a secret, or a public key whose private half only the client has."""
+
+    id: UUID
+    kind: Literal["secret", "key"]
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class ClientView(Struct, frozen=True):
+    """A service that calls us."""
+
+    name: str
+    scopes: list[Scope]
+    status: Literal["active", "disabled"]
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    credentials: list[CredentialView]
+
+
+class NewCredential(Struct, frozen=True):
+    """A credential that was just made. A secret is told this once and never again; of a key nothing is told."""
+
+    credential: CredentialView
+    secret: str | None
+
+
+class SessionView(Struct, frozen=True):
+    """Where somebody is signed in, as the client told it."""
+
+    id: UUID
+    client: str
+    methods: list[str]
+    client_ip: str | None
+    device: str | None
+    created_at: datetime
+    used_at: datetime
+    expires_at: datetime

@@ -34,6 +34,7 @@ class Stores:
     customer: AsyncDatabase[Document]
     audit: Redis
     logs: Redis
+    broker: Redis
     scanning: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
     """Held by the one scan that a process has under way: its memory is bounded, and so the process's."""
 
@@ -88,12 +89,19 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     core = await _open_engine(settings, "core_database_url", CORE_TABLES)
     admin = await _open_engine(settings, "admin_database_url", ADMIN_TABLES)
     client, customer = open_customer_client(settings)
-    audit, logs = open_redis(settings.url("audit_url")), open_redis(settings.url("logs_url"))
+    audit, logs, broker = (open_redis(settings.url(name)) for name in ("audit_url", "logs_url", "broker_url"))
     try:
         yield Stores(
-            settings=settings, core=core.pool, admin=admin.pool, customer=customer, audit=audit, logs=logs
+            settings=settings,
+            core=core.pool,
+            admin=admin.pool,
+            customer=customer,
+            audit=audit,
+            logs=logs,
+            broker=broker,
         )
     finally:
+        await broker.aclose()
         await logs.aclose()
         await audit.aclose()
         await client.close()

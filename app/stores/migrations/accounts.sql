@@ -13,8 +13,6 @@ CREATE TABLE users (
     status text NOT NULL CHECK (status IN ('pending', 'active', 'locked', 'disabled', 'deleted')),
     password_hash text,
     password_changed_at timestamptz,
-    -- Since the last one that was right. So many in a row, and only a reset helps.
-    failures integer NOT NULL DEFAULT 0,
     totp_key text,
     totp_confirmed_at timestamptz,
     -- The step of the last code that was taken: no code is good twice.
@@ -32,6 +30,15 @@ CREATE TABLE recovery_codes (
     used_at timestamptz,
     PRIMARY KEY (user_id, code_hash)
 );
+
+-- Tries in a row that were wrong, by the hash of the address that was given, whether anybody has it or not: so that it takes
+-- as long for both.
+CREATE TABLE sign_in_failures (
+    address_hash bytea PRIMARY KEY,
+    failures integer NOT NULL,
+    last_at timestamptz NOT NULL
+);
+CREATE INDEX sign_in_failures_last ON sign_in_failures (last_at);
 
 -- Links in mails: to set a new password, to prove an address.
 CREATE TABLE account_links (
@@ -100,7 +107,9 @@ CREATE TABLE refresh_tokens (
     session_id uuid NOT NULL REFERENCES sessions,
     created_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
-    used_at timestamptz
+    used_at timestamptz,
+    -- What took its place, encrypted: whoever lost the answer is given the same one, for a moment.
+    successor text
 );
 CREATE INDEX refresh_tokens_session ON refresh_tokens (session_id);
 

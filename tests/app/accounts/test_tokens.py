@@ -11,10 +11,9 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey
 
 from app.accounts.encryption import Safe
-from app.accounts.permissions import Scope, scopes_of
+from app.accounts.permissions import Role, Scope, scopes_of
 from app.accounts.token_keys import AHEAD, USED, TokenKeys
 from app.accounts.tokens import LIFETIME, SignIn, TokenRefusedError, Tokens
-from app.accounts.views import Role
 from app.stores.connections import Stores
 
 SAFE = Safe({"a": b"1" * 32}, current="a")

@@ -6,8 +6,9 @@ import asyncpg
 import pytest
 
 from app.accounts import users
+from app.accounts.permissions import Role
 from app.accounts.users import Profile, ProfileChange
-from app.accounts.views import Role, Status, UserView
+from app.accounts.views import Status, UserView
 from app.errors import ConflictError, InvalidInputError, NotFoundError
 from app.stores.connections import Stores
 

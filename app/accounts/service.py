@@ -1,0 +1,50 @@
+"""What signing in needs, held together for as long as a process serves."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from app.accounts.encryption import Safe
+from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
+from app.accounts.limits import SignInLimits
+from app.accounts.token_keys import TokenKeys
+from app.accounts.tokens import Tokens
+from app.clock import Clock, now
+from app.stores.connections import Stores
+from config.settings import Settings
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The stores, and what guards them."""
+
+    stores: Stores
+    hashing: HashingRoom
+    tokens: Tokens
+    limits: SignInLimits
+    safe: Safe
+    strict: bool
+    """Whether operators, auditors and admins may do nothing without a second factor."""
+    clock: Clock = now
+
+    @classmethod
+    def of(cls, stores: Stores) -> Self:
+        """As the settings want it. Raises SettingsError where secrets are missing."""
+        chosen = stores.settings
+        safe = Safe(chosen.keys("encryption_keys"), chosen.current_key("encryption_keys"))
+        return cls(
+            stores=stores,
+            hashing=HashingRoom(_hasher(chosen), megabytes=chosen.password_megabytes),
+            tokens=Tokens(TokenKeys(stores.core, safe), chosen.issuer_url),
+            limits=SignInLimits(stores.broker, chosen.namespace),
+            safe=safe,
+            strict=chosen.environment != "embedded",
+        )
+
+    def close(self) -> None:
+        """Check no more passwords."""
+        self.hashing.close()
+
+
+def _hasher(chosen: Settings) -> Hasher:
+    peppers = Peppers(chosen.keys("password_peppers"), chosen.current_key("password_peppers"))
+    return Hasher(Cost(chosen.password_memory_kib, chosen.password_passes, chosen.password_lanes), peppers)

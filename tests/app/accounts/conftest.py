@@ -1,0 +1,95 @@
+"""Accounts on real stores, with a clock that tests turn and hashes that cost little."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from app.accounts import clients, credentials, users
+from app.accounts.credentials import Link
+from app.accounts.encryption import Safe
+from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
+from app.accounts.limits import Limit, SignInLimits
+from app.accounts.permissions import Role, Scope
+from app.accounts.service import Accounts
+from app.accounts.signing_in import Client
+from app.accounts.token_keys import TokenKeys
+from app.accounts.tokens import Tokens
+from app.accounts.users import Profile
+from app.accounts.views import UserView
+from app.stores.connections import Stores
+
+ISSUER = "https://core.example"
+PASSWORD = "correct horse battery staple"
+SAFE = Safe({"a": b"1" * 32}, current="a")
+SHOP = Client("shop", list(Scope))
+
+
+@dataclass
+class Time:
+    """A clock that the test turns."""
+
+    moment: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __call__(self) -> datetime:
+        return self.moment
+
+    def passes(self, time: timedelta) -> None:
+        self.moment += time
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+async def accounts(stores: Stores, time: Time) -> AsyncIterator[Accounts]:
+    """Accounts, and a client `shop` through which users sign in."""
+    many = Limit(failures=1000, free=1000)
+    made = Accounts(
+        stores=stores,
+        hashing=HashingRoom(
+            Hasher(Cost(64, 1, 1), Peppers({"p": b"3" * 32}, current="p")), megabytes=64, patience=5
+        ),
+        tokens=Tokens(TokenKeys(stores.core, SAFE, time), ISSUER, time),
+        limits=SignInLimits(
+            stores.broker, stores.settings.namespace, account=many, address=many, everybody=many
+        ),
+        safe=SAFE,
+        strict=True,
+        clock=time,
+    )
+    await clients.create_client(stores, SHOP.name, SHOP.scopes, by="test")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def ada(accounts: Accounts) -> UserView:
+    """A user who may sign in with PASSWORD."""
+    return await user_with(accounts, "ada@example.com")
+
+
+async def user_with(accounts: Accounts, email: str, *roles: Role) -> UserView:
+    profile = Profile(email, roles=list(roles))
+    user = await users.create_user(accounts.stores, profile, by="test", may_grant=frozenset(Role))
+    await credentials.set_password(accounts, user.id, PASSWORD, by="test")
+    return await users.get_user(accounts.stores, user.id)
+
+
+async def facts(stores: Stores, source: str = "accounts:") -> list[str]:
+    rows = await stores.core.fetch("SELECT entry ->> 'name' AS name FROM audit_outbox ORDER BY position")
+    return [row["name"].removeprefix(source) for row in rows]
+
+
+@dataclass
+class Mailbox:
+    """Takes the links that are to be sent."""
+
+    links: list[Link] = field(default_factory=list)
+
+    async def __call__(self, _: asyncpg.Connection, link: Link) -> None:
+        self.links.append(link)
