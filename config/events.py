@@ -45,6 +45,9 @@ EVENTS: dict[str, Event] = {
         "WARNING",
         meaning="Signing in was tried too often; `account` (a hash of the address), `seconds` to wait.",
     ),
+    "client.refused": _at(
+        "WARNING", meaning="A client did not prove who it is; `client`, as it calls itself, and `reason`."
+    ),
     "session.replayed": _at(
         "WARNING", meaning="A refresh token was used twice, and its session has ended; `session`, `user`."
     ),
