@@ -46,6 +46,10 @@ class StoreUnavailableError(CoreError):
     """A store does not answer; nothing was changed and the call may be repeated."""
 
 
+class ForbiddenError(CoreError):
+    """The caller may do this, but not to that."""
+
+
 class BusyError(CoreError):
     """There is no room for more of this now; nothing was changed, and `retry_after` seconds later it may be tried again."""
 

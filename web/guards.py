@@ -1,37 +1,82 @@
-"""Who may call: until accounts exist, whoever holds the operator key."""
+"""Who may call what. Every route says what it needs; one that says nothing is open to nobody."""
 
-import hmac
 from typing import Any
 
+from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.exceptions import NotAuthorizedException, ServiceUnavailableException
+from litestar.di import NamedDependency
+from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
+from litestar.params import SkipValidation
 
+from app.accounts.admission import Caller
+from app.accounts.permissions import Scope
+from app.accounts.tokens import TokenRefusedError
 from config.correlation import act_as
 
-OPERATOR = "operator"  # who acts, in the history of what was done with the key
-CHALLENGE = {"WWW-Authenticate": 'Bearer realm="astrobookings-core"'}
+REALM = 'Bearer realm="astrobookings-core"'
+SELF = "self"
+"""What a route needs that a user calls about themselves."""
+
+Calling = NamedDependency[SkipValidation[Caller]]
 
 
-async def needs_operator_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Let the call pass if it bears the operator key.
+def needs(scope: Scope) -> dict[str, Any]:
+    """The options of a route that needs this scope."""
+    return {"needs": scope}
 
-    Raises 401 for a missing or wrong key, and 503 while the system has none: without a key nobody gets in.
+
+def needs_user() -> dict[str, Any]:
+    """The options of a route that users call about themselves: a session is enough."""
+    return {"needs": SELF}
+
+
+async def needs_permission(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Let the call pass if its access token says that it may.
+
+    Raises 401 without a token that is good, 403 where it is not good for this (RFC 6750, section 3.1).
     """
-    expected: bytes | None = connection.app.state.operator_key
-    if not expected:
-        raise ServiceUnavailableException(
-            "this system has no operator key; set ASTROCORE_OPERATOR_KEY and restart it"
+    caller = await _caller(connection)
+    act_as(caller.name)
+    needed = handler.opt.get("needs")
+    if needed == SELF and caller.user is not None:
+        return
+    if not isinstance(needed, Scope) or needed not in caller.scopes:
+        told = f'{REALM}, error="insufficient_scope"' + (
+            f', scope="{needed}"' if isinstance(needed, Scope) else ""
         )
-    if not hmac.compare_digest(_bearer_token(connection), expected):
+        what = (
+            f"this call needs the scope {needed}"
+            if isinstance(needed, Scope)
+            else "this call is for users themselves"
+        )
+        raise PermissionDeniedException(what, headers={"WWW-Authenticate": told})
+
+
+def calling(request: Request[Any, Any, Any]) -> Caller:
+    """Who calls, once the guard has let them in."""
+    caller: Caller = request.scope["state"]["caller"]
+    return caller
+
+
+async def _caller(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    token = _bearer_token(connection)
+    if not token:
         raise NotAuthorizedException(
-            "this call needs the operator key, as `Authorization: Bearer <key>`", headers=CHALLENGE
+            "this call needs an access token, as `Authorization: Bearer <token>`",
+            headers={"WWW-Authenticate": REALM},
         )
-    act_as(OPERATOR)
+    try:
+        caller: Caller = await connection.app.state.admit(token)
+    except TokenRefusedError as error:
+        raise NotAuthorizedException(
+            "the access token has expired, or is none of this service",
+            headers={"WWW-Authenticate": f'{REALM}, error="invalid_token"'},
+        ) from error
+    connection.scope["state"]["caller"] = caller
+    return caller
 
 
-def _bearer_token(connection: ASGIConnection[Any, Any, Any, Any]) -> bytes:
-    """The token as it was sent; empty where there is none."""
+def _bearer_token(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    # Headers are decoded as latin-1, which loses nothing; the key may be of any alphabet.
-    return token.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
+    return token.strip() if scheme.lower() == "bearer" else ""

@@ -1,5 +1,6 @@
 """How a client proves who it is: by a secret, or by an assertion signed with its private key (RFC 7523, `private_key_jwt`)."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,10 +12,10 @@ from joserfc.errors import JoseError
 from joserfc.jwk import import_key
 from joserfc.jws import extract_compact
 from loguru import logger
+from msgspec import Struct
 
 from app.accounts.permissions import Scope
 from app.accounts.secrets import hash_of
-from app.accounts.signing_in import Client
 from app.clock import Clock, now
 from app.errors import CoreError
 
@@ -23,6 +24,14 @@ ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "RS256", "Ed25519", "EdDSA"]
 MOST_LIFETIME = timedelta(minutes=5)
 # That a credential was used is noted once a minute, not with each call.
 _NOTED = timedelta(minutes=1)
+
+
+class Client(Struct, frozen=True):
+    """A client that has proven who it is, and what it may do."""
+
+    name: str
+    scopes: Collection[Scope]
+
 
 _HOLDER = """
     SELECT credential.id, credential.last_used_at, name, scopes FROM client_credentials AS credential

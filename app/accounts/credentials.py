@@ -1,7 +1,7 @@
 """What users prove who they are with: passwords, links in mails, second factors. Whoever sets one is told of to the audit."""
 
 from base64 import b32encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -12,10 +12,11 @@ from msgspec import Struct
 
 from app.accounts import second_factor
 from app.accounts.passwords import refusals
+from app.accounts.permissions import Role
 from app.accounts.secrets import hash_of, new_secret
 from app.accounts.service import Accounts
 from app.accounts.signing_in import key_of
-from app.accounts.users import end_sessions, note
+from app.accounts.users import end_sessions, lock_user, note
 from app.accounts.views import Status
 from app.audit.entries import Fact
 from app.errors import ConflictError, Fault, InvalidInputError, NotFoundError
@@ -61,9 +62,14 @@ async def log_link(_: asyncpg.Connection, link: Link) -> None:
     logger.bind(purpose=link.purpose, user=link.user).info("link.made")
 
 
-async def set_password(accounts: Accounts, user: UUID, password: str, *, by: str) -> None:
-    """Give a user a password, who then may sign in. Raises NotFoundError, InvalidInputError with every reason, BusyError."""
-    row = await _user(accounts, user)
+async def set_password(
+    accounts: Accounts, user: UUID, password: str, *, by: str, may_grant: Collection[Role]
+) -> None:
+    """Give a user a password, who then may sign in.
+
+    Raises NotFoundError, ForbiddenError, InvalidInputError with every reason, BusyError.
+    """
+    row = await _reached(accounts, user, may_grant)
     await _set_password(accounts, row, password, by=by)
 
 
@@ -95,14 +101,13 @@ async def ask_reset(accounts: Accounts, email: str, *, by: str, deliver: Deliver
             await note(connection, Fact.PASSWORD_RESET_ASKED, row["id"], by=by)
 
 
-async def send_reset(accounts: Accounts, user: UUID, *, by: str, deliver: Deliver = log_link) -> None:
-    """Have a link sent to a user by which they set a new password. Raises NotFoundError, ConflictError."""
+async def send_reset(
+    accounts: Accounts, user: UUID, *, by: str, may_grant: Collection[Role], deliver: Deliver = log_link
+) -> None:
+    """Have a link sent to a user by which they set a new password. Raises NotFoundError, ForbiddenError, ConflictError."""
     async with accounts.stores.core.acquire() as connection, connection.transaction():
-        row = await connection.fetchrow(
-            "SELECT * FROM users WHERE id = $1 AND status <> 'deleted' FOR UPDATE", user
-        )
-        if row is None:
-            raise NotFoundError(f"no user {user}")
+        await lock_user(connection, user, may_grant)
+        row = await connection.fetchrow("SELECT * FROM users WHERE id = $1", user)
         if row["status"] not in (Status.ACTIVE, Status.PENDING):
             raise ConflictError(f"the user is {row['status']}")
         await _send_link(accounts, connection, row, "reset", deliver)
@@ -193,9 +198,15 @@ async def confirm_device(accounts: Accounts, user: UUID, code: str, *, by: str) 
     return codes
 
 
-async def remove_device(accounts: Accounts, user: UUID, *, by: str, reason: str | None = None) -> None:
-    """Remove a user's second factor and recovery codes, and sign them out. Raises NotFoundError, ConflictError."""
+async def remove_device(
+    accounts: Accounts, user: UUID, *, by: str, may_grant: Collection[Role], reason: str | None = None
+) -> None:
+    """Remove a user's second factor and recovery codes, and sign them out.
+
+    Raises NotFoundError, ForbiddenError, ConflictError where there is none.
+    """
     async with accounts.stores.core.acquire() as connection, connection.transaction():
+        await lock_user(connection, user, may_grant)
         row = await connection.fetchrow(
             """
             UPDATE users SET totp_key = NULL, totp_confirmed_at = NULL, version = version + 1, updated_at = now()
@@ -210,13 +221,21 @@ async def remove_device(accounts: Accounts, user: UUID, *, by: str, reason: str 
         await note(connection, Fact.SECOND_FACTOR_REMOVED, user, by=by, reason=reason)
 
 
-async def allow_sign_in(accounts: Accounts, user: UUID, *, by: str, reason: str) -> None:
-    """Forget a user's wrong tries. Raises NotFoundError."""
-    row = await _user(accounts, user)
+async def allow_sign_in(
+    accounts: Accounts, user: UUID, *, by: str, reason: str, may_grant: Collection[Role]
+) -> None:
+    """Forget a user's wrong tries. Raises NotFoundError, ForbiddenError."""
+    row = await _reached(accounts, user, may_grant)
     await accounts.limits.lift(row["email_key"])
     async with accounts.stores.core.acquire() as connection, connection.transaction():
         await _forget_failures(connection, row)
         await note(connection, Fact.SIGN_IN_ALLOWED, user, by=by, reason=reason)
+
+
+async def _reached(accounts: Accounts, user: UUID, may_grant: Collection[Role]) -> asyncpg.Record:
+    async with accounts.stores.core.acquire() as connection, connection.transaction():
+        await lock_user(connection, user, may_grant)
+    return await _user(accounts, user)
 
 
 async def _user(accounts: Accounts, user: UUID) -> asyncpg.Record:

@@ -72,6 +72,9 @@ def scopes_of(roles: Collection[Role], client: Collection[Scope]) -> list[Scope]
     return [each for each in Scope if each in own and each in client]
 
 
-def grantable(roles: Collection[Role]) -> frozenset[Role]:
-    """The roles that a caller with these roles may give and take; a service client has none."""
-    return frozenset(Role) if Role.ADMIN in roles else ORDINARY_ROLES
+def grantable(roles: Collection[Role], scopes: Collection[Scope]) -> frozenset[Role]:
+    """The roles that a caller may give and take, and so the users that they may change.
+
+    Whoever may make clients of any scope has all power already.
+    """
+    return frozenset(Role) if Role.ADMIN in roles or Scope.CLIENTS_ADMIN in scopes else ORDINARY_ROLES

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from app.accounts.client_authentication import ClientDesk
 from app.accounts.encryption import Safe
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
 from app.accounts.limits import SignInLimits
@@ -12,6 +13,8 @@ from app.clock import Clock, now
 from app.stores.connections import Stores
 from config.settings import Settings
 
+TOKEN_ENDPOINT = "/oauth/token"  # noqa: S105  (a path)
+
 
 @dataclass(frozen=True)
 class Accounts:
@@ -19,6 +22,7 @@ class Accounts:
 
     stores: Stores
     hashing: HashingRoom
+    clients: ClientDesk
     tokens: Tokens
     limits: SignInLimits
     safe: Safe
@@ -34,6 +38,7 @@ class Accounts:
         return cls(
             stores=stores,
             hashing=HashingRoom(_hasher(chosen), megabytes=chosen.password_megabytes),
+            clients=ClientDesk(stores.core, (chosen.issuer_url, f"{chosen.issuer_url}{TOKEN_ENDPOINT}")),
             tokens=Tokens(TokenKeys(stores.core, safe), chosen.issuer_url),
             limits=SignInLimits(stores.broker, chosen.namespace),
             safe=safe,

@@ -5,7 +5,6 @@ these costs one hash, one look into the core DB and one row written to it.
 """
 
 import unicodedata
-from collections.abc import Collection
 from datetime import datetime
 from typing import NoReturn
 
@@ -15,9 +14,9 @@ from msgspec import Struct
 
 from app.accounts import sessions
 from app.accounts.addresses import address
+from app.accounts.client_authentication import Client
 from app.accounts.hashing import Verdict
 from app.accounts.limits import Attempt, TooManyAttemptsError
-from app.accounts.permissions import Scope
 from app.accounts.second_factor import take_code
 from app.accounts.secrets import hash_of
 from app.accounts.service import Accounts
@@ -63,13 +62,6 @@ class Credentials(Struct, frozen=True):
     code: str | None = None
     client_ip: str | None = None
     device: str | None = None
-
-
-class Client(Struct, frozen=True):
-    """The client through which somebody signs in, and what it may do."""
-
-    name: str
-    scopes: Collection[Scope]
 
 
 async def sign_in(accounts: Accounts, given: Credentials, client: Client) -> SignedIn:

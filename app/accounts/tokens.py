@@ -50,6 +50,11 @@ class Claims(Struct, frozen=True, omit_defaults=True):
         return self.scope.split()
 
     @property
+    def user(self) -> UUID:
+        """Who signed in, where somebody did."""
+        return UUID(self.sub)
+
+    @property
     def session(self) -> UUID | None:
         return UUID(self.sid) if self.sid else None
 

@@ -15,7 +15,7 @@ from app.accounts.permissions import Role
 from app.accounts.views import Status, UserView
 from app.audit.entries import Fact
 from app.audit.outbox import record
-from app.errors import ConflictError, Fault, InvalidInputError, NotFoundError
+from app.errors import ConflictError, Fault, ForbiddenError, InvalidInputError, NotFoundError
 from app.pages import Page, check_limit, decode_cursor_id, encode_cursor
 from app.stores.connections import Stores
 
@@ -114,11 +114,11 @@ async def change_user(
 ) -> UserView:
     """Change names, roles or the address, which is not verified then.
 
-    `version` is the one that the caller has seen, where that matters. Raises NotFoundError, InvalidInputError, ConflictError.
+    `version` is the one that the caller has seen, where that matters. Raises NotFoundError, ForbiddenError, InvalidInputError, ConflictError.
     """
     given = address(change.email) if change.email is not UNSET else None
     async with stores.core.acquire() as connection, connection.transaction():
-        before = await lock_user(connection, user)
+        before = await lock_user(connection, user, may_grant)
         _check_version(before, version)
         if change.roles is not UNSET:
             _check_roles(set(change.roles) ^ set(map(Role, before["roles"])), may_grant)
@@ -130,14 +130,16 @@ async def change_user(
     return _view(row)
 
 
-async def move_user(stores: Stores, user: UUID, status: Status, *, by: str, reason: str) -> UserView:
+async def move_user(
+    stores: Stores, user: UUID, status: Status, *, by: str, reason: str, may_grant: Collection[Role]
+) -> UserView:
     """Lock, unlock or disable a user. Whoever may not sign in any more is signed out everywhere.
 
-    Raises NotFoundError, ConflictError where that is no way from the status they have.
+    Raises NotFoundError, ForbiddenError, ConflictError where that is no way from the status they have.
     """
     fact, origins = _MOVES[status]
     async with stores.core.acquire() as connection, connection.transaction():
-        before = await lock_user(connection, user)
+        before = await lock_user(connection, user, may_grant)
         if before["status"] not in origins:
             raise ConflictError(f"the user is {before['status']}, and cannot become {status}")
         # Who never had a password waits for one again.
@@ -149,10 +151,15 @@ async def move_user(stores: Stores, user: UUID, status: Status, *, by: str, reas
     return _view(row)
 
 
-async def delete_user(stores: Stores, user: UUID, *, by: str, reason: str) -> None:
-    """Remove a user's personal data and everything that lets them in; the id stays. Raises NotFoundError."""
+async def delete_user(
+    stores: Stores, user: UUID, *, by: str, reason: str, may_grant: Collection[Role]
+) -> None:
+    """Remove a user's personal data and everything that lets them in; the id stays.
+
+    Raises NotFoundError, ForbiddenError.
+    """
     async with stores.core.acquire() as connection, connection.transaction():
-        await lock_user(connection, user)
+        await lock_user(connection, user, may_grant)
         await end_sessions(connection, user, because="the user is deleted")
         await connection.execute(
             "UPDATE sessions SET client_ip = NULL, device = NULL WHERE user_id = $1", user
@@ -167,9 +174,18 @@ async def delete_user(stores: Stores, user: UUID, *, by: str, reason: str) -> No
         await note(connection, Fact.USER_DELETED, user, by=by, reason=reason)
 
 
-async def lock_user(connection: asyncpg.Connection, user: UUID) -> asyncpg.Record:
-    """The user's row, locked until the transaction ends; raises NotFoundError where there is none, or it is deleted."""
-    return await _select(connection, user, "FOR UPDATE")
+async def lock_user(
+    connection: asyncpg.Connection, user: UUID, may_grant: Collection[Role]
+) -> asyncpg.Record:
+    """The user's row, locked until the transaction ends, for a caller who may give and take these roles.
+
+    Raises NotFoundError where there is none, or it is deleted; ForbiddenError where the user has a role beyond the caller's
+    reach: whoever could change an admin's address or password would be one.
+    """
+    row = await _select(connection, user, "FOR UPDATE")
+    if not {Role(each) for each in row["roles"]} <= set(may_grant):
+        raise ForbiddenError("this user's roles are not yours to give, so the user is not yours to change")
+    return row
 
 
 async def end_sessions(

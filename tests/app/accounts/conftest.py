@@ -8,13 +8,13 @@ import asyncpg
 import pytest
 
 from app.accounts import clients, credentials, users
+from app.accounts.client_authentication import Client, ClientDesk
 from app.accounts.credentials import Link
 from app.accounts.encryption import Safe
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
 from app.accounts.limits import Limit, SignInLimits
 from app.accounts.permissions import Role, Scope
 from app.accounts.service import Accounts
-from app.accounts.signing_in import Client
 from app.accounts.token_keys import TokenKeys
 from app.accounts.tokens import Tokens
 from app.accounts.users import Profile
@@ -25,6 +25,7 @@ ISSUER = "https://core.example"
 PASSWORD = "correct horse battery staple"
 SAFE = Safe({"a": b"1" * 32}, current="a")
 SHOP = Client("shop", list(Scope))
+EVERY = frozenset(Role)
 
 
 @dataclass
@@ -54,6 +55,7 @@ async def accounts(stores: Stores, time: Time) -> AsyncIterator[Accounts]:
         hashing=HashingRoom(
             Hasher(Cost(64, 1, 1), Peppers({"p": b"3" * 32}, current="p")), megabytes=64, patience=5
         ),
+        clients=ClientDesk(stores.core, (ISSUER,), time),
         tokens=Tokens(TokenKeys(stores.core, SAFE, time), ISSUER, time),
         limits=SignInLimits(
             stores.broker, stores.settings.namespace, account=many, address=many, everybody=many
@@ -75,8 +77,8 @@ async def ada(accounts: Accounts) -> UserView:
 
 async def user_with(accounts: Accounts, email: str, *roles: Role) -> UserView:
     profile = Profile(email, roles=list(roles))
-    user = await users.create_user(accounts.stores, profile, by="test", may_grant=frozenset(Role))
-    await credentials.set_password(accounts, user.id, PASSWORD, by="test")
+    user = await users.create_user(accounts.stores, profile, by="test", may_grant=EVERY)
+    await credentials.set_password(accounts, user.id, PASSWORD, by="test", may_grant=EVERY)
     return await users.get_user(accounts.stores, user.id)
 
 

@@ -13,7 +13,7 @@ from app.accounts.signing_in import Credentials, SignInRefusedError, sign_in
 from app.accounts.users import Profile, ProfileChange
 from app.accounts.views import Status, UserView
 from app.errors import ConflictError, InvalidInputError, NotFoundError
-from tests.app.accounts.conftest import PASSWORD, SHOP, Mailbox, Time, facts
+from tests.app.accounts.conftest import EVERY, PASSWORD, SHOP, Mailbox, Time, facts
 
 NEW = "another long enough secret"
 
@@ -36,7 +36,7 @@ async def test_a_bad_password_is_refused_with_the_reason_and_changes_nothing(
     accounts: Accounts, ada: UserView, password: str
 ) -> None:
     with pytest.raises(InvalidInputError) as told:
-        await credentials.set_password(accounts, ada.id, password, by="test")
+        await credentials.set_password(accounts, ada.id, password, by="test", may_grant=EVERY)
     assert {each.where for each in told.value.faults} == {"password"}
     assert await signs_in(accounts, PASSWORD)
 
@@ -66,7 +66,7 @@ async def test_a_link_sets_a_new_password_once(accounts: Accounts, ada: UserView
 
 
 async def test_nobody_is_told_whether_an_address_is_known(accounts: Accounts, ada: UserView) -> None:
-    await users.move_user(accounts.stores, ada.id, Status.LOCKED, by="test", reason="x")
+    await users.move_user(accounts.stores, ada.id, Status.LOCKED, by="test", reason="x", may_grant=EVERY)
     mails = Mailbox()
     for email in ("ada@example.com", "nobody@example.com", "no address", ""):
         assert await credentials.ask_reset(accounts, email, by="client:shop", deliver=mails) is None
@@ -78,17 +78,19 @@ async def test_what_makes_a_link_good_no_more(
     accounts: Accounts, ada: UserView, time: Time, what: str
 ) -> None:
     mails = Mailbox()
-    await credentials.send_reset(accounts, ada.id, by="test", deliver=mails)
+    await credentials.send_reset(accounts, ada.id, by="test", deliver=mails, may_grant=EVERY)
     match what:
         case "ten minutes":
             time.passes(timedelta(minutes=10))
         case "another link":
-            await credentials.send_reset(accounts, ada.id, by="test", deliver=mails)
+            await credentials.send_reset(accounts, ada.id, by="test", deliver=mails, may_grant=EVERY)
         case "another address":
             change = ProfileChange(email="new@example.com")
             await users.change_user(accounts.stores, ada.id, change, by="test", may_grant=())
         case "a lock":
-            await users.move_user(accounts.stores, ada.id, Status.LOCKED, by="test", reason="x")
+            await users.move_user(
+                accounts.stores, ada.id, Status.LOCKED, by="test", reason="x", may_grant=EVERY
+            )
         case _:
             await credentials.change_password(accounts, ada.id, PASSWORD, NEW, keep=None, by="test")
     with pytest.raises(LinkRefusedError):
@@ -97,7 +99,7 @@ async def test_what_makes_a_link_good_no_more(
 
 async def test_links_are_kept_as_hashes(accounts: Accounts, ada: UserView) -> None:
     mails = Mailbox()
-    await credentials.send_reset(accounts, ada.id, by="test", deliver=mails)
+    await credentials.send_reset(accounts, ada.id, by="test", deliver=mails, may_grant=EVERY)
     for table in ("account_links", "audit_outbox"):
         kept = await accounts.stores.core.fetchval(f"SELECT string_agg(t::text, ' ') FROM {table} t")
         assert mails.links[0].token not in kept
@@ -151,7 +153,7 @@ async def test_the_key_of_a_device_is_encrypted(accounts: Accounts, ada: UserVie
 async def test_an_invited_user_sets_the_first_password_by_a_link(accounts: Accounts) -> None:
     user = await users.create_user(accounts.stores, Profile("bob@example.com"), by="test", may_grant=())
     mails = Mailbox()
-    await credentials.send_reset(accounts, user.id, by="test", deliver=mails)
+    await credentials.send_reset(accounts, user.id, by="test", deliver=mails, may_grant=EVERY)
     await credentials.reset_password(accounts, mails.links[0].token, NEW)
     assert await signs_in(accounts, NEW, "bob@example.com")
 
@@ -159,10 +161,10 @@ async def test_an_invited_user_sets_the_first_password_by_a_link(accounts: Accou
 async def test_unknown_users_are_not_found(accounts: Accounts) -> None:
     nobody = uuid4()
     for call in (
-        credentials.set_password(accounts, nobody, PASSWORD, by="test"),
-        credentials.send_reset(accounts, nobody, by="test"),
+        credentials.set_password(accounts, nobody, PASSWORD, by="test", may_grant=EVERY),
+        credentials.send_reset(accounts, nobody, by="test", may_grant=EVERY),
         credentials.send_verification(accounts, nobody),
-        credentials.allow_sign_in(accounts, nobody, by="test", reason="x"),
+        credentials.allow_sign_in(accounts, nobody, by="test", reason="x", may_grant=EVERY),
     ):
         with pytest.raises(NotFoundError):
             await call

@@ -13,7 +13,7 @@ from app.accounts.sessions import ABSOLUTE, IDLE, LOST_ANSWER, RefreshRefusedErr
 from app.accounts.signing_in import Credentials, sign_in
 from app.accounts.views import Status, UserView
 from app.errors import NotFoundError
-from tests.app.accounts.conftest import PASSWORD, SHOP, Time, facts
+from tests.app.accounts.conftest import EVERY, PASSWORD, SHOP, Time, facts
 
 LATER = LOST_ANSWER + timedelta(seconds=1)
 
@@ -120,9 +120,9 @@ async def test_what_ends_a_session_ends_it_at_once(
     assert await sessions.is_alive(stores, signed_in.session)
     match what:
         case "disabled" | "locked":
-            await users.move_user(stores, ada.id, Status(what), by="test", reason="x")
+            await users.move_user(stores, ada.id, Status(what), by="test", reason="x", may_grant=EVERY)
         case "deleted":
-            await users.delete_user(stores, ada.id, by="test", reason="x")
+            await users.delete_user(stores, ada.id, by="test", reason="x", may_grant=EVERY)
         case "password":
             await credentials.change_password(
                 accounts, ada.id, PASSWORD, "another long enough secret", keep=None, by="test"
@@ -133,7 +133,7 @@ async def test_what_ends_a_session_ends_it_at_once(
             await sessions.sign_out(stores, ada.id, signed_in.session, by="test")
         case _:
             await stores.core.execute("UPDATE users SET totp_confirmed_at = now()")
-            await credentials.remove_device(accounts, ada.id, by="test")
+            await credentials.remove_device(accounts, ada.id, by="test", may_grant=EVERY)
     assert not await sessions.is_alive(stores, signed_in.session)
     with pytest.raises(RefreshRefusedError):
         await refreshed(accounts, signed_in.refresh_token)

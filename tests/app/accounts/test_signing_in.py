@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
 from app.accounts import credentials, users
+from app.accounts.client_authentication import Client
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers, Verdict
 from app.accounts.limits import Limit, SignInLimits, TooManyAttemptsError
 from app.accounts.permissions import Role, Scope
@@ -16,7 +17,6 @@ from app.accounts.service import Accounts
 from app.accounts.sessions import SignedIn
 from app.accounts.signing_in import (
     MOST_FAILURES,
-    Client,
     Credentials,
     SecondFactorNeededError,
     SignInRefusedError,
@@ -25,7 +25,7 @@ from app.accounts.signing_in import (
 from app.accounts.views import Status, UserView
 from app.errors import BusyError, StoreUnavailableError
 from app.stores.connections import open_redis
-from tests.app.accounts.conftest import PASSWORD, SHOP, Time, facts, user_with
+from tests.app.accounts.conftest import EVERY, PASSWORD, SHOP, Time, facts, user_with
 
 SHOP_ONLY = Client("shop", [Scope.USERS_AUTHENTICATE])
 
@@ -84,7 +84,7 @@ async def test_whatever_is_wrong_the_answer_is_the_same(
     await users.create_user(stores, users.Profile("pending@example.com"), by="test", may_grant=())
     for status in (Status.LOCKED, Status.DISABLED):
         user = await user_with(accounts, f"{status}@example.com")
-        await users.move_user(stores, user.id, status, by="test", reason="x")
+        await users.move_user(stores, user.id, status, by="test", reason="x", may_grant=EVERY)
     with pytest.raises(SignInRefusedError) as told:
         await enter(accounts, email, password)
     assert str(told.value) == "the address or the password is wrong"
@@ -101,7 +101,7 @@ async def test_after_a_hundred_wrong_tries_only_a_new_password_helps(
     with pytest.raises(SignInRefusedError):
         await enter(accounts)
     assert (await facts(accounts.stores)).count("sign-in:block") == 1
-    await credentials.set_password(accounts, ada.id, PASSWORD, by="test")
+    await credentials.set_password(accounts, ada.id, PASSWORD, by="test", may_grant=EVERY)
     await enter(accounts)
 
 
@@ -109,7 +109,9 @@ async def test_an_operator_lets_somebody_try_again(accounts: Accounts, ada: User
     for _ in range(MOST_FAILURES):
         with pytest.raises(SignInRefusedError):
             await enter(accounts, password="wrong")
-    await credentials.allow_sign_in(accounts, ada.id, by="test", reason="it was a script of theirs")
+    await credentials.allow_sign_in(
+        accounts, ada.id, by="test", reason="it was a script of theirs", may_grant=EVERY
+    )
     await enter(accounts)
 
 
@@ -248,7 +250,9 @@ async def test_who_is_locked_while_the_password_is_looked_at_does_not_get_in(
     class Locking(HashingRoom):
         async def verify(self, password: str, stored: str | None) -> Verdict:
             verdict = await accounts.hashing.verify(password, stored)
-            await users.move_user(accounts.stores, ada.id, Status.LOCKED, by="test", reason="x")
+            await users.move_user(
+                accounts.stores, ada.id, Status.LOCKED, by="test", reason="x", may_grant=EVERY
+            )
             return verdict
 
     room = Locking(Hasher(Cost(64, 1, 1), Peppers({"p": b"3" * 32}, current="p")), megabytes=64)
