@@ -3,24 +3,27 @@
 import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from litestar import Litestar, Router, get
 from litestar.di import Provide
 
+from app.accounts.admission import admit
+from app.accounts.service import Accounts
 from app.logs.shipping import shipping
 from app.reconciliation.mapping import load_mappings
 from app.stores.connections import open_stores
 from config.logging import log_start, log_stop
 from config.processes import die_with_parent
 from config.settings import settings
-from web import health, logs, reconciliation
+from web import accounts, health, logs, oauth, reconciliation
 from web.audit import Audit
-from web.guards import needs_operator_key
+from web.guards import calling, needs_permission
 from web.problems import MAX_BODY_BYTES, respond
 from web.requests import with_request_id
-from web.schema import KEY_SCHEME, VERSION, describe
-from web.stores import opened_stores
+from web.schema import TOKEN_SCHEME, VERSION, describe
+from web.stores import held_accounts, opened_stores
 from web.validation import refuse_invalid
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
@@ -34,13 +37,14 @@ async def running(app: Litestar) -> AsyncIterator[None]:
     with shipping("web", chosen):
         log_start()
         load_mappings(chosen.mappings)
-        key = chosen.operator_key
-        app.state.operator_key = key.get_secret_value().encode() if key else None
         async with open_stores(chosen) as stores:
             app.state.stores = stores
+            app.state.accounts = held = Accounts.of(stores)
+            app.state.admit = partial(admit, held)
             # What was loaded stays for good: collections that look through all of it hold calls up for some 40 ms.
             gc.freeze()
             yield
+            held.close()
         log_stop()
 
 
@@ -59,20 +63,32 @@ def guarded() -> Router:
     """Everything below /v1: the guard and the checks stand here, once, so that no call can go without them."""
     return Router(
         "/v1",
-        route_handlers=[*reconciliation.CONTROLLERS, *logs.CONTROLLERS, Audit],
-        guards=[needs_operator_key],
+        route_handlers=[*accounts.CONTROLLERS, *reconciliation.CONTROLLERS, *logs.CONTROLLERS, Audit],
+        guards=[needs_permission],
         before_request=refuse_invalid,
-        security=[{KEY_SCHEME: []}],
+        security=[{TOKEN_SCHEME: []}],
     )
 
 
 def create_app(lifespan: Lifespan = running) -> Litestar:
     """The application, around stores that `lifespan` opens."""
-    handlers: list[Any] = [index, health.live, health.ready, guarded()]
+    handlers: list[Any] = [
+        index,
+        health.live,
+        health.ready,
+        oauth.OAuth,
+        oauth.jwks,
+        oauth.metadata,
+        guarded(),
+    ]
     app = Litestar(
         route_handlers=handlers,
         lifespan=[lifespan],
-        dependencies={"stores": Provide(opened_stores, sync_to_thread=False)},
+        dependencies={
+            "stores": Provide(opened_stores, sync_to_thread=False),
+            "accounts": Provide(held_accounts, sync_to_thread=False),
+            "caller": Provide(calling, sync_to_thread=False),
+        },
         exception_handlers={Exception: respond},
         openapi_config=describe(),
         request_max_body_size=MAX_BODY_BYTES,

@@ -7,6 +7,7 @@ from uuid import UUID
 from litestar import Controller, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from app.accounts.permissions import Scope
 from app.audit import reading
 from app.audit.entries import Fact, Kind
 from app.audit.queries import EntryFilter
@@ -16,7 +17,7 @@ from app.errors import Fault, InvalidInputError
 from app.moments import SAID, moment
 from app.pages import LIMIT_DEFAULT
 from app.reconciliation.mapping import mappings
-from web.guards import OPERATOR
+from web.guards import Calling, needs
 from web.inputs import Cursor, Limit, RecordId
 from web.stores import Opened
 
@@ -28,12 +29,14 @@ class Audit(Controller):
 
     path = "/audit"
     tags = ("audit",)
+    opt = needs(Scope.AUDIT_READ)
 
     @get(summary="List audit entries, the latest first")
     async def list_entries(
         self,
         *,
         stores: Opened,
+        caller: Calling,
         kind: FromQuery[Kind | None] = None,
         name: FromQuery[Fact | None] = None,
         actor: FromQuery[str | None] = None,
@@ -62,12 +65,12 @@ class Audit(Controller):
             until=instants["until"],
         )
         return await reading.list_entries(
-            stores, wanted, by=OPERATOR, newest_first=order == "newest", limit=limit, cursor=cursor
+            stores, wanted, by=caller.name, newest_first=order == "newest", limit=limit, cursor=cursor
         )
 
     @get("/{sequence:int}", summary="Show an audit entry")
-    async def get_entry(self, stores: Opened, sequence: FromPath[int]) -> EntryView:
-        return await reading.get_entry(stores, sequence, by=OPERATOR)
+    async def get_entry(self, stores: Opened, caller: Calling, sequence: FromPath[int]) -> EntryView:
+        return await reading.get_entry(stores, sequence, by=caller.name)
 
 
 def _moments(given: dict[str, str | None]) -> dict[str, datetime | None]:

@@ -50,7 +50,7 @@ class OAuth(Controller):
     exception_handlers = {OAuthError: tell}  # noqa: RUF012  (Litestar declares it so)
 
     @post("/token", status_code=200, summary="Get an access token for a client")
-    async def issue(self, request: Request[Any, Any, Any], state: State) -> Response[dict[str, Any]]:
+    async def issue_token(self, request: Request[Any, Any, Any], state: State) -> Response[dict[str, Any]]:
         """The client proves itself by HTTP Basic, by `client_id` and `client_secret`, or by a signed `client_assertion`."""
         accounts: Accounts = state.accounts
         form = await _form(request)
@@ -68,14 +68,16 @@ class OAuth(Controller):
         return Response(content, headers=_NO_STORE)
 
     @post("/introspect", status_code=200, summary="Ask whether a token is good now")
-    async def introspect(self, request: Request[Any, Any, Any], state: State) -> Response[dict[str, Any]]:
+    async def introspect_token(
+        self, request: Request[Any, Any, Any], state: State
+    ) -> Response[dict[str, Any]]:
         accounts: Accounts = state.accounts
         form = await _form(request)
         await _authenticated(request, form, accounts)
         return Response(await _state_of(accounts, _token(form)), headers=_NO_STORE)
 
     @post("/revoke", status_code=200, summary="End the session of a token")
-    async def revoke(self, request: Request[Any, Any, Any], state: State) -> Response[None]:
+    async def revoke_token(self, request: Request[Any, Any, Any], state: State) -> Response[None]:
         """Both tokens of a session are good no more; what is no token of this client is no error."""
         accounts: Accounts = state.accounts
         form = await _form(request)

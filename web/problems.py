@@ -11,10 +11,15 @@ from litestar.exceptions import HTTPException
 from loguru import logger
 from msgspec import UNSET, Struct, UnsetType
 
+from app.accounts.limits import TooManyAttemptsError
+from app.accounts.sessions import RefreshRefusedError
+from app.accounts.signing_in import SecondFactorNeededError, SignInRefusedError
 from app.errors import (
+    BusyError,
     ConflictError,
     CoreError,
     Fault,
+    ForbiddenError,
     InvalidInputError,
     NotFoundError,
     StoreUnavailableError,
@@ -29,7 +34,13 @@ STATUSES: dict[type[BaseException], HTTPStatus] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
     InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ConflictError: HTTPStatus.CONFLICT,
+    ForbiddenError: HTTPStatus.FORBIDDEN,
     StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    BusyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    TooManyAttemptsError: HTTPStatus.TOO_MANY_REQUESTS,
+    SignInRefusedError: HTTPStatus.UNAUTHORIZED,
+    SecondFactorNeededError: HTTPStatus.UNAUTHORIZED,
+    RefreshRefusedError: HTTPStatus.UNAUTHORIZED,
     # What the drivers raise when a store is away, too slow or full. OSError includes refused and broken connections
     # and built-in time-outs.
     OSError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -47,6 +58,13 @@ STATUSES: dict[type[BaseException], HTTPStatus] = {
     pymongo.errors.ExecutionTimeout: HTTPStatus.SERVICE_UNAVAILABLE,
     redis.exceptions.ConnectionError: HTTPStatus.SERVICE_UNAVAILABLE,
     redis.exceptions.TimeoutError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+# Problems that a caller has to tell from others of their status.
+TYPES: dict[type[CoreError], str] = {
+    SignInRefusedError: "urn:astrobookings:problem:sign-in-refused",
+    SecondFactorNeededError: "urn:astrobookings:problem:second-factor-needed",
+    RefreshRefusedError: "urn:astrobookings:problem:refresh-refused",
 }
 
 # What the framework raises without a word of its own.
@@ -107,7 +125,10 @@ def _core_error(error: CoreError) -> Response[Any]:
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return _surprise(error)
     problem = problem_of(status, str(error))
+    problem.type = TYPES.get(type(error), problem.type)
     match error:
+        case BusyError() | TooManyAttemptsError():
+            return answer(problem, {"Retry-After": str(error.retry_after)})
         case InvalidInputError(faults=faults) | ConflictError(faults=faults) if faults:
             problem.errors = faults
         case ConflictError(instance=str(instance)):

@@ -13,7 +13,7 @@ from litestar.types import ControllerRouterHandler
 
 from web.problems import PROBLEM_JSON
 
-KEY_SCHEME = "operatorKey"
+TOKEN_SCHEME = "accessToken"  # noqa: S105  (a name in the schema)
 VERSION = version("astrobookings-core")
 
 PROBLEM_SCHEMA: dict[str, Any] = {
@@ -72,12 +72,17 @@ def with_problems(schema: dict[str, Any]) -> dict[str, Any]:
 
 def describe() -> OpenAPIConfig:
     """What /schema serves."""
-    key = SecurityScheme(type="http", scheme="bearer", description="the operator key")
+    token = SecurityScheme(
+        type="http",
+        scheme="bearer",
+        bearer_format="JWT",
+        description="an access token of /oauth/token or /v1/auth/login",
+    )
     return OpenAPIConfig(
         title="AstroBookings Core",
         version=VERSION,
         description="Credentials, logs, mail, and two databases kept true to each other.",
-        components=Components(security_schemes={KEY_SCHEME: key}),
+        components=Components(security_schemes={TOKEN_SCHEME: token}),
         use_handler_docstrings=True,
         operation_id_creator=lambda handler, *_: str(handler.handler_name),
         render_plugins=[_Json(path=["/", "/openapi.json"])],

@@ -12,7 +12,7 @@ from msgspec.structs import FieldInfo, fields
 
 from app.errors import Fault, InvalidInputError, NotFoundError
 
-_INJECTED = frozenset({"data", "request", "state", "stores"})
+_INJECTED = frozenset({"accounts", "caller", "data", "request", "state", "stores"})
 FAULT = "fault"  # in a Meta's `extra`: what to say instead of msgspec's own words
 
 
@@ -113,6 +113,9 @@ def _join(where: str, name: str) -> str:
 
 def _query_faults(request: Request[Any, Any, Any], declared: dict[str, FieldInfo]) -> Iterable[Fault]:
     known = [name for name in declared if name not in _INJECTED and name not in request.path_params]
+    for name in known:
+        if declared[name].required and name not in request.query_params:
+            yield Fault(name, "is required")
     for name in request.query_params:
         values = request.query_params.getall(name)
         if name not in known:

@@ -16,8 +16,8 @@ from app.accounts.permissions import Role
 from app.accounts.secrets import hash_of, new_secret
 from app.accounts.service import Accounts
 from app.accounts.signing_in import key_of
-from app.accounts.users import end_sessions, lock_user, note
-from app.accounts.views import Status
+from app.accounts.users import Profile, create_user, end_sessions, get_user, lock_user, note
+from app.accounts.views import Status, UserView
 from app.audit.entries import Fact
 from app.errors import ConflictError, Fault, InvalidInputError, NotFoundError
 
@@ -60,6 +60,31 @@ class NewDevice(Struct, frozen=True):
 async def log_link(_: asyncpg.Connection, link: Link) -> None:
     """Say that there is a link, and not what it is."""
     logger.bind(purpose=link.purpose, user=link.user).info("link.made")
+
+
+async def invite(
+    accounts: Accounts,
+    profile: Profile,
+    password: str | None,
+    *,
+    by: str,
+    may_grant: Collection[Role],
+    deliver: Deliver = log_link,
+) -> UserView:
+    """Add a user, with a password or with a link to set one.
+
+    Raises InvalidInputError with every reason, ConflictError where the address is taken, BusyError; nobody is added then.
+    """
+    if password is None:
+        user = await create_user(accounts.stores, profile, by=by, may_grant=may_grant)
+        await send_reset(accounts, user.id, by=by, may_grant=may_grant, deliver=deliver)
+        return user
+    about = [profile.email, profile.given_name, profile.family_name]
+    if reasons := refusals(password, about=about):
+        raise InvalidInputError("the password is refused", [Fault("password", each) for each in reasons])
+    user = await create_user(accounts.stores, profile, by=by, may_grant=may_grant)
+    await set_password(accounts, user.id, password, by=by, may_grant=may_grant)
+    return await get_user(accounts.stores, user.id)
 
 
 async def set_password(

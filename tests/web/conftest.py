@@ -9,6 +9,9 @@ import pytest
 from litestar import Litestar
 from loguru import logger
 
+from app.accounts.admission import Caller
+from app.accounts.permissions import Scope
+from app.accounts.tokens import TokenRefusedError
 from app.stores.connections import Stores
 from config.log_entries import entry_of
 from config.settings import settings
@@ -21,22 +24,36 @@ with patch.dict(os.environ, {"ASTROCORE_BROKER_URL": "redis://127.0.0.1:1/0?forg
 
     settings.cache_clear()
 
-KEY = "key-of-the-operator"
+OPERATOR = Caller("client:operator", "operator", frozenset(Scope))
+TOKEN = "token-of-the-operator"
 _COMMON = ("event", "level", "request_id", "trace_id", "span_id", "actor", "outcome", "duration_ms")
 
 
 @pytest.fixture
-def app() -> Litestar:
+def callers() -> dict[str, Caller]:
+    """Who calls with which token. What tokens say is tested with those that are issued, in tests/web/accounts."""
+    return {TOKEN: OPERATOR}
+
+
+@pytest.fixture
+def app(callers: dict[str, Caller]) -> Litestar:
     """The application without its lifespan: its stores are whatever the test puts there."""
+
+    async def admit(token: str) -> Caller:
+        if token not in callers:
+            raise TokenRefusedError("no token of a test")
+        return callers[token]
+
     made = create_app()
-    made.state.operator_key = KEY.encode()
+    made.state.admit = admit
+    made.state.accounts = SimpleNamespace()
     made.state.stores = SimpleNamespace()
     return made
 
 
 @pytest.fixture
 async def anyone(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
-    """A caller without a key."""
+    """A caller without a token."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://core") as client:
         yield client
@@ -44,8 +61,8 @@ async def anyone(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def operator(anyone: httpx.AsyncClient) -> httpx.AsyncClient:
-    """A caller with the operator key."""
-    anyone.headers["Authorization"] = f"Bearer {KEY}"
+    """A caller who may do everything."""
+    anyone.headers["Authorization"] = f"Bearer {TOKEN}"
     return anyone
 
 

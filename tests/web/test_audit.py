@@ -28,7 +28,7 @@ async def items(caller: httpx.AsyncClient, **filters: Any) -> list[dict[str, Any
 
 
 async def reads(caller: httpx.AsyncClient) -> list[tuple[str, str]]:
-    found = await items(caller, actor="operator", order="oldest")
+    found = await items(caller, actor="client:operator", order="oldest")
     return [(each["name"], each["entry"]["target"]) for each in found]
 
 

@@ -30,7 +30,7 @@ async def test_a_run_is_started_announced_and_found_at_its_location(
         "customers",
         "full",
         True,
-        "operator",
+        "client:operator",
     )
     assert woken == [UUID(run["id"])]
     assert (await real.get(answer.headers["location"])).json() == run

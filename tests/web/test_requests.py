@@ -80,7 +80,7 @@ async def test_the_guard_tells_who_acts(operator: httpx.AsyncClient, anyone: htt
     await anyone.get("/v1/reconciliation/jobs")
 
     served = [entry for entry in logged if entry["event"] == "request.served"]
-    assert [entry["actor"] for entry in served] == ["operator", None]
+    assert [entry["actor"] for entry in served] == ["client:operator", None]
     assert current() is None
 
 
@@ -105,7 +105,7 @@ async def test_what_is_woken_for_a_request_is_sent_within_its_trace(
         "trace_id": TRACEPARENT[3:35],
         "span_id": TRACEPARENT[36:52],
         "request_id": "mine",
-        "actor": "operator",
+        "actor": "client:operator",
     }
 
 

@@ -29,14 +29,14 @@ async def test_the_schema_describes_every_guarded_route(app: Litestar, anyone: h
     assert schema["openapi"].startswith("3.1")
 
 
-async def test_the_schema_says_of_every_call_what_key_it_needs_and_that_it_may_fail(
+async def test_the_schema_says_of_every_call_whether_it_needs_a_token_and_that_it_may_fail(
     anyone: httpx.AsyncClient,
 ):
     schema = (await anyone.get("/schema/openapi.json")).json()
 
     for path, operations in schema["paths"].items():
         for operation in operations.values():
-            assert operation.get("security") == ([{"operatorKey": []}] if path.startswith("/v1") else None)
+            assert operation.get("security") == ([{"accessToken": []}] if path.startswith("/v1") else None)
             assert "application/problem+json" in operation["responses"]["default"]["content"]
             assert operation["summary"]
 

@@ -7,11 +7,13 @@ from litestar.di import Provide
 from litestar.params import FromQuery, QueryParameter
 from litestar.response import ServerSentEvent, Stream
 
+from app.accounts.permissions import Scope
 from app.logs.queries import LogStats
 from app.logs.store import LogStore
 from app.logs.views import LogList, list_of
 from app.pages import LIMIT_DEFAULT
 from app.stores.connections import Stores
+from web.guards import needs
 from web.inputs import Cursor, Limit
 from web.logs.exporting import Format, export
 from web.logs.filters import Wanted, read_filter
@@ -26,6 +28,7 @@ class Logs(Controller):
 
     path = "/logs"
     tags = ("logs",)
+    opt = needs(Scope.LOGS_READ)
     dependencies = {"wanted": Provide(read_filter, sync_to_thread=False)}  # noqa: RUF012
 
     @get(summary="List log entries")

@@ -10,11 +10,12 @@ from litestar import Controller, Request, post
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 from msgspec import Meta, Struct
 
+from app.accounts.permissions import Scope
 from app.clock import now
 from app.errors import Fault, InvalidInputError
 from app.logs.store import LogStore
 from config.log_entries import LogEntry, LoggedException, cleaned
-from web.guards import OPERATOR
+from web.guards import Calling, needs
 from web.inputs import Accepted
 from web.logs.filters import Level
 from web.stores import Opened
@@ -130,9 +131,10 @@ class ClientLogs(Controller):
 
     path = "/logs"
     tags = ("logs",)
+    opt = needs(Scope.LOGS_WRITE)
 
     @post(status_code=202, summary="Ship log entries", operation_class=_Shipping)
-    async def ship_logs(self, stores: Opened, request: Request[Any, Any, Any]) -> Accepted:
+    async def ship_logs(self, stores: Opened, caller: Calling, request: Request[Any, Any, Any]) -> Accepted:
         """Takes 1 to 1,000 entries or, where one is malformed, none. They are stored when this is answered.
 
         Each is stamped with who sent it. What looks like a secret is replaced, and what is too long shortened.
@@ -140,7 +142,7 @@ class ClientLogs(Controller):
         at = now()
         entries = read_entries(await request.body(), content_type(request), at)
         store = LogStore(stores.logs, stores.settings.namespace)
-        return Accepted(await store.append_from(OPERATOR, entries))
+        return Accepted(await store.append_from(caller.client, entries))
 
 
 def read_entries(body: bytes, kind: str, at: datetime) -> list[LogEntry]:

@@ -8,11 +8,12 @@ from litestar import Controller, Request, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from actors import reconciliation as actors
+from app.accounts.permissions import Scope
 from app.pages import LIMIT_DEFAULT, Page
 from app.reconciliation.deciding import history
 from app.reconciliation.ledger.views import ChangeView, RecordView
 from app.reconciliation.running import events
-from web.guards import OPERATOR
+from web.guards import Calling, needs
 from web.inputs import Accepted, Cursor, Events, Limit, RecordId
 from web.stores import Opened
 from web.waking import wake
@@ -23,8 +24,11 @@ class Records(Controller):
 
     path = "/reconciliation"
     tags = ("records",)
+    opt = needs(Scope.RECONCILIATION_READ)
 
-    @post("/events", status_code=202, summary="Tell that records changed")
+    @post(
+        "/events", status_code=202, summary="Tell that records changed", opt=needs(Scope.RECONCILIATION_EVENT)
+    )
     async def accept_events(self, stores: Opened, data: JSONBody[Events]) -> Accepted:
         """Takes all of them or, where one is malformed, none."""
         accepted = await events.accept(stores, data.events)
@@ -36,6 +40,7 @@ class Records(Controller):
         self,
         *,
         stores: Opened,
+        caller: Calling,
         entity: FromQuery[str | None] = None,
         id: RecordId = None,  # noqa: A002
         run_id: FromQuery[UUID | None] = None,
@@ -44,13 +49,14 @@ class Records(Controller):
     ) -> Page[ChangeView]:
         """Whoever reads is recorded in the audit."""
         return await history.read_changes(
-            stores, by=OPERATOR, entity=entity, key=id, run_id=run_id, limit=limit, cursor=cursor
+            stores, by=caller.name, entity=entity, key=id, run_id=run_id, limit=limit, cursor=cursor
         )
 
     @get("/records/{entity:str}/{id:path}", summary="Show a record on both sides, and its whole past")
     async def get_record(
         self,
         stores: Opened,
+        caller: Calling,
         request: Request[Any, Any, Any],
         entity: FromPath[str],
         id: FromPath[str],  # noqa: A002
@@ -59,7 +65,7 @@ class Records(Controller):
 
         Whoever reads is recorded in the audit.
         """
-        return await history.read_record(stores, entity, _id(request) or id, by=OPERATOR)
+        return await history.read_record(stores, entity, _id(request) or id, by=caller.name)
 
 
 def _id(request: Request[Any, Any, Any]) -> str:

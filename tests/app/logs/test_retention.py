@@ -14,7 +14,9 @@ from tests.app.logs.entries import NOON, entry
 
 def keeping(stores: Stores, **settings: int) -> Stores:
     chosen = Settings(**stores.settings.model_dump() | settings)
-    return Stores(chosen, stores.core, stores.admin, stores.customer, stores.audit, stores.logs, stores.broker)
+    return Stores(
+        chosen, stores.core, stores.admin, stores.customer, stores.audit, stores.logs, stores.broker
+    )
 
 
 async def fill(store: LogStore, number: int) -> None:

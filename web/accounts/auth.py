@@ -1,0 +1,67 @@
+"""Signing in, on behalf of users, by services that are trusted with it."""
+
+from litestar import Controller, Response, post
+from litestar.params import JSONBody
+
+from app.accounts import credentials, sessions, signing_in
+from app.accounts.client_authentication import Client
+from app.accounts.permissions import Scope
+from app.accounts.sessions import SignedIn
+from app.accounts.signing_in import Credentials
+from web.accounts.inputs import Held, Login, Logout, Proof, Refresh, Reset, ResetRequest
+from web.guards import Calling, needs
+
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+class Auth(Controller):
+    """What a service with the scope `users:authenticate` does for a user."""
+
+    path = "/auth"
+    tags = ("authentication",)
+    opt = needs(Scope.USERS_AUTHENTICATE)
+
+    @post("/login", status_code=200, summary="Sign a user in")
+    async def login(self, accounts: Held, caller: Calling, data: JSONBody[Login]) -> Response[SignedIn]:
+        """Whatever is wrong, the answer is the same 401; one of type `…/second-factor-needed` asks for a `code`.
+
+        429 says by Retry-After when it may be tried again; 503 that too many passwords are being checked.
+        """
+        given = Credentials(data.email, data.password, data.code, data.address(), data.device)
+        signed_in = await signing_in.sign_in(accounts, given, Client(caller.client, caller.scopes))
+        return Response(signed_in, headers=_NO_STORE)
+
+    @post("/refresh", status_code=200, summary="Get fresh tokens for a refresh token")
+    async def refresh(self, accounts: Held, caller: Calling, data: JSONBody[Refresh]) -> Response[SignedIn]:
+        """A refresh token is good once; one that is used a second time ends its session.
+
+        Only the answer that was lost may be asked for again, for ten seconds, and is the same then.
+        """
+        fresh = await sessions.refresh(accounts, data.refresh_token, caller.client, caller.scopes)
+        return Response(fresh, headers=_NO_STORE)
+
+    @post("/logout", status_code=204, summary="Sign a user out, here or everywhere")
+    async def logout(self, accounts: Held, caller: Calling, data: JSONBody[Logout]) -> None:
+        """What is no token of this client is no error: nobody is signed in by it."""
+        found = await sessions.session_of_token(accounts.stores, data.refresh_token, caller.client)
+        if found is None:
+            return
+        user, session = found
+        if data.everywhere:
+            await sessions.sign_out_everywhere(accounts.stores, user, by=caller.name)
+        else:
+            await sessions.sign_out(accounts.stores, user, session, by=caller.name)
+
+    @post("/password-reset", status_code=204, summary="Have a mail sent by which a user sets a new password")
+    async def ask_reset(self, accounts: Held, caller: Calling, data: JSONBody[ResetRequest]) -> None:
+        """The answer is the same whether anybody has this address."""
+        await credentials.ask_reset(accounts, data.email, by=caller.name)
+
+    @post("/password-reset/confirm", status_code=204, summary="Set a new password by the token of the mail")
+    async def reset_password(self, accounts: Held, data: JSONBody[Reset]) -> None:
+        """Ends every session of the user. A password that is refused leaves the token as it was."""
+        await credentials.reset_password(accounts, data.token, data.password)
+
+    @post("/email-verification/confirm", status_code=204, summary="Prove an address by the token of the mail")
+    async def verify_email(self, accounts: Held, data: JSONBody[Proof]) -> None:
+        await credentials.verify_email(accounts, data.token)

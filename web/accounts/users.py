@@ -1,0 +1,143 @@
+"""Users over HTTP, for services that know them and for those who look after them."""
+
+from uuid import UUID
+
+from litestar import Controller, Response, delete, get, patch, post
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from app.accounts import credentials, sessions, users
+from app.accounts.permissions import Role, Scope
+from app.accounts.users import Profile, ProfileChange
+from app.accounts.views import SessionView, Status, UserView
+from app.pages import LIMIT_DEFAULT, Page
+from web.accounts.inputs import Held, NewUser, UserChange
+from web.guards import Calling, needs
+from web.inputs import Cursor, Decision, Limit
+
+USERS = "/v1/users"
+READ, WRITE = needs(Scope.USERS_READ), needs(Scope.USERS_WRITE)
+
+
+class Users(Controller):
+    """Everybody who may sign in. Who has an operator's, an auditor's or an admin's role is changed by admins alone."""
+
+    path = "/users"
+    tags = ("users",)
+
+    @post(summary="Add a user", opt=WRITE)
+    async def create_user(
+        self, accounts: Held, caller: Calling, data: JSONBody[NewUser]
+    ) -> Response[UserView]:
+        """Without a password a mail is sent, by which the user sets one. 409 where another user has the address."""
+        profile = Profile(data.email, data.given_name, data.family_name, data.roles)
+        user = await credentials.invite(
+            accounts, profile, data.password, by=caller.name, may_grant=caller.may_grant
+        )
+        return Response(user, status_code=201, headers={"Location": f"{USERS}/{user.id}"})
+
+    @get(summary="List users, the latest first", opt=READ)
+    async def list_users(
+        self,
+        *,
+        accounts: Held,
+        email: FromQuery[str | None] = None,
+        role: FromQuery[Role | None] = None,
+        status: FromQuery[Status | None] = None,
+        limit: Limit = LIMIT_DEFAULT,
+        cursor: Cursor = None,
+    ) -> Page[UserView]:
+        """Deleted users, of whom nothing but the id is left, are listed with `status=deleted` alone."""
+        return await users.list_users(
+            accounts.stores, email=email, role=role, status=status, limit=limit, cursor=cursor
+        )
+
+    @get("/{user_id:uuid}", summary="Show a user", opt=READ)
+    async def get_user(self, accounts: Held, user_id: FromPath[UUID]) -> UserView:
+        return await users.get_user(accounts.stores, user_id)
+
+    @patch("/{user_id:uuid}", summary="Change a user", opt=WRITE)
+    async def change_user(
+        self, accounts: Held, caller: Calling, user_id: FromPath[UUID], data: JSONBody[UserChange]
+    ) -> UserView:
+        """What is left out stays. 409 where `version` is given and the user has changed meanwhile."""
+        change = ProfileChange(data.email, data.given_name, data.family_name, data.roles)
+        return await users.change_user(
+            accounts.stores,
+            user_id,
+            change,
+            by=caller.name,
+            may_grant=caller.may_grant,
+            version=data.version,
+        )
+
+    @delete("/{user_id:uuid}", summary="Delete a user", opt=WRITE)
+    async def delete_user(
+        self, accounts: Held, caller: Calling, user_id: FromPath[UUID], reason: FromQuery[str]
+    ) -> None:
+        """Removes personal data and everything that lets the user in; the id stays, for whoever reads the audit."""
+        await users.delete_user(
+            accounts.stores, user_id, by=caller.name, reason=reason, may_grant=caller.may_grant
+        )
+
+    @post("/{user_id:uuid}/lock", status_code=200, summary="Lock a user out", opt=WRITE)
+    async def lock_user(
+        self, accounts: Held, caller: Calling, user_id: FromPath[UUID], data: JSONBody[Decision]
+    ) -> UserView:
+        """Ends every session of the user."""
+        return await self._move(accounts, caller, user_id, Status.LOCKED, data.reason)
+
+    @post("/{user_id:uuid}/disable", status_code=200, summary="Disable a user", opt=WRITE)
+    async def disable_user(
+        self, accounts: Held, caller: Calling, user_id: FromPath[UUID], data: JSONBody[Decision]
+    ) -> UserView:
+        """Ends every session of the user."""
+        return await self._move(accounts, caller, user_id, Status.DISABLED, data.reason)
+
+    @post(
+        "/{user_id:uuid}/unlock", status_code=200, summary="Let a locked or disabled user in again", opt=WRITE
+    )
+    async def unlock_user(
+        self, accounts: Held, caller: Calling, user_id: FromPath[UUID], data: JSONBody[Decision]
+    ) -> UserView:
+        return await self._move(accounts, caller, user_id, Status.ACTIVE, data.reason)
+
+    @post(
+        "/{user_id:uuid}/password-reset", status_code=204, summary="Have a user set a new password", opt=WRITE
+    )
+    async def reset_user_password(self, accounts: Held, caller: Calling, user_id: FromPath[UUID]) -> None:
+        """Sends a mail; the password that is set stays good until then."""
+        await credentials.send_reset(accounts, user_id, by=caller.name, may_grant=caller.may_grant)
+
+    @post("/{user_id:uuid}/allow-sign-in", status_code=204, summary="Forget a user's wrong tries", opt=WRITE)
+    async def allow_sign_in(
+        self, accounts: Held, caller: Calling, user_id: FromPath[UUID], data: JSONBody[Decision]
+    ) -> None:
+        await credentials.allow_sign_in(
+            accounts, user_id, by=caller.name, reason=data.reason, may_grant=caller.may_grant
+        )
+
+    @delete("/{user_id:uuid}/second-factor", summary="Remove a user's second factor", opt=WRITE)
+    async def remove_user_device(
+        self, accounts: Held, caller: Calling, user_id: FromPath[UUID], reason: FromQuery[str]
+    ) -> None:
+        """Ends every session of the user."""
+        await credentials.remove_device(
+            accounts, user_id, by=caller.name, reason=reason, may_grant=caller.may_grant
+        )
+
+    @get("/{user_id:uuid}/sessions", summary="List where a user is signed in", opt=READ)
+    async def list_user_sessions(self, accounts: Held, user_id: FromPath[UUID]) -> list[SessionView]:
+        await users.get_user(accounts.stores, user_id)
+        return await sessions.list_sessions(accounts.stores, user_id)
+
+    @delete("/{user_id:uuid}/sessions", summary="Sign a user out everywhere", opt=WRITE)
+    async def end_user_sessions(self, accounts: Held, caller: Calling, user_id: FromPath[UUID]) -> None:
+        await users.get_user(accounts.stores, user_id)
+        await sessions.sign_out_everywhere(accounts.stores, user_id, by=caller.name)
+
+    async def _move(
+        self, accounts: Held, caller: Calling, user: UUID, status: Status, reason: str
+    ) -> UserView:
+        return await users.move_user(
+            accounts.stores, user, status, by=caller.name, reason=reason, may_grant=caller.may_grant
+        )
