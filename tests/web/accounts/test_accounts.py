@@ -147,7 +147,7 @@ async def test_what_a_stolen_session_must_not_do_asks_for_a_fresh_sign_in(
     shop: httpx.AsyncClient, ada: UserView, caller: Client, time: Time
 ) -> None:
     time.passes(-timedelta(minutes=11))
-    signed_in = (await login(shop)).json()
+    signed_in = (await login(await caller("shop"))).json()
     time.passes(timedelta(minutes=11))
     fresh = (await shop.post("/v1/auth/refresh", json={"refresh_token": signed_in["refresh_token"]})).json()
     me = await caller(token=fresh["access_token"])
