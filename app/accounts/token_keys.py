@@ -118,7 +118,8 @@ class TokenKeys:
 
 
 def _signing(keys: Sequence[TokenKey], moment: datetime) -> TokenKey | None:
-    return next((each for each in keys if each.used_from <= moment < each.used_until), None)
+    """The first key whose time is not over. That it has begun is not asked: the clock of who made it may be ahead of ours."""
+    return next((each for each in keys if moment < each.used_until), None)
 
 
 def _named(keys: Sequence[TokenKey], name: str) -> ECKey | None:
