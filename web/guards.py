@@ -43,7 +43,7 @@ async def needs_permission(connection: ASGIConnection[Any, Any, Any, Any], handl
     if needed == SELF and caller.user is not None:
         return
     if (
-        connection.scope["method"] == HttpMethod.OPTIONS
+        connection.scope.get("method") == HttpMethod.OPTIONS
     ):  # which tells the methods that there are, and no more
         return
     if not isinstance(needed, Scope) or needed not in caller.scopes:
