@@ -75,9 +75,8 @@ class Settings(BaseModel):
 
     web_host: str = Field("127.0.0.1", description="address the web process listens on")
     web_port: int = Field(8080, ge=1, le=65535, description="port the web process listens on")
-    operator_key: SecretStr | None = Field(
-        None, min_length=16, description="key that every /v1 route asks for, as a bearer token"
-    )
+    client_id: str = Field("", description="service client as which `astrocore` commands call the API")
+    client_secret: SecretStr | None = Field(None, description="its secret; `astrocore login` adds who you are")
 
     audit_signing_key: SecretStr | None = Field(
         None,
@@ -236,7 +235,7 @@ def _is_key(text: str) -> bool:
 
 AUDIT_KEY_BYTES = 32
 
-SECRETS = ("operator_key", "audit_signing_key", "password_peppers", "encryption_keys")
+SECRETS = ("audit_signing_key", "password_peppers", "encryption_keys")
 """Settings without which production does not start, beside the stores."""
 
 STORE_URLS = (

@@ -14,7 +14,8 @@ from app.accounts import client_authentication, sessions
 from app.accounts.admission import goes_on
 from app.accounts.client_authentication import ASSERTION_TYPE, Client, ClientRefusedError
 from app.accounts.permissions import Scope
-from app.accounts.service import TOKEN_ENDPOINT, Accounts
+from app.accounts.calling import TOKEN_ENDPOINT
+from app.accounts.service import Accounts
 from app.accounts.tokens import LIFETIME, Claims, TokenRefusedError
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}

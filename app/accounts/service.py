@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from app.accounts.calling import TOKEN_ENDPOINT
 from app.accounts.client_authentication import ClientDesk
 from app.accounts.encryption import Safe
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
@@ -12,8 +13,6 @@ from app.accounts.tokens import Tokens
 from app.clock import Clock, now
 from app.stores.connections import Stores
 from config.settings import Settings
-
-TOKEN_ENDPOINT = "/oauth/token"  # noqa: S105  (a path)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -10,6 +11,14 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from app.accounts.calling import (
+    Bearer,
+    ClientCredentials,
+    CredentialsRefusedError,
+    SessionEndedError,
+    UserSession,
+)
+from app.cli import session_file
 from app.cli.errors import CommandError, UnreachableError
 from app.embedded.banner import web_url
 from app.pages import LIMIT_MAX, Page
@@ -18,13 +27,21 @@ from config.settings import PREFIX, Settings, settings
 TIMEOUT_SECONDS = 30.0
 STREAM_SECONDS = 45.0  # without a word; the server says one every 15
 BASE = "/v1/reconciliation"
-BESIDE = {"audit": "/v1", "logs": "/v1"}  # what does not lie below BASE, by the first part of its path
+BESIDE = dict.fromkeys(
+    ("audit", "auth", "clients", "logs", "me", "users"), "/v1"
+)  # what does not lie below BASE, by the first part of its path
+
+SIGN_IN = (
+    f"set {PREFIX}CLIENT_ID and {PREFIX}CLIENT_SECRET to those of a client of that system, or {PREFIX}DATA_DIR to its "
+    "data directory"
+)
 
 Answer = TypeVar("Answer")
 Path = tuple[str, ...]  # below BASE; each part is quoted
 
 _HINTS = {
-    HTTPStatus.UNAUTHORIZED: f"set {PREFIX}OPERATOR_KEY to the key of that system, or {PREFIX}DATA_DIR to its data directory",
+    HTTPStatus.UNAUTHORIZED: SIGN_IN,
+    HTTPStatus.FORBIDDEN: "`astrocore login` signs you in as a user who may, `astrocore whoami` tells who you are",
     HTTPStatus.SERVICE_UNAVAILABLE: "`astrocore doctor` shows which part is away",
     HTTPStatus.INTERNAL_SERVER_ERROR: "the log of the web process says more",
 }
@@ -47,6 +64,11 @@ class Api:
     def patch(self, path: Path, kind: type[Answer], body: dict[str, Any]) -> Answer:
         return _decode(self._call("PATCH", path, json=body), kind)
 
+    def delete(self, path: Path, kind: type[Answer] | None = None, /, **parameters: object) -> Any:
+        """Delete what lies at a path; answers what is told of it, where something is."""
+        response = self._call("DELETE", path, params=_given(parameters))
+        return None if kind is None else _decode(response, kind)
+
     def send(self, path: Path, body: dict[str, Any]) -> None:
         """Post where nothing is answered."""
         self._call("POST", path, json=body)
@@ -61,39 +83,46 @@ class Api:
             "headers": headers,
             "timeout": STREAM_SECONDS,
         }
-        with self._reaching(), self.http.stream("GET", _url(path), **options) as response:
+        with reaching(self.url), self.http.stream("GET", _url(path), **options) as response:
             if not response.is_success:
                 response.read()
                 raise refusal(response, self.url)
             yield response.iter_bytes()
 
     def _call(self, method: str, path: Path, **options: Any) -> httpx.Response:
-        with self._reaching():
+        with reaching(self.url):
             response = self.http.request(method, _url(path), **options)
         if response.is_success:
             return response
         raise refusal(response, self.url)
 
-    @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        """Tell as UnreachableError what keeps the system from answering."""
-        try:
-            yield
-        except httpx.ConnectError:
-            raise UnreachableError(
-                f"no running system was found at {self.url}",
-                "start one with `astrocore up`, or say where it is with "
-                f"{PREFIX}DATA_DIR, or {PREFIX}WEB_HOST and {PREFIX}WEB_PORT",
-            ) from None
-        except httpx.TimeoutException:
-            raise UnreachableError(
-                f"the system at {self.url} did not answer within {TIMEOUT_SECONDS:.0f} s",
-                "`astrocore doctor` shows which part is away",
-            ) from None
-        except httpx.HTTPError as error:
-            raise UnreachableError(
-                f"the connection to {self.url} broke: {error}", "look whether the call took effect"
-            ) from None
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Tell as UnreachableError what keeps the system from answering."""
+    try:
+        yield
+    except SessionEndedError as error:
+        raise CommandError(
+            str(error), "`astrocore login` signs you in again, `astrocore logout` goes on without"
+        ) from None
+    except CredentialsRefusedError as error:
+        raise CommandError(str(error), SIGN_IN) from None
+    except httpx.ConnectError:
+        raise UnreachableError(
+            f"no running system was found at {url}",
+            "start one with `astrocore up`, or say where it is with "
+            f"{PREFIX}DATA_DIR, or {PREFIX}WEB_HOST and {PREFIX}WEB_PORT",
+        ) from None
+    except httpx.TimeoutException:
+        raise UnreachableError(
+            f"the system at {url} did not answer within {TIMEOUT_SECONDS:.0f} s",
+            "`astrocore doctor` shows which part is away",
+        ) from None
+    except httpx.HTTPError as error:
+        raise UnreachableError(
+            f"the connection to {url} broke: {error}", "look whether the call took effect"
+        ) from None
 
 
 def _given(parameters: dict[str, object]) -> dict[str, Any]:
@@ -110,15 +139,37 @@ def _url(path: Path) -> str:
 
 
 @contextmanager
-def connect(chosen: Settings | None = None) -> Iterator[Api]:
-    """The API of the running system that the settings name."""
+def connect(chosen: Settings | None = None, *, auth: httpx.Auth | None = None) -> Iterator[Api]:
+    """The API of the running system that the settings name, called as whoever `auth_of` tells, or as `auth`."""
     chosen = chosen or settings()
-    url = web_url({f"{PREFIX}WEB_HOST": chosen.web_host, f"{PREFIX}WEB_PORT": str(chosen.web_port)})
-    key = chosen.operator_key
-    headers = {b"Authorization": b"Bearer " + key.get_secret_value().encode()} if key else {}
+    url = url_of(chosen)
     # Proxies of the environment are for the outside world.
-    with httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
+    with httpx.Client(
+        base_url=url, auth=auth or auth_of(chosen), timeout=TIMEOUT_SECONDS, trust_env=False
+    ) as http:
         yield Api(http, url)
+
+
+def url_of(chosen: Settings) -> str:
+    """Where the system that the settings name answers."""
+    return web_url({f"{PREFIX}WEB_HOST": chosen.web_host, f"{PREFIX}WEB_PORT": str(chosen.web_port)})
+
+
+def auth_of(chosen: Settings) -> Bearer | None:
+    """How the commands prove who calls: as the user who has signed in, else as the client; None where there is neither."""
+    through = as_client(chosen)
+    if through is None:
+        return None
+    token = session_file.read(chosen)
+    keep = partial(session_file.write, chosen)
+    return UserSession(through, token, keep) if token else through
+
+
+def as_client(chosen: Settings) -> ClientCredentials | None:
+    """The client that the settings name."""
+    if not chosen.client_id or chosen.client_secret is None:
+        return None
+    return ClientCredentials(chosen.client_id, chosen.client_secret.get_secret_value())
 
 
 def every(api: Api, path: Path, kind: type[Answer], /, **parameters: object) -> Iterator[Answer]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from app.cli.client import SIGN_IN, as_client, url_of
 from app.cli.errors import CommandError
 from app.cli.options import AsJson
 from app.cli.output import facts, listing, print_json, stderr, stdout
-from config.settings import PREFIX, settings
+from config.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -232,22 +233,22 @@ def simulate(
 async def _simulate(order: "Order", *, quiet: bool) -> "Summary":
     from app.demo.seeding import refuse_production
     from app.demo.traffic import simulate as trade
-    from app.embedded.banner import web_url
     from app.stores.connections import open_stores
 
     chosen = settings()
     refuse_production(chosen)
-    if chosen.operator_key is None and order.miss_rate < 1:
-        raise CommandError(
-            "no operator key is known", f"set {PREFIX}OPERATOR_KEY, or start a system: `astrocore up`"
-        )
-    key = chosen.operator_key.get_secret_value() if chosen.operator_key else ""
-    url = web_url({f"{PREFIX}WEB_HOST": chosen.web_host, f"{PREFIX}WEB_PORT": str(chosen.web_port)})
+    auth = as_client(chosen)
+    if auth is None and order.miss_rate < 1:
+        raise CommandError("no client is known", SIGN_IN)
     async with open_stores(chosen) as stores:
         with progress_bars(quiet=quiet, unit="operations") as bars:
             bars.starting("traffic", round(order.rate * order.duration))
             return await trade(
-                stores, order, url=url, key=key, progress=lambda count: bars.done("traffic", count)
+                stores,
+                order,
+                url=url_of(chosen),
+                auth=auth,
+                progress=lambda count: bars.done("traffic", count),
             )
 
 

@@ -10,11 +10,13 @@ import typer
 from app.cli import (
     audit,
     changes,
+    clients,
     demo,
     diffs,
     history,
     holds,
     jobs,
+    login,
     logs,
     output,
     reconcile,
@@ -23,6 +25,7 @@ from app.cli import (
     undo,
     undos,
     up,
+    users,
 )
 from app.cli.errors import CommandError, InterruptedCommandError
 from app.errors import CoreError, InvalidInputError
@@ -36,6 +39,7 @@ app = typer.Typer(
 )
 
 SYSTEM, DATA, RECONCILIATION, RECORDS = "System", "Demo", "Reconciliation", "Records"
+ACCOUNTS = "Accounts"
 
 app.command(rich_help_panel=SYSTEM)(up.up)
 app.command(rich_help_panel=SYSTEM)(up.stores)
@@ -53,6 +57,12 @@ app.command(rich_help_panel=RECONCILIATION)(undo.undo)
 app.add_typer(undos.app, name="undos", rich_help_panel=RECONCILIATION)
 app.add_typer(holds.app, name="holds", rich_help_panel=RECONCILIATION)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=RECONCILIATION)
+app.command(rich_help_panel=ACCOUNTS)(login.login)
+app.command(rich_help_panel=ACCOUNTS)(login.logout)
+app.command(rich_help_panel=ACCOUNTS)(login.whoami)
+app.command(rich_help_panel=ACCOUNTS)(login.token)
+app.add_typer(users.app, name="users", rich_help_panel=ACCOUNTS)
+app.add_typer(clients.app, name="clients", rich_help_panel=ACCOUNTS)
 app.add_typer(audit.app, name="audit", rich_help_panel=RECORDS)
 app.add_typer(logs.app, name="logs", rich_help_panel=RECORDS)
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import httpx
 
+from app.accounts.calling import CredentialsRefusedError
 from app.demo.errors import DemoError
 
 EVENTS = "/v1/reconciliation/events"
@@ -16,7 +17,7 @@ FLUSH_SECONDS = 0.1
 BATCH = 500  # the Core API takes 1,000
 PAUSES_SECONDS = (0.25, 0.5, 1.0, 2.0)  # between tries; then the events count as forgotten
 TIMEOUT_SECONDS = 5.0
-KEY_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 Changed = tuple[str, UUID]  # an entity and the id of one of its records
 
@@ -57,6 +58,8 @@ class Reporter:
                 response = await self._http.post(EVENTS, json={"events": batch})
             except httpx.TransportError:
                 response = None
+            except CredentialsRefusedError:
+                response = httpx.Response(HTTPStatus.UNAUTHORIZED)
             if response is not None and not self._come_again(response):
                 return response.status_code == HTTPStatus.ACCEPTED
             if pause is not None:
@@ -65,10 +68,10 @@ class Reporter:
 
     def _come_again(self, response: httpx.Response) -> bool:
         """Whether the same request may succeed later; notes a refusal that every later one would meet."""
-        if response.status_code in KEY_REFUSED:
+        if response.status_code in REFUSED:
             self.refusal = DemoError(
-                "the Core API refuses the operator key",
-                "set ASTROCORE_OPERATOR_KEY to the key of that system",
+                "the Core API refuses the client",
+                "set ASTROCORE_CLIENT_ID and ASTROCORE_CLIENT_SECRET to those of a client with reconciliation:event",
             )
         elif response.is_client_error and response.status_code != HTTPStatus.TOO_MANY_REQUESTS:
             self.refusal = DemoError(
@@ -79,13 +82,10 @@ class Reporter:
 
 
 @asynccontextmanager
-async def reporting(url: str, key: str) -> AsyncIterator[Reporter]:
+async def reporting(url: str, auth: httpx.Auth | None) -> AsyncIterator[Reporter]:
     """A reporter at work; at the end all that waits is told. Raises DemoError where no system answers at `url`."""
-    headers = {"Authorization": f"Bearer {key}"}
     # Proxies of the environment are for the outside world.
-    async with httpx.AsyncClient(
-        base_url=url, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False
-    ) as http:
+    async with httpx.AsyncClient(base_url=url, auth=auth, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
         await _greet(http, url)
         reporter = Reporter(http)
         work = asyncio.create_task(reporter.run())
@@ -99,7 +99,7 @@ async def reporting(url: str, key: str) -> AsyncIterator[Reporter]:
 
 async def _greet(http: httpx.AsyncClient, url: str) -> None:
     try:
-        await http.get("/health/live")
+        await http.get("/health/live", auth=None)
     except httpx.HTTPError as error:
         raise DemoError(
             f"no running system was found at {url}", "`astrocore up` starts one; --miss-rate 1 does without"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import httpx
 from pymongo.errors import PyMongoError
 
 from app.demo import admin_side, customer_side
@@ -89,7 +90,7 @@ TRADES = (
 
 
 async def simulate(
-    stores: Stores, order: Order, *, url: str, key: str, progress: Callable[[int], None]
+    stores: Stores, order: Order, *, url: str, auth: httpx.Auth | None, progress: Callable[[int], None]
 ) -> Summary:
     """Trade for the time ordered, at most at the rate ordered, and answer what was done.
 
@@ -100,7 +101,7 @@ async def simulate(
     rng = random.Random(f"traffic {order.random_seed}")
     market = await open_market(stores, rng, People(order.random_seed))
     summary = Summary()
-    async with _reporter(order, url, key) as reporter:  # None where everything is forgotten
+    async with _reporter(order, url, auth) as reporter:  # None where everything is forgotten
         started = time.monotonic()
         await _trade(market, order, reporter, summary, progress)
         summary.seconds = round(time.monotonic() - started, 1)
@@ -112,11 +113,11 @@ async def simulate(
 
 
 @asynccontextmanager
-async def _reporter(order: Order, url: str, key: str) -> AsyncIterator[Reporter | None]:
+async def _reporter(order: Order, url: str, auth: httpx.Auth | None) -> AsyncIterator[Reporter | None]:
     if order.miss_rate == 1:
         yield None
         return
-    async with reporting(url, key) as reporter:
+    async with reporting(url, auth) as reporter:
         yield reporter
 
 

@@ -85,5 +85,5 @@ async def test_a_refusal_that_lasts_ends_the_telling(code, why):
 
 async def test_where_no_system_runs_nothing_is_begun():
     with pytest.raises(DemoError, match="no running system was found"):
-        async with reporter.reporting("http://127.0.0.1:1", "key"):
+        async with reporter.reporting("http://127.0.0.1:1", None):
             pytest.fail("began")

@@ -1,0 +1,74 @@
+"""The first admin and the first client of a system, made straight in the core DB while there is nobody who could be asked."""
+
+from collections.abc import Collection
+
+from app.accounts import credentials
+from app.accounts.clients import ENTITY, SECRET_PREFIX
+from app.accounts.permissions import Role, Scope
+from app.accounts.secrets import hash_of
+from app.accounts.service import Accounts
+from app.accounts.users import Profile
+from app.accounts.views import UserView
+from app.audit.entries import Fact
+from app.audit.outbox import record
+from app.errors import ConflictError
+from app.stores.connections import Stores
+
+# Any constant will do, as long as everybody takes the same one.
+_LOCK = 4_205_504
+BY = "bootstrap"
+
+
+async def first_admin(stores: Stores, profile: Profile, password: str) -> UserView:
+    """Make the first admin, who may sign in at once.
+
+    Raises ConflictError while there is another admin, InvalidInputError for an address or a password that is refused.
+    """
+    accounts = Accounts.of(stores)
+    async with stores.core.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        there = await connection.fetchval(
+            "SELECT id FROM users WHERE roles @> ARRAY['admin'] AND status <> 'deleted' LIMIT 1"
+        )
+        if there:
+            raise ConflictError(
+                f"there is an admin already, {there}: sign in as one, or have one make you one"
+            )
+        return await credentials.invite(accounts, profile, password, by=BY, may_grant=frozenset(Role))
+
+
+async def ensure_client(stores: Stores, name: str, secret: str, scopes: Collection[Scope]) -> None:
+    """See that there is a client of this name, with this secret and these scopes: that of an embedded system's commands."""
+    if not secret.startswith(SECRET_PREFIX):
+        raise ValueError(f"a client's secret begins with {SECRET_PREFIX}")
+    wanted = [each.value for each in Scope if each in scopes]
+    async with stores.core.acquire() as connection, connection.transaction():
+        made = await connection.fetchval(
+            """
+            INSERT INTO clients (name, scopes, status, created_by) VALUES ($1, $2, 'active', $3)
+            ON CONFLICT (name) DO UPDATE SET scopes = excluded.scopes, updated_at = now()
+            WHERE clients.scopes <> excluded.scopes RETURNING name
+            """,
+            name,
+            wanted,
+            BY,
+        )
+        known = await connection.fetchval(
+            """
+            INSERT INTO client_credentials (client, secret_hash, created_by) VALUES ($1, $2, $3)
+            ON CONFLICT DO NOTHING RETURNING id
+            """,
+            name,
+            hash_of(secret),
+            BY,
+        )
+        if made or known:
+            await record(
+                connection,
+                Fact.CLIENT_CREATED,
+                by=BY,
+                target=name,
+                detail={"scopes": wanted},
+                entity=ENTITY,
+                key=name,
+            )

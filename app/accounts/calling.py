@@ -1,0 +1,126 @@
+"""How a client of this service comes by its access tokens: for the commands, and for whoever else calls from Python."""
+
+import time
+from collections.abc import Callable, Generator
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+import msgspec
+
+TOKEN_ENDPOINT = "/oauth/token"  # noqa: S105  (a path)
+
+# A token that is about to end is not sent any more.
+_MARGIN_SECONDS = 15.0
+
+
+class CredentialsRefusedError(Exception):
+    """The service does not take the credentials."""
+
+
+class SessionEndedError(CredentialsRefusedError):
+    """The user has to sign in again."""
+
+
+class _Granted(msgspec.Struct):
+    access_token: str
+    expires_in: int
+
+
+class _SignedIn(_Granted):
+    refresh_token: str
+
+
+class Bearer(httpx.Auth):
+    """Bears an access token, gets another one before it ends, and once more where it is refused."""
+
+    requires_response_body = True
+
+    def __init__(self) -> None:
+        self._token: str | None = None
+        self._until = 0.0
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        fresh = self._token is None or time.monotonic() > self._until
+        if fresh:
+            yield from self._renew(request.url)
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        response = yield request
+        if response.status_code == HTTPStatus.UNAUTHORIZED and not fresh:
+            yield from self._renew(request.url)
+            request.headers["Authorization"] = f"Bearer {self._token}"
+            yield request
+
+    def token_flow(self, url: httpx.URL) -> Generator[httpx.Request, httpx.Response, str]:
+        """The requests that get an access token from the service at this address."""
+        yield from self._renew(url)
+        return str(self._token)
+
+    def _renew(self, url: httpx.URL) -> Generator[httpx.Request, httpx.Response, None]:
+        raise NotImplementedError
+
+    def _keep(self, granted: _Granted) -> None:
+        self._token = granted.access_token
+        self._until = time.monotonic() + granted.expires_in - _MARGIN_SECONDS
+
+
+class ClientCredentials(Bearer):
+    """Calls as a client, by its name and its secret. Raises CredentialsRefusedError where they are not taken."""
+
+    def __init__(self, name: str, secret: str) -> None:
+        super().__init__()
+        self.name = name
+        self._secret = secret
+
+    def _renew(self, url: httpx.URL) -> Generator[httpx.Request, httpx.Response, None]:
+        form = {"grant_type": "client_credentials", "client_id": self.name, "client_secret": self._secret}
+        response = yield httpx.Request("POST", url.join(TOKEN_ENDPOINT), data=form)
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            raise CredentialsRefusedError(
+                f"the client {self.name} is not known there, or its secret is wrong"
+            )
+        response.raise_for_status()
+        self._keep(msgspec.json.decode(response.content, type=_Granted))
+
+
+class UserSession(Bearer):
+    """Calls as the user who has signed in, through a client; `keep` is given each refresh token, for it is good once.
+
+    Raises SessionEndedError.
+    """
+
+    def __init__(self, through: ClientCredentials, refresh_token: str, keep: Callable[[str], None]) -> None:
+        super().__init__()
+        self._through = through
+        self._refresh_token = refresh_token
+        self._keep_refresh_token = keep
+
+    def _renew(self, url: httpx.URL) -> Generator[httpx.Request, httpx.Response, None]:
+        request = httpx.Request(
+            "POST", url.join("/v1/auth/refresh"), json={"refresh_token": self._refresh_token}
+        )
+        response = yield from _through(self._through, request)
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            raise SessionEndedError("you are signed out")
+        response.raise_for_status()
+        signed_in = msgspec.json.decode(response.content, type=_SignedIn)
+        self._refresh_token = signed_in.refresh_token
+        self._keep_refresh_token(signed_in.refresh_token)
+        self._keep(signed_in)
+
+
+def _through(
+    auth: httpx.Auth, request: httpx.Request
+) -> Generator[httpx.Request, httpx.Response, httpx.Response]:
+    """The requests that another way of proving oneself needs, and the last answer."""
+    flow: Any = auth.auth_flow(request)
+    response: httpx.Response | None = None
+    try:
+        wanted = next(flow)
+        while True:
+            response = yield wanted
+            wanted = flow.send(response)
+    except StopIteration:
+        if response is None:
+            raise RuntimeError("nothing was asked") from None
+        return response
