@@ -76,7 +76,9 @@ class Settings(BaseModel):
     web_host: str = Field("127.0.0.1", description="address the web process listens on")
     web_port: int = Field(8080, ge=1, le=65535, description="port the web process listens on")
     client_id: str = Field("", description="service client as which `astrocore` commands call the API")
-    client_secret: SecretStr | None = Field(None, description="its secret; `astrocore login` adds who you are")
+    client_secret: SecretStr | None = Field(
+        None, description="its secret; `astrocore login` adds who you are"
+    )
 
     audit_signing_key: SecretStr | None = Field(
         None,
@@ -112,6 +114,16 @@ class Settings(BaseModel):
         ge=64,
         description="memory that hashing passwords may take at once; beyond it callers are told to come again",
     )
+
+    sign_in_account_failures: int = Field(
+        10,
+        ge=1,
+        description="wrong tries of one account in five minutes; after three of them each one doubles the wait",
+    )
+    sign_in_address_failures: int = Field(
+        10, ge=1, description="wrong tries from one IP address in five minutes"
+    )
+    sign_in_failures: int = Field(1000, ge=1, description="wrong tries of everybody in five minutes")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="least level that is logged"

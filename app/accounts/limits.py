@@ -35,7 +35,9 @@ class Limit(Struct, frozen=True):
     free: int
 
 
-ACCOUNT = Limit(failures=10, free=3)
+FREE = 3
+"""Failures of an account after which waiting begins."""
+ACCOUNT = Limit(failures=10, free=FREE)
 ADDRESS = Limit(failures=10, free=10)
 EVERYBODY = Limit(failures=1000, free=1000)
 

@@ -7,7 +7,7 @@ from app.accounts.calling import TOKEN_ENDPOINT
 from app.accounts.client_authentication import ClientDesk
 from app.accounts.encryption import Safe
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
-from app.accounts.limits import SignInLimits
+from app.accounts.limits import FREE, Limit, SignInLimits
 from app.accounts.token_keys import TokenKeys
 from app.accounts.tokens import Tokens
 from app.clock import Clock, now
@@ -39,7 +39,7 @@ class Accounts:
             hashing=HashingRoom(_hasher(chosen), megabytes=chosen.password_megabytes),
             clients=ClientDesk(stores.core, (chosen.issuer_url, f"{chosen.issuer_url}{TOKEN_ENDPOINT}")),
             tokens=Tokens(TokenKeys(stores.core, safe), chosen.issuer_url),
-            limits=SignInLimits(stores.broker, chosen.namespace),
+            limits=_limits(stores),
             safe=safe,
             strict=chosen.environment != "embedded",
         )
@@ -47,6 +47,19 @@ class Accounts:
     def close(self) -> None:
         """Check no more passwords."""
         self.hashing.close()
+
+
+def _limits(stores: Stores) -> SignInLimits:
+    account, address, everybody = (
+        getattr(stores.settings, f"sign_in_{name}failures") for name in ("account_", "address_", "")
+    )
+    return SignInLimits(
+        stores.broker,
+        stores.settings.namespace,
+        account=Limit(account, min(FREE, account)),
+        address=Limit(address, address),
+        everybody=Limit(everybody, everybody),
+    )
 
 
 def _hasher(chosen: Settings) -> Hasher:
