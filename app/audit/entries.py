@@ -12,7 +12,7 @@ from typing import Any, get_args
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 
 class Fact(StrEnum):
@@ -36,9 +36,14 @@ class Fact(StrEnum):
     UNDO_STARTED = "operator:undo:start"
     UNDO_ENDED = "reconciliation:undo:end"
     SEALING_STOPPED = "audit:sealing:stop"
+    ARCHIVE_ORDERED = "operator:archive:order"
+    ARCHIVE_MADE = "audit:archive:make"
+    ARCHIVE_RESTORED = "operator:archive:restore"
+    ARCHIVING_STOPPED = "audit:archive:stop"
     AUDIT_READ = "operator:audit:read"
     CHANGES_READ = "operator:changes:read"
     RECORD_READ = "operator:record:read"
+    PERSON_FORGOTTEN = "operator:person:forget"
 
 
 class Outcome(StrEnum):
@@ -48,6 +53,25 @@ class Outcome(StrEnum):
     SUPERSEDED = "superseded"
     REJECTED = "rejected"
     INDETERMINATE = "indeterminate"
+
+
+class Personal(Struct, frozen=True, omit_defaults=True):
+    """The values of persons that an entry holds.
+
+    `persons` says whose they are, each one `entity/key`; `fields` which: of an intent names in `before` and `after`, of an
+    outcome its own members. In the process an entry is in clear. Where it is stored these values stand in `text` alone,
+    encrypted with each of `keys` in turn; see `app.audit.persons`.
+    """
+
+    persons: tuple[str, ...]
+    fields: tuple[str, ...]
+    keys: tuple[UUID, ...] = ()
+    text: bytes | None = None
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether nobody can read the values any more: of an entry that was read, for it comes in clear otherwise."""
+        return self.text is not None
 
 
 class IntentEntry(Struct, frozen=True, tag="intent"):
@@ -71,6 +95,7 @@ class IntentEntry(Struct, frozen=True, tag="intent"):
     updated_at_after: datetime | None = None
     undoes: UUID | None = None
     """The change that this one takes back."""
+    personal: Personal | UnsetType = UNSET
 
 
 class OutcomeEntry(Struct, frozen=True, tag="outcome"):
@@ -80,6 +105,7 @@ class OutcomeEntry(Struct, frozen=True, tag="outcome"):
     at: datetime
     outcome: Outcome
     detail: str | None = None
+    personal: Personal | UnsetType = UNSET
 
 
 class FactEntry(Struct, frozen=True, tag="fact"):
@@ -100,15 +126,26 @@ class FactEntry(Struct, frozen=True, tag="fact"):
 Entry = IntentEntry | OutcomeEntry | FactEntry
 
 
+class UnreadableEntry(Struct, frozen=True, tag="unreadable"):
+    """What stands in an entry's place and cannot be read: nothing of ours, or of a version or a name yet to come.
+
+    It is never appended. `text` is the beginning of what is there, `why` what is wrong with it.
+    """
+
+    text: str
+    why: str
+
+
 class Kind(StrEnum):
-    """The kinds of entries."""
+    """The kinds of entries, and what is none."""
 
     INTENT = "intent"
     OUTCOME = "outcome"
     FACT = "fact"
+    UNREADABLE = "unreadable"
 
 
-def kind_of(entry: Entry) -> Kind:
+def kind_of(entry: Entry | UnreadableEntry) -> Kind:
     """Of whatever version."""
     return _KINDS[type(entry)]
 
@@ -124,5 +161,8 @@ def decode(body: bytes | str) -> Entry:
 
 
 # The tag up to the first dot.
-_KINDS = {each: Kind(str(each.__struct_config__.tag).partition(".")[0]) for each in get_args(Entry)}
+_KINDS = {
+    each: Kind(str(each.__struct_config__.tag).partition(".")[0])
+    for each in (*get_args(Entry), UnreadableEntry)
+}
 _DECODER: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
