@@ -7,3 +7,4 @@ class Queue(StrEnum):
     RUNS = "runs"
     SCANS = "scans"
     REPAIRS = "repairs"
+    SEALS = "seals"

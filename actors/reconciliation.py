@@ -10,7 +10,7 @@ import dramatiq
 from loguru import logger
 from periodiq import cron
 
-from actors.audit import seal_when_due
+from actors.audit import sealing_meanwhile
 from actors.broker import broker, worker_stores
 from actors.queues import Queue
 from app.audit.outbox import relay
@@ -72,12 +72,12 @@ async def repair_suspects() -> None:
     stores = worker_stores.stores
     note_outcome(IDLE)  # until there is one
     try:
-        seconds = await repairer_of(stores).run_due()
+        async with sealing_meanwhile(stores):
+            seconds = await repairer_of(stores).run_due()
     except (StoreUnavailableError, *FAULTS) as error:
         logger.bind(reason=str(error)).warning("repairs.stopped")
         seconds = 2.0
     await _relay(stores)
-    await seal_when_due(stores)
     if seconds is not None and seconds < _LATEST_SECONDS:
         await asyncio.to_thread(wake_repairs_later, max(seconds, 0.05))
 
@@ -88,7 +88,8 @@ async def repair_suspects() -> None:
 async def undo_changes(undo_id: str) -> None:
     """Take back what is left of an undo; tried again when a store is away, and after that found by the sweep."""
     stores = worker_stores.stores
-    await undo.carry_out(stores, UUID(undo_id))
+    async with sealing_meanwhile(stores):
+        await undo.carry_out(stores, UUID(undo_id))
     await _relay(stores)
     await _wake_repairs()
 

@@ -1,8 +1,8 @@
 """The audit store full of entries: appends beside bare XADD, any page within 50 ms beside bare XRANGE, memory per entry.
 
 Entries are appended as the repair path does it, 500 at a time, four batches at once, every answer durable. Of ten entries
-one is a fact, the others are changes: intents with their outcomes. A page of 50 is timed from the query to its JSON, at
-random places; ten million entries with `--records 10000000`.
+one is a fact, the others are changes: intents with their outcomes. A page of 50 is timed at random places, from the query
+to its JSON and, over HTTP, from the request to its answer; ten million entries with `--records 10000000`.
 """
 
 import asyncio
@@ -23,12 +23,14 @@ from app.audit.views import view
 from app.pages import encode_cursor
 from app.stores.connections import open_redis
 from benchmarks.audit_entries import ACTORS, ENTITIES, Made
+from benchmarks.audit_web import served, web_pages
 from benchmarks.figure import Figure, compare
 from config.settings import Settings
 
 _BATCH, _AT_ONCE = 500, 4
 _LIMIT = 50
 _PAGE_GOAL_MS = 50.0
+_KINDS = [each for each in Kind if each is not Kind.UNREADABLE]  # it has no index, and there is none
 _APPEND_GOAL = 0.2
 
 Page = Callable[[], Awaitable[object]]
@@ -49,8 +51,12 @@ async def _measure(settings: Settings, number: int, samples: int) -> list[Figure
         made = Made(number)
         figures = [await _appends(redis, audit, made, settings.namespace), await _fill(redis, audit, made)]
         bare = _bare(redis, f"{settings.namespace}:audit:entries", made.count)
+        figures += await _timed("index alone", _bare_index(redis, settings.namespace), bare, samples)
         for name, page in _pages(audit, made).items():
             figures += await _timed(name, page, bare, samples)
+        async with served(settings) as client:
+            for name, page in web_pages(client, made, _LIMIT).items():
+                figures += await _timed(name, page, bare, samples)
         return figures
 
 
@@ -144,7 +150,7 @@ def _pages(audit: AuditStore, made: Made) -> dict[str, Page]:
         "an entity": of(lambda: EntryFilter(entity=random.choice(ENTITIES))),
         "an actor": of(lambda: EntryFilter(actor=random.choice(ACTORS))),
         "a name": of(lambda: EntryFilter(name=random.choice(list(Fact)))),
-        "a kind": of(lambda: EntryFilter(kind=random.choice(list(Kind)))),
+        "a kind": of(lambda: EntryFilter(kind=random.choice(_KINDS))),
         "a name and an actor": of(
             lambda: EntryFilter(name=random.choice(list(Fact)), actor=random.choice(ACTORS))
         ),
@@ -160,6 +166,17 @@ def _pages(audit: AuditStore, made: Made) -> dict[str, Page]:
 
 def _bare(redis: Redis, key: str, count: int) -> Page:
     return lambda: redis.xrevrange(key, max=str(random.randint(1, count)), count=_LIMIT)
+
+
+def _bare_index(redis: Redis, namespace: str) -> Page:
+    """The numbers of a page in one of the longest indexes, without the entries."""
+    key = f"{namespace}:audit:by:kind:{Kind.INTENT}"
+
+    async def page() -> object:
+        start = random.randrange(await redis.llen(key))
+        return await redis.lrange(key, start, start + _LIMIT - 1)
+
+    return page
 
 
 async def _timed(name: str, page: Page, bare: Page, samples: int) -> list[Figure]:

@@ -21,7 +21,16 @@ EVENTS: dict[str, Event] = {
     "process.started": _at("INFO", meaning="A process has started; `version`, `pid`."),
     "process.stopped": _at("INFO", meaning="A process has ended of its own accord; `version`, `pid`."),
     "process.failed": _at("CRITICAL", meaning="A process ends by an exception that nobody caught."),
+    "process.interrupted": _at("INFO", meaning="A process has ended because Ctrl-C was pressed."),
+    "child.ended": _at(
+        "WARNING",
+        meaning="A process or store that `astrocore up` watches over has ended by itself, and is started again; `child`, "
+        "`ending`, `delay_seconds`.",
+    ),
     "thread.failed": _at("ERROR", meaning="A thread has ended by an exception that nobody caught; `thread`."),
+    "exception.ignored": _at(
+        "ERROR", meaning="Python could not raise an exception, in a finalizer for one, and went on; `object`."
+    ),
     "library.reported": _at(
         "DEBUG",
         "INFO",
@@ -141,15 +150,43 @@ EVENTS: dict[str, Event] = {
     "sealing.unrecorded": _at(
         "ERROR", meaning="That the chain is broken could not be recorded as a fact; `place`."
     ),
+    "audit.archived": _at(
+        "INFO",
+        meaning="Audit entries have moved to an archive; `archive`, its `file`, `entries` and `bytes`.",
+    ),
+    "audit.filled": _at(
+        "WARNING",
+        meaning="The audit store holds 80 % of its memory budget or more; `megabytes` of `budget_megabytes`.",
+    ),
+    "archiving.skipped": _at(
+        "WARNING",
+        meaning="Nothing is archived, because a setting that it needs is missing; `reason` names it.",
+    ),
+    "archiving.delayed": _at(
+        "WARNING", meaning="A store or a file is away: archiving waits for it; `reason`."
+    ),
+    "archiving.stopped": _at(
+        "ERROR",
+        meaning="What is due to be archived is not what was sealed, and nothing is archived any more; `place`, `reason`.",
+    ),
+    "archiving.unrecorded": _at(
+        "ERROR", meaning="That archiving has stopped could not be recorded as a fact; `place`."
+    ),
     "results.kept": _at(
         "WARNING", meaning="Results past their time could not be deleted now; `kind`, `fault`."
     ),
     "entries.dropped": _at(
         "ERROR",
-        meaning="There was no room for log entries on this process's disk, or it refused them; `dropped` of them so far.",
+        meaning="There was no room for log entries, neither on this process's disk nor in its memory; `dropped` of them "
+        "so far.",
     ),
     "shipping.delayed": _at(
         "WARNING", meaning="The log store is away: entries wait on the disk of this process; `error`."
+    ),
+    "segments.kept": _at(
+        "WARNING",
+        meaning="The log store does not say whether it has entries on its own disk: they stay on this process's; "
+        "`error`.",
     ),
     "shipping.resumed": _at("INFO", meaning="The log store takes entries again."),
     "logs.trimmed": _at(

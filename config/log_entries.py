@@ -8,13 +8,13 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from config.correlation import current
-from config.logged_values import parts_of, text_of, unprintable
-from config.redaction import REDACTED, hides, is_plain, is_secret, is_secret_pair, redact
+from config.logged_values import MOST_CHARACTERS, parts_of, text_of, unprintable
+from config.redaction import CODE, REDACTED, hides, is_plain, is_secret, is_secret_pair, redact
 
 if TYPE_CHECKING:
     from loguru import Record, RecordException
@@ -30,8 +30,8 @@ _LONGEST_NAME = 200
 _LONGEST_STACK = 12_000
 _MOST_ITEMS = 100
 _DEEPEST = 6
-# A longer text is read at both ends only, and what lies next to the cut is dropped, for it may be half a secret.
-_READ = 32_768
+# A text is cut only once it has no secrets any more. Of one that is too long to be looked through, what lies next to
+# the cut is dropped, for it may be half a secret; and so is all that follows, for what it belongs to is not seen.
 _MARGIN = 1_024
 _INT64 = 2**63
 _SCALAR = 4  # characters that a number is counted as: six times as many bytes hold any
@@ -61,7 +61,7 @@ class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     process: str
     sequence: int
-    time: datetime
+    time: Annotated[datetime, msgspec.Meta(tz=True)]
     level: str
     event: str
     component: str
@@ -81,6 +81,21 @@ class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def entry_of(record: "Record", process: str, sequence: int) -> LogEntry:
     """The entry of a loguru record, within the correlation at hand. It never raises, whatever was logged."""
+    try:
+        return _sound_entry_of(record, process, sequence)
+    except Exception as error:  # noqa: BLE001  (an entry is never lost for what it was given)
+        return LogEntry(
+            process=process,
+            sequence=sequence,
+            time=_to_the_millisecond(record["time"]),
+            level=level_of(record["level"].no),
+            event=_Writer(_BUDGETS[1]).name(record["message"]),
+            component=_Writer(_BUDGETS[1]).name(record["extra"].get("component", "")),
+            fields={"unprintable": type(error).__name__},
+        )
+
+
+def _sound_entry_of(record: "Record", process: str, sequence: int) -> LogEntry:
     plain = _plain_entry_of(record, process, sequence)
     if plain is not None:
         return plain
@@ -148,7 +163,7 @@ def _is_plain_number(value: object) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_plain_name(name: str) -> bool:
-    return name not in _OWN and _is_plain_text(name) and not is_secret(name)
+    return name not in _OWN and name != CODE and _is_plain_text(name) and not is_secret(name)
 
 
 def _entry_of(record: "Record", process: str, sequence: int, budget: int) -> LogEntry:
@@ -162,11 +177,18 @@ def _entry_of(record: "Record", process: str, sequence: int, budget: int) -> Log
         level=level_of(record["level"].no),
         event=writer.name(record["message"]),
         component=writer.name(given.pop("component", "")),
-        duration_ms=round(float(duration), 1) if isinstance(duration, int | float) else None,
+        duration_ms=_milliseconds(duration),
         exception=writer.exception(record["exception"]),
         fields=writer.fields(given),
         **named,
     )
+
+
+def _milliseconds(duration: object) -> float | None:
+    try:
+        return round(float(duration), 1) if isinstance(duration, int | float) else None
+    except Exception:  # noqa: BLE001  (a number that is too large, or of a class of its own)
+        return None
 
 
 def _cleaned(entry: LogEntry, budget: int) -> LogEntry:
@@ -209,19 +231,11 @@ class _Writer:
 
     def name(self, value: object) -> str:
         """A short value that everybody looks for; it is outside of the budget."""
-        text = text_of(value)
-        if len(text) > _LONGEST_NAME:
-            text = text[: _LONGEST_NAME + _MARGIN]
-        return _clip(redact(text), _LONGEST_NAME)
+        return _clip(_redacted(text_of(value)), _LONGEST_NAME)
 
     def text(self, text: str, *, most: int = _LONGEST_TEXT) -> str:
         """The text without secrets, its middle left out where it is long, within what is left of the budget."""
-        if len(text) > 2 * _READ:
-            head, tail = redact(text[:_READ])[:-_MARGIN], redact(text[-_READ:])[_MARGIN:]
-            text = f"{head} … {tail}"
-        else:
-            text = redact(text)
-        text = _clip(text, min(most, self._left))
+        text = _clip(_redacted(text), min(most, self._left))
         self._left -= len(text)
         return text
 
@@ -255,9 +269,13 @@ class _Writer:
 
     def _scalar(self, value: Any) -> Any:
         self._left -= _SCALAR
+        if value is None or isinstance(value, bool):
+            return value
+        # A number of a class of its own, which the encoder does not know, is told as the number that it is.
         if isinstance(value, float):
-            return float(value)
-        return value if value is None or -_INT64 <= value < _INT64 else self.text(text_of(value))
+            return float.__float__(value)
+        number = int.__int__(value)
+        return number if -_INT64 <= number < _INT64 else self.text(text_of(number))
 
     def _composed(self, value: object, depth: int) -> Any:
         parts = parts_of(value)
@@ -287,6 +305,12 @@ class _Writer:
             self._left -= 1
             written.append(self.value(None, item, depth))
         return written
+
+
+def _redacted(text: str) -> str:
+    if len(text) <= MOST_CHARACTERS:
+        return redact(text)
+    return f"{redact(text[:MOST_CHARACTERS])[:-_MARGIN]} … {len(text) - MOST_CHARACTERS + _MARGIN} more"
 
 
 def _clip(text: str, most: int) -> str:

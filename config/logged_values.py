@@ -11,7 +11,11 @@ from uuid import UUID
 import msgspec
 from pydantic import BaseModel
 
-_MOST_BYTES = 65_536  # of a binary value that are looked at
+# Of a text that are looked through for secrets; of a longer one, no more is told.
+MOST_CHARACTERS = 131_072
+_MOST_BYTES = (
+    4 * MOST_CHARACTERS + 4
+)  # of a binary value that are looked at: more characters than that, in any case
 _TOLD_BY_STR = (date, time, timedelta, UUID, Decimal, PurePath, BaseException)
 
 
@@ -46,7 +50,8 @@ def text_of(value: object) -> str:
     if type(value) is str and value.isascii():
         return value
     try:
-        return _told(value).encode("utf-8", "backslashreplace").decode()
+        # `str.encode`, for the value may be of a class of its own, which has another.
+        return str.encode(_told(value), "utf-8", "backslashreplace").decode()
     except Exception:  # noqa: BLE001  (whatever a value does when it is asked, its entry must not be lost)
         return unprintable(value)
 

@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, TextIO, cast
 
 from loguru import logger
 
 from config.log_entries import LogEntry, entry_of, level_of, without_secrets
 from config.log_lines import line_of
-from config.logged_values import parts_of, text_of
+from config.logged_values import parts_of, text_of, unprintable
 from config.redaction import REDACTED, hides, know, redact_template, secrets_of
 from config.settings import settings
 
@@ -44,45 +44,55 @@ class _Intercept(logging.Handler):
     """Hands records of the standard library to loguru: one event, what was said as a field."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        bound = logger.bind(logger=record.name, message=_said(record))
-        # loguru refuses what a finalizer says in the middle of the writing of an entry.
-        with suppress(RuntimeError):
+        # loguru refuses what a finalizer says in the middle of the writing of an entry; and a library may give what is
+        # no exception for one.
+        with suppress(Exception):
+            bound = logger.bind(logger=record.name, message=_said(record))
             bound.opt(exception=record.exc_info).log(level_of(record.levelno), "library.reported")
 
 
 class _Sink:
     """Makes the entry of every record and hands it on. loguru calls it under a lock, so `sequence` has no gap."""
 
-    def __init__(self, ship: Ship | None) -> None:
+    def __init__(self, ship: Ship | None, stream: TextIO | None) -> None:
         self._process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._sequence = 0
         self._ship = ship
-        self._stream = sys.stderr  # None where the process was started with it closed
-        self._coloured = bool(sys.stderr and sys.stderr.isatty()) and "NO_COLOR" not in os.environ
+        self._stream = stream
+        self._coloured = bool(stream and stream.isatty()) and "NO_COLOR" not in os.environ
 
     def __call__(self, message: "Message") -> None:
         self._sequence += 1
-        entry = entry_of(message.record, self._process, self._sequence)
+        # Whoever logs must not fail by it, be it at the end of its stack; the store finds the gap in the numbering.
+        with suppress(Exception):
+            entry = entry_of(message.record, self._process, self._sequence)
+            self._show(entry)
+            if self._ship is not None:
+                self._ship(entry)
+
+    def _show(self, entry: LogEntry) -> None:
         if self._stream is not None:
             # A terminal that went away must not take the process down.
-            with suppress(OSError, ValueError):
+            with suppress(Exception):
                 self._stream.write(line_of(entry, coloured=self._coloured) + "\n")
-        if self._ship is not None:
-            self._ship(entry)
 
 
-def set_up_logging(component: str, *, ship: Ship | None = None) -> None:
+def set_up_logging(component: str, *, ship: Ship | None = None, shown: bool = True) -> None:
     """Log as `component` from now on; called once per process, after it has forked.
 
     `ship` is given every entry at or above the log level, in the order of their sequence. It must be quick and must
-    neither raise nor log.
+    neither raise nor log. Without `shown` there are no lines on standard error, for a process that tells whoever
+    watches in its own way.
     """
     know(secrets_of(settings()))
     logger.remove()
     logger.configure(extra={"component": component}, patcher=_leave_unformatted)
     # Where loguru catches what a sink raises it prints the record as it is, secrets and all.
-    logger.add(_Sink(ship), level=settings().log_level, format="", catch=False)
+    # Standard error is None where the process was started with it closed.
+    sink = _Sink(ship, sys.stderr if shown else None)
+    logger.add(sink, level=settings().log_level, format="", catch=False)
     logging.basicConfig(handlers=[_Intercept()], level=logging.INFO, force=True)
+    logging.captureWarnings(capture=True)
     for name, level in _LEAST_LEVELS.items():
         own = logging.getLogger(name)
         own.setLevel(level)
@@ -90,6 +100,7 @@ def set_up_logging(component: str, *, ship: Ship | None = None) -> None:
         own.handlers.clear()
         own.propagate = True
     sys.excepthook = _on_uncaught
+    sys.unraisablehook = _on_ignored
     threading.excepthook = _on_uncaught_in_thread
 
 
@@ -110,7 +121,15 @@ def _leave_unformatted(record: "Record") -> None:
 
 
 def _said(record: logging.LogRecord) -> str:
-    """The message of a library; what the words around a placeholder call secret is not put in."""
+    """The message of a library, or that it cannot be told."""
+    try:
+        return _filled_in(record)
+    except Exception:  # noqa: BLE001  (whatever it was given)
+        return unprintable(record.msg)
+
+
+def _filled_in(record: logging.LogRecord) -> str:
+    """The message; what the words around a placeholder call secret is not put in."""
     template, given = redact_template(str(record.msg)), record.args
     if not given:
         return str(record.msg)
@@ -134,9 +153,16 @@ def _argument(value: object) -> object:
 
 def _on_uncaught(raised: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
     if issubclass(raised, KeyboardInterrupt):
-        sys.__excepthook__(raised, value, traceback)
+        logger.info("process.interrupted")
     else:
         logger.opt(exception=(raised, value, traceback)).critical("process.failed")
+
+
+def _on_ignored(ignored: "sys.UnraisableHookArgs") -> None:
+    raised = (ignored.exc_type, ignored.exc_value, ignored.exc_traceback)
+    # It may have come up while an entry is written, where loguru refuses another one.
+    with suppress(RuntimeError):
+        logger.bind(object=text_of(ignored.object)).opt(exception=raised).error("exception.ignored")
 
 
 def _on_uncaught_in_thread(failure: threading.ExceptHookArgs) -> None:

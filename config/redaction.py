@@ -20,7 +20,9 @@ LEAST_LENGTH = 12  # a shorter secret of ours may be an everyday word, as passwo
 _SEPARATORS = re.compile(r"[^a-z0-9]")
 _SECRET_PARTS = re.compile(
     r"password|passwd|passphrase|passcode|pwd|secret|token|authorization|cookie|apikey|accesskey|privatekey"
-    r"|operatorkey|signingkey|encryptionkey|pepper|credential|sessionid|csrf|xsrf|jwt|bearer"
+    r"|operatorkey|signingkey|encryptionkey|pepper|credential|sessionid|sessionkey|csrf|xsrf|jwt|bearer|amzsignature|googsignature"
+    r"|(?:onetime|verification|confirmation|security|access|auth|login|signin|2fa|mfa|otp|reset|recovery|backup"
+    r"|activation)codes?$"
 )
 _SECRET_NAMES = frozenset(
     # The second line is what a mail says, which is its reader's business alone.
@@ -30,9 +32,19 @@ _SECRET_NAMES = frozenset(
 # In a text: a name that says secret, in any spelling and quoting, and what it is set to.
 _NAME = (
     r"(?:passw(?:or)?d|pass-?phrase|passcode|pwd|secret|token|(?:api|access|private|operator|signing|encryption)[_ -]?key"
-    r"|pepper|credential|session[_-]?id|[cx]srf|jwt)[\w.-]{0,40}"
+    r"|pepper|credential|session[_-]?(?:id|key)|[cx]srf|jwt)[\w.-]{0,40}"
 )
 _MAIL = r"body|html|text|payload|attachments"
+# Names that are also the ends of everyday words, or words themselves: only whole, and only where they are set.
+_CODE_NAME = (
+    r"(?:one[ _-]?time|verification|confirmation|security|access|auth|log-?in|sign-?in|[2m]fa|otp|reset|recovery|backup"
+    r"|activation)[ _-]?codes?"
+)
+_WORD = rf"pass|pin|t?otp|auth|session|sid|(?:amz|goog)-signature|{_CODE_NAME}"
+CODE = "code"
+# A code may be anything. Of six to eight digits it is one to use once, unless what stands before it says otherwise.
+_ONE_TIME = r"[0-9]{6,8}"
+_OTHER_CODES = "".join(f"(?<!{word}[ _-])" for word in ("error", "exit", "status", "postal", "zip", "return"))
 _HEADER = r"authorization|cookies?2?"
 _SETS = r"""\\*["']?\s{0,9}(?:=>|:=|[=:>])\s{0,9}|\\*["']\s{0,9},\s{0,9}(?=b?\\*["'])|\s{1,9}(?=\\*["'])"""
 # Quotes may be escaped themselves, where a text was quoted twice; a text that was cut may lack the closing one. Behind
@@ -43,33 +55,51 @@ _QUOTED = (
 )
 _BARE = r"""[^\s,;&<>"')}\]]+"""
 _VALUE = rf"(?:{_QUOTED}|\[[^\]]*\]?|\{{[^}}]*\}}?|\([^)]*\)?|{_BARE})"
-_PREFIXES = r"gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|[sr]k_live_|AKIA"
-_SCHEME = r"(\b[a-z][a-z0-9+.-]{0,20}://)"
+_PREFIXES = r"gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|[srp]k_(?:live|test)_|whsec_|AIza|AKIA"
+_PORT = r"""\d{1,5}(?:[/?#\s,;:"')\]}]|\.?(?:\s|\Z))"""
+_PRIVATE = r"[A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)? ?-{4,5}"
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.*?(?:-----END|\Z)", re.DOTALL), REDACTED),
-    (re.compile(rf"(?is)({_HEADER})({_SETS})(?:{_QUOTED}|[^\r\n]+)"), rf"\1\2{REDACTED}"),
-    # The authority of an address. A password may hold characters that should have been encoded, a slash for one.
-    (re.compile(rf"""(?i){_SCHEME}[^\s/?#"'<>]{{0,500}}@"""), rf"\1{REDACTED}@"),
+    (re.compile(rf"-{{4,5}} ?BEGIN {_PRIVATE}.*?(?:-{{4,5}} ?END|\Z)", re.DOTALL), REDACTED),
+    # The end of one whose beginning was left out.
     (
         re.compile(
-            rf"""(?i){_SCHEME}[^\s/:@"']{{0,200}}:(?!\d{{1,5}}(?:[/?#\s,;"']|\Z))[^\s"'<>]{{0,500}}@"""
+            rf"(?:\A|(?<=KEY-----))(?:(?!-{{4,5}} ?BEGIN |KEY-----).)*?-{{4,5}} ?END {_PRIVATE}", re.DOTALL
         ),
-        rf"\1{REDACTED}@",
+        REDACTED,
+    ),
+    (re.compile(rf"(?is)({_HEADER})({_SETS})(?:{_QUOTED}|[^\r\n]+)"), rf"\1\2{REDACTED}"),
+    # The authority of an address. A password may hold characters that should have been encoded, a slash for one.
+    (re.compile(r"""://[^\s/?#"'<>]{0,500}@"""), f"://{REDACTED}@"),
+    (re.compile(rf"""://[^\s/:@"'\[]{{0,200}}:(?!{_PORT})\S{{0,500}}@"""), f"://{REDACTED}@"),
+    (
+        re.compile(rf"""://[^\s/:@"'\[]{{0,200}}:(?!{_PORT})[^\s@][^\r\n@"'<>]{{0,200}}@(?=[\w\[])"""),
+        f"://{REDACTED}@",
     ),
     (re.compile(rf"(?is)({_NAME})({_SETS}){_VALUE}"), rf"\1\2{REDACTED}"),
     (re.compile(rf"(?is)\b({_MAIL})({_SETS}){_QUOTED}"), rf"\1\2{REDACTED}"),
+    (re.compile(rf"(?is)(?<![a-z0-9])({_WORD})({_SETS}){_VALUE}"), rf"\1\2{REDACTED}"),
+    (re.compile(rf"(?i)({_CODE_NAME} (?:is|are|was) )[\w-]{{4,}}"), rf"\1{REDACTED}"),
+    (
+        re.compile(
+            rf"""(?is)(?<![a-z0-9_-]){_OTHER_CODES}(code)({_SETS})(?:b?\\*["'])?{_ONE_TIME}(?![\w.-])"""
+        ),
+        rf"\1\2{REDACTED}",
+    ),
+    (re.compile(r"(?i)([?&;](?:sig|signature|code)=)[^\s&;\"'<>]{6,}"), rf"\1{REDACTED}"),
     (re.compile(rf"(?is)(--[\w-]{{0,30}}{_NAME})(\s{{1,9}}){_VALUE}"), rf"\1\2{REDACTED}"),
     (re.compile(rf"(?i)\b(bearer|basic)((?:\s|%20|\+){{1,9}})(?!\[redacted){_BARE}"), rf"\1\2{REDACTED}"),
     (re.compile(r"eyJ[\w-]{6,}(?:\.[\w-]*){0,4}"), REDACTED),
     (re.compile(r"\$(?:argon2|scrypt|pbkdf2|2[aby]\$)[\w$=,./+-]+"), REDACTED),
-    (re.compile(rf"(?:{_PREFIXES})[\w-]{{8,}}"), REDACTED),
+    (re.compile(rf"(?:{_PREFIXES})[\w-]{{8,}}|ASIA[A-Z0-9]{{12,}}"), REDACTED),
+    (re.compile(r"(?:(?<![A-Za-z0-9])|(?<=%3D))SG\.[\w-]{12,}(?:\.[\w-]*)?"), REDACTED),
 )
 # What must be there, in lower case, for any of the patterns to match. Most texts have nothing of it, and to ignore case
 # in a search takes five times as long.
 _HINTS = re.compile(
     r"passw|phrase|passcode|pwd|secret|token|(?:api|access|private|operator|signing|encryption)[_ -]?key|pepper"
-    rf"|credential|session|[cx]srf|jwt|authori|cookie|bearer|basic|{_MAIL}|://|eyj|\$|{_PREFIXES.lower()}"
+    rf"|credential|session|[cx]srf|jwt|auth|cookie|bearer|basic|{_MAIL}|://|eyj|\$|{_PREFIXES.lower()}|asia|sg\."
+    rf"|(?:pass|pin|otp|sid|sig|signature|codes?)\b"
 )
 _PLAIN = re.compile(r"[0-9a-fA-F:.TZ+ -]*")  # ids, numbers and times; no hint can be spelt with these
 _SHORT = 200  # characters; what is logged over and over is looked through once
@@ -144,6 +174,8 @@ def hides(name: object, value: object) -> bool:
         return True
     if value is None or isinstance(value, bool):
         return False
+    if name == CODE:
+        return re.fullmatch(_ONE_TIME, str(value)) is not None
     return is_secret(name) if isinstance(name, str) else _is_secret_header(name)
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from app.moments import SAID
 from app.pages import LIMIT_MAX
 from app.reconciliation.ledger.views import LEAST_THROTTLE, MOST_THROTTLE
 from app.reconciliation.running.events import Event
@@ -115,6 +116,31 @@ class UndoOrder(UndoChoice, forbid_unknown_fields=True, kw_only=True):
     """What to undo, and why."""
 
     reason: Reason
+
+
+class PersonName(Struct, forbid_unknown_fields=True):
+    """A person: the record of an entity with this id."""
+
+    person: Annotated[str, Meta(min_length=1, max_length=500)]
+    entity: str = "customers"
+
+
+class ErasureOrder(PersonName, forbid_unknown_fields=True):
+    """Who is to be forgotten, and why."""
+
+    reason: Reason = "no reason given"
+
+
+class ArchiveChoice(Struct, forbid_unknown_fields=True):
+    """What to archive: what was sealed before then, or what is due by its age."""
+
+    before: Annotated[str | None, Meta(description=f"when it was sealed: {SAID}")] = None
+
+
+class ArchiveOrder(ArchiveChoice, forbid_unknown_fields=True):
+    """What to archive, and why."""
+
+    reason: Reason = "no reason given"
 
 
 class RunOrder(Struct, forbid_unknown_fields=True):

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 
 class Fact(StrEnum):
@@ -36,9 +36,14 @@ class Fact(StrEnum):
     UNDO_STARTED = "operator:undo:start"
     UNDO_ENDED = "reconciliation:undo:end"
     SEALING_STOPPED = "audit:sealing:stop"
+    ARCHIVE_ORDERED = "operator:archive:order"
+    ARCHIVE_MADE = "audit:archive:make"
+    ARCHIVE_RESTORED = "operator:archive:restore"
+    ARCHIVING_STOPPED = "audit:archive:stop"
     AUDIT_READ = "operator:audit:read"
     CHANGES_READ = "operator:changes:read"
     RECORD_READ = "operator:record:read"
+    PERSON_FORGOTTEN = "operator:person:forget"
     USER_CREATED = "accounts:user:create"
     USER_CHANGED = "accounts:user:change"
     USER_LOCKED = "accounts:user:lock"
@@ -74,6 +79,25 @@ class Outcome(StrEnum):
     INDETERMINATE = "indeterminate"
 
 
+class Personal(Struct, frozen=True, omit_defaults=True):
+    """The values of persons that an entry holds.
+
+    `persons` says whose they are, each one `entity/key`; `fields` which: of an intent names in `before` and `after`, of an
+    outcome its own members. In the process an entry is in clear. Where it is stored these values stand in `text` alone,
+    encrypted with each of `keys` in turn; see `app.audit.persons`.
+    """
+
+    persons: tuple[str, ...]
+    fields: tuple[str, ...]
+    keys: tuple[UUID, ...] = ()
+    text: bytes | None = None
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether nobody can read the values any more: of an entry that was read, for it comes in clear otherwise."""
+        return self.text is not None
+
+
 class IntentEntry(Struct, frozen=True, tag="intent"):
     """A write that is about to be tried. Values are spelled as JSON; `before` and `after` hold the mapped fields."""
 
@@ -95,6 +119,7 @@ class IntentEntry(Struct, frozen=True, tag="intent"):
     updated_at_after: datetime | None = None
     undoes: UUID | None = None
     """The change that this one takes back."""
+    personal: Personal | UnsetType = UNSET
 
 
 class OutcomeEntry(Struct, frozen=True, tag="outcome"):
@@ -104,6 +129,7 @@ class OutcomeEntry(Struct, frozen=True, tag="outcome"):
     at: datetime
     outcome: Outcome
     detail: str | None = None
+    personal: Personal | UnsetType = UNSET
 
 
 class FactEntry(Struct, frozen=True, tag="fact"):
@@ -124,15 +150,26 @@ class FactEntry(Struct, frozen=True, tag="fact"):
 Entry = IntentEntry | OutcomeEntry | FactEntry
 
 
+class UnreadableEntry(Struct, frozen=True, tag="unreadable"):
+    """What stands in an entry's place and cannot be read: nothing of ours, or of a version or a name yet to come.
+
+    It is never appended. `text` is the beginning of what is there, `why` what is wrong with it.
+    """
+
+    text: str
+    why: str
+
+
 class Kind(StrEnum):
-    """The kinds of entries."""
+    """The kinds of entries, and what is none."""
 
     INTENT = "intent"
     OUTCOME = "outcome"
     FACT = "fact"
+    UNREADABLE = "unreadable"
 
 
-def kind_of(entry: Entry) -> Kind:
+def kind_of(entry: Entry | UnreadableEntry) -> Kind:
     """Of whatever version."""
     return _KINDS[type(entry)]
 
@@ -148,5 +185,8 @@ def decode(body: bytes | str) -> Entry:
 
 
 # The tag up to the first dot.
-_KINDS = {each: Kind(str(each.__struct_config__.tag).partition(".")[0]) for each in get_args(Entry)}
+_KINDS = {
+    each: Kind(str(each.__struct_config__.tag).partition(".")[0])
+    for each in (*get_args(Entry), UnreadableEntry)
+}
 _DECODER: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)

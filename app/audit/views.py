@@ -5,7 +5,16 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from app.audit.entries import Entry, Fact, FactEntry, IntentEntry, Kind, OutcomeEntry, kind_of
+from app.audit.entries import (
+    Entry,
+    Fact,
+    FactEntry,
+    IntentEntry,
+    Kind,
+    OutcomeEntry,
+    UnreadableEntry,
+    kind_of,
+)
 
 # What the actor did, or what happened, to the target.
 PHRASES = {
@@ -27,9 +36,14 @@ PHRASES = {
     Fact.UNDO_STARTED: "{actor} started undo {target}",
     Fact.UNDO_ENDED: "undo {target} ended",
     Fact.SEALING_STOPPED: "sealing stopped at {target}",
+    Fact.ARCHIVE_ORDERED: "{actor} had archived what was sealed before {target}",
+    Fact.ARCHIVE_MADE: "archived as {target}",
+    Fact.ARCHIVE_RESTORED: "{actor} took archive {target} back from a backup",
+    Fact.ARCHIVING_STOPPED: "archiving stopped at {target}",
     Fact.AUDIT_READ: "{actor} read the audit: {target}",
     Fact.CHANGES_READ: "{actor} read the changes: {target}",
     Fact.RECORD_READ: "{actor} read the past of {target}",
+    Fact.PERSON_FORGOTTEN: "{actor} had {target} forgotten",
     Fact.USER_CREATED: "{actor} created user {target}",
     Fact.USER_CHANGED: "{actor} changed user {target}",
     Fact.USER_LOCKED: "{actor} locked user {target}",
@@ -61,23 +75,26 @@ class Found(Struct, frozen=True):
     """An entry with its place, and of an outcome the intent that it ends."""
 
     sequence: int
-    entry: Entry
+    entry: Entry | UnreadableEntry
     intent: IntentEntry | None = None
 
 
 class EntryView(Struct):
-    """An entry of the audit. An outcome is about what its intent is about, and shows that too."""
+    """An entry of the audit. An outcome is about what its intent is about, and shows that too.
+
+    Of an entry that cannot be read nothing is known but its number.
+    """
 
     sequence: int
     kind: Kind
-    at: datetime
+    at: datetime | None
     text: str
     name: Fact | None
     actor: str | None
     entity: str | None
     key: str | None
     run_id: UUID | None
-    entry: Entry
+    entry: Entry | UnreadableEntry
 
 
 class EntryPage(Struct):
@@ -94,11 +111,11 @@ class EntryPage(Struct):
 def view(found: Found) -> EntryView:
     """The entry as people read it."""
     entry = found.entry
-    about = found.intent or (None if isinstance(entry, OutcomeEntry) else entry)
+    about = found.intent or (entry if isinstance(entry, IntentEntry | FactEntry) else None)
     return EntryView(
         sequence=found.sequence,
         kind=kind_of(entry),
-        at=entry.at,
+        at=None if isinstance(entry, UnreadableEntry) else entry.at,
         text=tell(entry, found.intent),
         name=entry.name if isinstance(entry, FactEntry) else None,
         actor=entry.actor if isinstance(entry, FactEntry) else None,
@@ -109,21 +126,33 @@ def view(found: Found) -> EntryView:
     )
 
 
-def tell(entry: Entry, intent: IntentEntry | None = None) -> str:
+def tell(entry: Entry | UnreadableEntry, intent: IntentEntry | None = None) -> str:
     """What happened, in one line; values of fields are left to the entry itself."""
     match entry:
         case IntentEntry():
             return f"about to {_change(entry)}: {entry.cause}"
         case OutcomeEntry():
             what = _change(intent) if intent else f"change {entry.id}"
-            return f"{what}: {entry.outcome}{f', {entry.detail}' if entry.detail else ''}"
+            erased = "what was found is erased" if entry.personal and entry.personal.is_erased else None
+            told = entry.detail or erased
+            return f"{what}: {entry.outcome}{f', {told}' if told else ''}"
         case FactEntry():
             told = PHRASES[entry.name].format(actor=entry.actor, target=entry.target)
             return f"{told}: {entry.reason}" if entry.reason else told
+        case UnreadableEntry():
+            return f"cannot be read: {entry.why}"
 
 
 def _change(intent: IntentEntry) -> str:
+    erased = ", values erased" if intent.personal and intent.personal.is_erased else ""
+    what = f" ({', '.join(_changed(intent))})" if intent.action == "update" else ""
+    return f"{intent.action} {intent.entity} {intent.key} on the {intent.side} side{what}{erased}"
+
+
+def _changed(intent: IntentEntry) -> list[str]:
+    """The fields that a change writes. Where their values are erased, the rules still tell which."""
     before, after = intent.before or {}, intent.after or {}
-    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    fields = f" ({', '.join(changed)})" if intent.action == "update" else ""
-    return f"{intent.action} {intent.entity} {intent.key} on the {intent.side} side{fields}"
+    gone = intent.policy if intent.personal and intent.personal.is_erased else {}
+    return [
+        name for name in {**before, **after, **gone} if name in gone or before.get(name) != after.get(name)
+    ]

@@ -233,6 +233,11 @@ def diff_facts(diff: DiffView) -> list[tuple[str, str | Text]]:
         ("seen", output.moment(diff.first_seen_at)),
         ("unchanged", f"since {output.moment(diff.moved_at)}, {_age(diff)}"),
         ("closed", output.moment(diff.closed_at)),
+        *(
+            [("erased", f"{output.moment(diff.erased_at)}: the person was forgotten")]
+            if diff.erased_at
+            else []
+        ),
     ]
 
 

@@ -126,7 +126,7 @@ def change_facts(change: ChangeView) -> list[tuple[str, str | Text]]:
 
 def change_table(change: ChangeView) -> Table:
     """Every field that the change touched: before, after, and the rule that decided."""
-    before, after = change.before or {}, change.after or {}
+    before, after = _with_erased(change, change.before), _with_erased(change, change.after)
     rows = (
         (
             output.printable(name),
@@ -137,3 +137,8 @@ def change_table(change: ChangeView) -> Table:
         if before.get(name) != after.get(name) or name in change.policy
     )
     return output.listing(("field", "before", "after", "rule"), rows)
+
+
+def _with_erased(change: ChangeView, record: dict[str, Any] | None) -> dict[str, Any]:
+    """The record, and a word in place of each value of it that was erased."""
+    return {} if record is None else dict.fromkeys(change.erased, "(erased)") | record

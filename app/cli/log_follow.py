@@ -15,6 +15,11 @@ from app.logs.views import LogLine
 PATIENCE_SECONDS = 60.0  # a watcher outlives the processes that are watched
 AGAIN_SECONDS = 1.0
 STREAM = ("logs", "stream")
+WHY_MISSED = {
+    "behind": "they came faster than they were read",
+    "trimmed": "they were given up for their age or for want of memory",
+    "unreadable": "what the log store holds there cannot be read",
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def _entries(event: ServerEvent) -> Iterator[LogLine]:
             missed = msgspec.json.decode(event.data)
             output.stderr().print(
                 f"missed {missed['count']:,} entries, number {missed['first']} to {missed['last']}: "
-                "they came faster than they were read",
+                f"{WHY_MISSED[missed['reason']]}",
                 style="yellow",
             )
         case _:

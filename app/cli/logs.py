@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Any, cast
 
+import msgspec
 import typer
 
 from app.cli import output
@@ -19,6 +20,8 @@ from app.logs.queries import LogStats
 from app.logs.views import LogList
 from app.moments import SAID
 from config.log_entries import LEVELS
+
+_LONGEST_END = 1_000  # bytes; the line that says that an export is not whole is shorter
 
 app = group("Search the logs, follow them, export them.")
 
@@ -88,6 +91,8 @@ def list_logs(
         return
     for line in page.items:
         show(line)
+    if page.unreadable:
+        output.stderr().print(f"{page.unreadable:,} entries on the way cannot be read", style="yellow")
     if not page.complete:
         output.stderr().print("the filters seldom hold: only some entries were looked at")
     output.print_more(page.next_cursor, len(page.items))
@@ -146,19 +151,34 @@ def export_logs(
         raise typer.BadParameter(f"{file} must end in .ndjson or .csv, or in .gz after one of these")
     if file.exists() and not force:
         raise CommandError(f"{file} exists", "--force replaces it")
+    end = b""
     with connect() as api, _arriving(file) as arriving:
         try:
             with api.stream(("logs", "export"), {"Accept-Encoding": "gzip"}, **wanted, format=kind) as chunks:
                 for chunk in chunks:
                     arriving.write(chunk)
+                    end = (end + chunk)[-_LONGEST_END:]
         except UnreachableError as error:
             raise UnreachableError(
                 f"{error.what}; {file} was not written", "`astrocore doctor` shows which part is away"
             ) from None
+    gaps = _gaps_in(end)
+    if gaps:
+        output.stderr().print(gaps, style="yellow")
     if as_json:
-        output.print_json({"file": str(file), "bytes": file.stat().st_size})
+        output.print_json({"file": str(file), "bytes": file.stat().st_size, "incomplete": gaps})
     else:
         output.stdout().print(f"{output.printable(str(file))}: {file.stat().st_size:,} bytes", soft_wrap=True)
+
+
+def _gaps_in(end: bytes) -> str | None:
+    """What the last line says that the export lacks; None where it is whole."""
+    line = end.rstrip(b"\r\n").rpartition(b"\n")[2]
+    if line.startswith(b'{"incomplete":'):
+        return str(msgspec.json.decode(line)["incomplete"])
+    if line.startswith(b'"this export is not whole:'):
+        return line.strip(b'"').decode()
+    return None
 
 
 @contextmanager

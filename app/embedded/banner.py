@@ -28,9 +28,9 @@ def banner(data_dir: Path, values: Mapping[str, str]) -> str:
         "API": f"{url}/v1",
         "API reference": f"{url}/schema",
         "operator key": values[f"{PREFIX}OPERATOR_KEY"],
-        "core DB": _without_password(values[f"{PREFIX}CORE_DATABASE_URL"]),
-        "admin DB": _without_password(values[f"{PREFIX}ADMIN_DATABASE_URL"]),
-        "customer DB": _without_password(values[f"{PREFIX}CUSTOMER_DATABASE_URL"]),
+        "core DB": without_password(values[f"{PREFIX}CORE_DATABASE_URL"]),
+        "admin DB": without_password(values[f"{PREFIX}ADMIN_DATABASE_URL"]),
+        "customer DB": without_password(values[f"{PREFIX}CUSTOMER_DATABASE_URL"]),
         "data directory": str(data_dir),
     }
     rule = "─" * WIDTH
@@ -60,5 +60,6 @@ def _program() -> str:
     )
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """A URL that may be shown."""
     return re.sub(r"(?<=://)([^:@/]*):[^@/]*@", r"\1:***@", url)

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from loguru import logger
+
 from app.embedded.records import MARK_VARIABLE, Records, end_group
 from app.embedded.terminal import Terminal
 from config.processes import die_with_parent
@@ -152,6 +154,7 @@ class Child:
             self.exits += 1
             delay = backoff.delay(time.monotonic() - started)
             self._terminal.say(f"{self.name} {ending}; it is started again in {delay:g} s")
+            logger.bind(child=self.name, ending=ending, delay_seconds=delay).warning("child.ended")
             if not self.command.echo:
                 self._terminal.say(f"the end of {self.command.log}:\n{self.tail()}")
             await asyncio.sleep(delay)

@@ -61,9 +61,7 @@ class DataDirectory:
 
     def read_env(self) -> dict[str, str]:
         """What the last run left in the `env` file; empty before the first."""
-        if not self.env_file.exists():
-            return {}
-        return {name: value or "" for name, value in dotenv_values(self.env_file, interpolate=False).items()}
+        return read_env(self.path)
 
     def write_env(self, values: Mapping[str, str]) -> None:
         lines = (f"{name}={_quoted(value)}\n" for name, value in sorted(values.items()))
@@ -77,6 +75,14 @@ class DataDirectory:
 
     def rename_mark(self, marker: str, new: str) -> None:
         (self.path / marker).rename(self.path / new)
+
+
+def read_env(data_dir: Path) -> dict[str, str]:
+    """What the `env` file of a data directory says; empty where there is none."""
+    file = data_dir / "env"
+    if not file.exists():
+        return {}
+    return {name: value or "" for name, value in dotenv_values(file, interpolate=False).items()}
 
 
 def write_private(path: Path, text: str) -> None:

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal
 
-from app.embedded.directory import DataDirectory
+from loguru import logger
+
+from app.embedded.directory import DataDirectory, read_env
 from app.embedded.errors import EmbeddedError
 from app.embedded.plan import data_dir, given_values
 from app.embedded.ports import free_port
@@ -31,6 +33,7 @@ def run(what: What, *, environ: Mapping[str, str], options: Options) -> None:
 
     Raises EmbeddedError or SettingsError where it cannot start.
     """
+    logger.remove()  # until there is a log store, what happens is told on the terminal alone
     with DataDirectory.open(data_dir(environ)) as directory:
         system = System(directory, given_values(environ), options)
         asyncio.run(system.up() if what == "up" else system.stores())
@@ -68,9 +71,8 @@ class EmbeddedStores:
                 self.stop()
                 errors.seek(0)
                 raise EmbeddedError(f"the embedded stores did not start: {errors.read().strip()}")
-        values = json.loads(answer)
-        del values["web_url"]
-        self.environment = {PREFIX + name.upper(): value for name, value in values.items()}
+        # What was printed is for everybody to see, and so lacks what is secret.
+        self.environment = read_env(self.data_dir) | {f"{PREFIX}DATA_DIR": json.loads(answer)["data_dir"]}
 
     def stop(self) -> None:
         """Stop everything; safe to call twice."""

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from app.audit.rights import RETENTION, SERVICE
 from app.audit.sealing.keys import public_key_of
+from app.embedded.banner import without_password
 from app.embedded.errors import EmbeddedError
 from app.embedded.ports import free_port, is_free
 from config.settings import (
@@ -35,6 +36,9 @@ EMBEDDED_URLS = {
     "audit_url": ("audit", f"redis://{SERVICE}:{{password}}@127.0.0.1:{{port}}/0"),
     "logs_url": ("logs", "redis://127.0.0.1:{port}/0"),
 }
+# Only the worker seals and removes what is archived.
+WORKER = "worker"
+FOR_THE_WORKER = frozenset({f"{PREFIX}AUDIT_SIGNING_KEY", f"{PREFIX}AUDIT_RETENTION_URL"})
 RETENTION_URL = f"redis://{RETENTION}:{{password}}@127.0.0.1:{{port}}/0"
 
 
@@ -60,6 +64,20 @@ class Plan:
         """The users of the embedded audit store, with their passwords."""
         urls = (urlsplit(self.values[f"{PREFIX}{name}"]) for name in ("AUDIT_URL", "AUDIT_RETENTION_URL"))
         return {url.username or "": url.password or "" for url in urls}
+
+    def values_of(self, process: str) -> dict[str, str]:
+        """The settings of one process. Those that only the worker needs are empty elsewhere, and so not set.
+
+        But production asks every process for them.
+        """
+        if process == WORKER or self.values[f"{PREFIX}ENVIRONMENT"] == "production":
+            return dict(self.values)
+        return dict(self.values) | dict.fromkeys(FOR_THE_WORKER, "")
+
+    def told(self) -> dict[str, str]:
+        """The settings as they may be shown: without the worker's, and URLs without their passwords."""
+        shown = {name: value for name, value in self.values.items() if name not in FOR_THE_WORKER}
+        return {name: without_password(value) for name, value in shown.items()}
 
 
 def given_values(environ: Mapping[str, str]) -> dict[str, str]:

@@ -54,8 +54,9 @@ def valkey(
         "port": str(port),
         "dir": str(folder),
         "appendonly": "yes",
-        # With everysec a write that meets a slow fsync is answered before it has left the process: a kill loses it.
-        "appendfsync": "always",
+        # With everysec a write that meets a slow fsync is answered before it has left the process: a kill loses it. Whoever
+        # ships log entries keeps them until the store says that it has them on its disk.
+        "appendfsync": "everysec" if name == "logs" else "always",
         "save": "",
         "maxmemory-policy": "noeviction",
     }

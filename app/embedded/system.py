@@ -5,7 +5,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -23,7 +24,10 @@ from app.embedded.records import Records
 from app.embedded.servers import Store
 from app.embedded.supervisor import Supervisor, wait_ready
 from app.embedded.terminal import Terminal
+from app.logs.shipping import start_shipping
+from config.logging import log_start, log_stop
 from config.settings import PREFIX, Settings, parse_settings
+from config.settings import settings as read_settings
 
 WEB = "web"
 # Processes stop in this order, any others before them, the stores last. The seconds are until they are killed:
@@ -31,6 +35,7 @@ WEB = "web"
 STOP_SECONDS = {WEB: 1.5, "scheduler": 1.0, "worker": 3.5}
 OTHER_STOP_SECONDS = 1.0
 PROBE_SECONDS = 2.0
+LAST_ENTRIES_SECONDS = 0.5
 
 DEMO_PENDING = "seeding"
 DEMO_DONE = "seeded"
@@ -83,13 +88,27 @@ class System:
             self.directory.mark(DEMO_PENDING)
         self.directory.write_env(plan.values)
         await self._start_stores(plan)
-        await self._migrate(plan)
-        await self._start_processes(plan, commands)
-        self.terminal.say(f"ready after {time.monotonic() - started:.1f} s")
-        self._announce(plan, banner(self.directory.path, plan.values))
-        if self.options.demo and self.directory.has(DEMO_PENDING):
-            await self._run_demo(plan)
-        await self._until_told()
+        async with self._logging(plan):
+            await self._migrate(plan)
+            await self._start_processes(plan, commands)
+            self.terminal.say(f"ready after {time.monotonic() - started:.1f} s")
+            self._announce(plan, banner(self.directory.path, plan.values))
+            if self.options.demo and self.directory.has(DEMO_PENDING):
+                await self._run_demo(plan)
+            await self._until_told()
+
+    @asynccontextmanager
+    async def _logging(self, plan: Plan) -> AsyncIterator[None]:
+        """Log as `up`, to the log store alone: whoever watches is told by the terminal."""
+        os.environ.update(self._environment(plan))
+        read_settings.cache_clear()
+        shipper = start_shipping("up", self._settings(plan), shown=False)
+        log_start()
+        try:
+            yield
+        finally:
+            log_stop()
+            await asyncio.to_thread(shipper.stop, LAST_ENTRIES_SECONDS)
 
     async def _run_stores(self) -> None:
         plan = self._prepare(web_port=None)
@@ -128,7 +147,6 @@ class System:
     async def _migrate(self, plan: Plan) -> None:
         from app.stores.migrate import create_foreign_schemas, migrate
 
-        os.environ.update(self._environment(plan))
         settings = self._settings(plan)
         applied = await migrate(settings)
         if plan.owns_foreign_databases:
@@ -152,7 +170,7 @@ class System:
         return Command(
             name=name,
             argv=("/bin/sh", "-c", command),
-            environment=self._environment(plan),
+            environment=self._environment(plan) | plan.values_of(name),
             directory=repository_root(),
             log=self.directory.log_file(name),
             echo=True,
@@ -177,7 +195,7 @@ class System:
 
     def _announce(self, plan: Plan, text: str) -> None:
         if self.options.as_json:
-            values = {**plan.values, f"{PREFIX}DATA_DIR": str(self.directory.path)}
+            values = {**plan.told(), f"{PREFIX}DATA_DIR": str(self.directory.path)}
             answer = {name.removeprefix(PREFIX).lower(): value for name, value in sorted(values.items())}
             sys.stdout.write(json.dumps(answer | {"web_url": web_url(plan.values)}) + "\n")
             sys.stdout.flush()

@@ -5,10 +5,10 @@ All keys begin with ``<namespace>:logs``:
 ``:entries``          stream; the ids ``<number>-0`` are gapless in the order of arrival, the field ``entry`` is a LogEntry
                       as JSON
 ``:number``           the last number that was given
-``:by:<name>:<of>``   stream, an index: the same ids. Of level, component, event and client there is one stream per
-                      value, level WARNING holding what is WARNING or above; of actor, request, trace and record one
-                      per bucket of values, each id with a tag of its value, for a key costs 4 KB however little it
-                      holds
+``:by:<name>:<of>``   stream, an index: the same ids. Of level and client there is one stream per value, level WARNING
+                      holding what is WARNING or above; of component, event, actor, request, trace and record one per
+                      bucket of values, each id with a tag of its value: there may be any number of values, and a key
+                      costs 4 KB however little it holds
 ``:indexes``          set of the keys of all indexes
 ``:minutes:<day>``    hash: minute of that day -> first and last number of what happened then
 ``:days``             hash: day -> first and last number of what happened then
@@ -80,9 +80,9 @@ for _, each in ipairs(fresh) do
     local id = string.format('%.0f-0', number)
     redis.call('XADD', prefix .. ':entries', id, 'entry', each[2])
     for level = 1, levels[entry.level] or 0 do index('level', names[level], id, '') end
-    index('component', entry.component, id, '')
-    index('event', entry.event, id, '')
     if entry.client then index('client', entry.client, id, '') end
+    index_bucket('component', entry.component, id)
+    index_bucket('event', entry.event, id)
     if entry.actor then index_bucket('actor', entry.actor, id) end
     if entry.request_id then index_bucket('request', entry.request_id, id) end
     if entry.trace_id then index_bucket('trace', entry.trace_id, id) end
@@ -113,11 +113,12 @@ return #fresh
 """
 
 # Reads along an index. KEYS: the index (or the entries), the entries. ARGV: XRANGE or XREVRANGE, from, to, how many, the
-# tag ('' for any). Answers how many places of the index were looked at, the last one's id, then id and entry of each that
-# is still kept.
+# tag ('' for any). Answers how many places of the index were looked at, the last one's id, the first id that is kept, then
+# id and entry of each that is still kept.
 READ = """
 local found = redis.call(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 'COUNT', ARGV[4])
-local answer = {#found, #found > 0 and found[#found][1] or ''}
+local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+local answer = {#found, #found > 0 and found[#found][1] or '', oldest and oldest[1] or ''}
 for _, each in ipairs(found) do
     local entry = each
     if KEYS[1] ~= KEYS[2] then
@@ -138,7 +139,10 @@ local newest = redis.call('XREVRANGE', prefix .. ':entries', last .. '-0', '-', 
 if not newest then return 0 end
 local trimmed = redis.call('XTRIM', prefix .. ':entries', 'MINID', '=', string.format('%.0f-0', last + 1))
 redis.call('HINCRBY', prefix .. ':counters', 'trimmed', trimmed)
-redis.call('HSET', prefix .. ':counters', 'trimmed_until', cjson.decode(newest[2][2]).time)
+local parsed, entry = pcall(cjson.decode, newest[2][2])
+if parsed and type(entry) == 'table' and type(entry.time) == 'string' then
+    redis.call('HSET', prefix .. ':counters', 'trimmed_until', entry.time)
+end
 return trimmed
 """
 

@@ -54,14 +54,18 @@ async def _shortest(redis: Redis, prefix: str, wanted: LogFilter) -> tuple[str, 
 def _indexes(wanted: LogFilter) -> list[tuple[str, str]]:
     """Each index that holds everything a filter wants."""
     record = f"{wanted.entity}:{wanted.key}" if wanted.entity and wanted.key else None
-    values = {"component": wanted.component, "event": wanted.event, "client": wanted.client}
     buckets = {
-        "actor": wanted.actor, "request": wanted.request_id, "trace": wanted.trace_id, "record": record
-    }  # fmt: skip
+        "component": wanted.component,
+        "event": wanted.event,
+        "actor": wanted.actor,
+        "request": wanted.request_id,
+        "trace": wanted.trace_id,
+        "record": record,
+    }
     level = level_index(wanted.level_min) if wanted.level_min else None
     return [
         *([level] if level else []),
-        *(value_index(name, value) for name, value in values.items() if value is not None),
+        *([value_index("client", wanted.client)] if wanted.client is not None else []),
         *(bucket_index(name, value) for name, value in buckets.items() if value is not None),
     ]
 

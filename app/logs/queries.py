@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from msgspec import Struct
 
+from app.errors import Fault, InvalidInputError
 from app.pages import decode_cursor, encode_cursor
 from config.log_entries import LEVELS, LogEntry
 
@@ -49,20 +50,27 @@ class LogPage(Struct, frozen=True):
     """A page of entries; `next_cursor` goes on after it and is null where nothing is left.
 
     `complete` is false where so much had to be looked at that the page was handed out before it was full: the cursor
-    goes on from there. `scanned` is how many places were looked at.
+    goes on from there. `scanned` is how many places were looked at, `unreadable` how many of them held no entry that
+    can be read.
     """
 
     items: list[StoredEntry]
     next_cursor: str | None
     complete: bool
     scanned: int
+    unreadable: int = 0
 
 
 class Missed(Struct, frozen=True):
-    """The entries from number `first` to `last`, of every kind, that a follower was not shown."""
+    """The entries from number `first` to `last`, of every kind, that a reader was not shown, and why."""
 
     first: int
     last: int
+    reason: Literal["behind", "trimmed", "unreadable"]
+
+    @property
+    def count(self) -> int:
+        return self.last - self.first + 1
 
 
 class Reached(Struct, frozen=True):
@@ -90,25 +98,40 @@ class LogStats(Struct, frozen=True):
 
 
 class Position(Struct, frozen=True):
-    """Where a page ended: the number that was looked at last, and which way."""
+    """Where a page ended: the number that was looked at last, and which way.
+
+    `asked_at` is when the first page was asked for: what was given as so long ago is meant from there on every page.
+    """
 
     number: int
     newest_first: bool
+    asked_at: datetime
 
     def cursor(self) -> str:
-        return encode_cursor(f"{'n' if self.newest_first else 'o'}{self.number}")
+        milliseconds = round(self.asked_at.timestamp() * 1000)
+        return encode_cursor(f"{'n' if self.newest_first else 'o'}{self.number}@{milliseconds}")
+
+
+_CURSOR = re.compile(r"([no])([0-9]{1,15})@([0-9]{1,14})")
+
+
+def read_position(cursor: str | None) -> Position | None:
+    """Where the page before ended; raises InvalidInputError for a cursor that is not ours."""
+    return decode_cursor(cursor, _parse_position)
+
+
+def _parse_position(text: str) -> Position:
+    if (match := _CURSOR.fullmatch(text)) is None:
+        raise ValueError("no position of ours")
+    return Position(int(match[2]), match[1] == "n", datetime.fromtimestamp(int(match[3]) / 1000, UTC))
 
 
 def read_cursor(cursor: str | None, *, newest_first: bool) -> int | None:
     """The number to go on after; raises InvalidInputError for a cursor that is not ours, or of the other order."""
-    order = "n" if newest_first else "o"
-
-    def parse(text: str) -> int:
-        if not re.fullmatch(order + "[0-9]{1,15}", text):
-            raise ValueError("no position of ours in this order")
-        return int(text[1:])
-
-    return decode_cursor(cursor, parse)
+    position = read_position(cursor)
+    if position is not None and position.newest_first != newest_first:
+        raise InvalidInputError("malformed cursor", [Fault("cursor", "is of a list in the other order")])
+    return None if position is None else position.number
 
 
 def fits(entry: LogEntry, wanted: LogFilter) -> bool:

@@ -8,13 +8,14 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.util import Finalize
 from threading import Event, Thread
 
 import msgspec
 from loguru import logger
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from app.logs.layout import APPEND, prefix_of
@@ -35,6 +36,9 @@ _SECONDS_BETWEEN_REPORTS = 10.0
 _UNSETTLED = 16
 _LONG_MILLISECONDS = 1500
 _LAST_MILLISECONDS = 300
+_LAST_SECONDS = 1.0
+# A store before Redis 7.2, which cannot be asked; or one without an append-only file.
+_NOTHING_TO_WAIT_FOR = ("unknown command", "appendonly is disabled")
 _AT_ONCE = frozenset({"ERROR", "CRITICAL"})
 
 
@@ -50,6 +54,7 @@ class Shipper:
         self._adopted: list[Reader] = []
         self._adopt_at = self._report_at = 0.0
         self._faults = self._reported = 0
+        self._refused = False
         self._awake, self._stopping = Event(), Event()
         self._deadline = float("inf")
         self._thread = Thread(target=self._run, name="log-shipper", daemon=True)
@@ -64,11 +69,17 @@ class Shipper:
         self._thread.start()
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Ship what is left for so long at most; the rest stays in the spool for the next process."""
+        """Ship what is left for so long at most; the rest stays in the spool for the next process.
+
+        It may be called again, for what was logged meanwhile.
+        """
         self._deadline = time.monotonic() + seconds
         self._stopping.set()
         self._awake.set()
-        self._thread.join(seconds + _STORE_SECONDS)
+        if self._thread.is_alive():
+            self._thread.join(seconds + _STORE_SECONDS)
+        elif not self._spool.is_empty():
+            self._finish()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -80,14 +91,18 @@ class Shipper:
             if shipped < _WORTH_GOING_ON:
                 self._awake.wait(_PAUSE_SECONDS)
                 self._awake.clear()
-        with suppress(RedisError, OSError):
-            self._finish()
+        self._finish()
 
     def _turn(self) -> int:
         """Ship a block of every folder; answers how many bytes they were."""
         self._report_drops()
+        # Asked before the folder is looked for and read: what is on the disk by then is older.
+        held = self._spool.held()
         self._find_folders()
-        shipped = sum(self._ship_block(reader) for reader in self._readers())
+        shipped = self._ship_block(self._own) if self._own else 0
+        if held and not shipped:
+            shipped = self._ship_held(held)
+        shipped += sum(self._ship_block(reader) for reader in self._adopted)
         self._settle()
         if self._faults:
             self._faults = 0
@@ -99,10 +114,16 @@ class Shipper:
         self._spool.close()
         if self._own is not None:
             self._own.live = False
-        while time.monotonic() < self._deadline and self._turn():
-            pass
-        self._settle(milliseconds=_LAST_MILLISECONDS)
+        with suppress(Exception):  # what is left is found by the next process
+            while time.monotonic() < self._deadline and self._turn():
+                pass
+            self._settle(milliseconds=_LAST_MILLISECONDS)
+        self._spool.abandon()
+        self._report_at = 0.0
+        self._report_drops()
         self._spool.forget()
+        if self._spool.folder is None:
+            self._own = None
 
     def _find_folders(self) -> None:
         if self._own is None and self._spool.folder is not None:
@@ -117,8 +138,18 @@ class Shipper:
     def _ship_block(self, reader: Reader) -> int:
         block = reader.read()
         if block:
-            self._connection().eval(APPEND, 1, self._prefix, block)
+            self._send(block)
         return len(block)
+
+    def _ship_held(self, lines: list[bytes]) -> int:
+        """Ship lines that are in memory only. They are not kept until the store has them on its disk."""
+        block = b"".join(lines)
+        self._send(block)
+        self._spool.release(lines)
+        return len(block)
+
+    def _send(self, block: bytes) -> None:
+        self._connection().eval(APPEND, 1, self._prefix, block)
 
     def _settle(self, *, milliseconds: int = 1) -> None:
         """Delete the segments that the store has on its disk."""
@@ -135,9 +166,18 @@ class Shipper:
         """Whether the store has all that this connection has sent on its own disk, within so many milliseconds."""
         try:
             copies, _replicas = self._connection().waitaof(1, 0, milliseconds)
-        except ResponseError:
-            return True  # it has no append-only file, and so nothing to wait for
-        return copies > 0
+        except ResponseError as error:
+            if any(said in str(error) for said in _NOTHING_TO_WAIT_FOR):
+                return True
+            self._tell_refusal(error)
+            return False
+        self._refused = False
+        return bool(copies > 0)
+
+    def _tell_refusal(self, error: ResponseError) -> None:
+        if not self._refused:
+            self._refused = True
+            logger.bind(error=str(error)).warning("segments.kept")
 
     def _connection(self) -> Redis:
         """The one connection. Another one must not slip in: WAITAOF answers for what was sent on the same."""
@@ -171,18 +211,24 @@ class Shipper:
             logger.bind(dropped=self._reported).error("entries.dropped")
 
 
-def start_shipping(component: str, settings: Settings) -> Shipper:
-    """Log as `component` from now on, and ship what is logged until the shipper is stopped; called after the fork."""
+def start_shipping(component: str, settings: Settings, *, shown: bool = True) -> Shipper:
+    """Log as `component` from now on, and ship what is logged until the shipper is stopped; called after the fork.
+
+    What is logged later, by which exception the process ends for one, is shipped when it ends. `shown` is for
+    `set_up_logging`.
+    """
     shipper = Shipper(settings)
-    set_up_logging(component, ship=shipper.ship)
+    set_up_logging(component, ship=shipper.ship, shown=shown)
     shipper.start()
+    # `atexit` is not asked in a process that `multiprocessing` has forked, which Dramatiq's are; this is in every one.
+    Finalize(None, shipper.stop, (_LAST_SECONDS,), exitpriority=0)
     return shipper
 
 
 @contextmanager
-def shipping(component: str, settings: Settings) -> Iterator[None]:
+def shipping(component: str, settings: Settings, *, shown: bool = True) -> Iterator[None]:
     """Log as `component`, and ship what is logged until the block ends."""
-    shipper = start_shipping(component, settings)
+    shipper = start_shipping(component, settings, shown=shown)
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ that ends, though not a power cut at once. A folder whose process has died is ta
 import fcntl
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ SEGMENT_BYTES = 1_000_000
 _SUFFIX = ".ndjson"
 _LOCK = "lock"
 BLOCK_BYTES = 131_072  # read at once: more than an entry can have, and no more than the store takes in some milliseconds
+HELD_BYTES = 4_000_000  # of lines that wait in memory, because the disk did not take them
 _SECONDS_BETWEEN_LOOKS_FOR_ROOM = 1.0
 
 
@@ -82,16 +84,20 @@ def _lock(folder: Path) -> int:
 
 
 class Spool:
-    """Takes the entries of this process, and drops and counts them where there is no room or the disk refuses them.
+    """Takes the entries of this process.
 
     The segments of all processes of a data directory together take `limit_bytes` and at most one segment a process
-    more.
+    more. Where there is no room, or the disk refuses, lines wait in memory, up to HELD_BYTES, and go to the disk once
+    it takes them, or to whoever asks for them; beyond that they are dropped and counted. The order stays.
     """
 
     def __init__(self, root: Path, *, limit_bytes: int) -> None:
         self.folder: Folder | None = None
         self.dropped = 0
         self._root, self._limit = root, limit_bytes
+        self._process = ""
+        self._held: deque[bytes] = deque()
+        self._held_bytes = 0
         self._segment: int | None = None
         self._number = self._size = 0
         self._look_again = 0.0
@@ -100,18 +106,45 @@ class Spool:
     def append(self, process: str, line: bytes) -> None:
         """Keep a line of that process, newline included. It never raises."""
         with self._writing:
-            try:
-                kept = self._append(process, line)
-            except OSError:
-                kept = False
-                self._close_segment()  # whatever got into it ends there
-                self._look_again = time.monotonic() + _SECONDS_BETWEEN_LOOKS_FOR_ROOM
-            self.dropped += not kept
+            self._process = process
+            if not (self._unload() and self._keep(line)):
+                self._hold(line)
+
+    def held(self) -> list[bytes]:
+        """The first of the lines that wait in memory. Every line that was on the disk by then is older."""
+        with self._writing:
+            lines, size = list[bytes](), 0
+            for line in self._held:
+                size += len(line)
+                if lines and size > BLOCK_BYTES:
+                    break
+                lines.append(line)
+            return lines
+
+    def release(self, lines: list[bytes]) -> None:
+        """Forget lines that were `held`, for the store has them."""
+        with self._writing:
+            for line in lines:
+                if self._held and self._held[0] is line:  # or it has gone to the disk meanwhile
+                    self._unhold()
 
     def close(self) -> None:
         """End the segment at hand; the next entry would begin another one."""
         with self._writing:
+            self._look_again = 0.0
+            self._unload()
             self._close_segment()
+
+    def is_empty(self) -> bool:
+        """Whether nothing waits, in memory or on the disk."""
+        return not self._held and (self.folder is None or not self.folder.segments())
+
+    def abandon(self) -> None:
+        """Count the lines that still wait in memory as dropped, for the process ends."""
+        with self._writing:
+            self.dropped += len(self._held)
+            self._held.clear()
+            self._held_bytes = 0
 
     def forget(self) -> None:
         """Remove the folder where nothing is left in it; the next entry would make it anew."""
@@ -120,10 +153,38 @@ class Spool:
                 self.folder.release(remove=True)
                 self.folder = None
 
-    def _append(self, process: str, line: bytes) -> bool:
+    def _hold(self, line: bytes) -> None:
+        if self._held_bytes + len(line) > HELD_BYTES:
+            self.dropped += 1
+        else:
+            self._held.append(line)
+            self._held_bytes += len(line)
+
+    def _unhold(self) -> None:
+        self._held_bytes -= len(self._held.popleft())
+
+    def _unload(self) -> bool:
+        """Write what waits in memory; answers whether nothing of it is left."""
+        while self._held and self._keep(self._held[0]):
+            self._unhold()
+        return not self._held
+
+    def _keep(self, line: bytes) -> bool:
+        """Write a line; answers whether the disk has taken it."""
+        if self._look_again and time.monotonic() < self._look_again:
+            return False
+        try:
+            kept = self._append(line)
+        except OSError:
+            self._take_back()
+            kept = False
+        self._look_again = 0.0 if kept else time.monotonic() + _SECONDS_BETWEEN_LOOKS_FOR_ROOM
+        return kept
+
+    def _append(self, line: bytes) -> bool:
         if self._segment is not None and self._size + len(line) > SEGMENT_BYTES:
             self._close_segment()
-        if self._segment is None and not self._open_segment(process):
+        if self._segment is None and not self._open_segment():
             return False
         assert self._segment is not None
         if os.write(self._segment, line) != len(line):
@@ -131,20 +192,25 @@ class Spool:
         self._size += len(line)
         return True
 
-    def _open_segment(self, process: str) -> bool:
-        if time.monotonic() < self._look_again:
-            return False
-        self._look_again = time.monotonic() + _SECONDS_BETWEEN_LOOKS_FOR_ROOM
+    def _take_back(self) -> None:
+        """Leave nothing of a line that the disk took in part; the segment goes on where it can."""
+        if self._segment is not None:
+            try:
+                os.ftruncate(self._segment, self._size)
+            except OSError:
+                self._close_segment()  # whatever got into it ends there
+
+    def _open_segment(self) -> bool:
         if _size_of(self._root) >= self._limit:
             return False
         if self.folder is None:
-            self.folder = create_folder(self._root, process.replace("/", "-"))
+            self.folder = create_folder(self._root, self._process.replace("/", "-"))
         self._number += 1
         path = self.folder.segment(self._number)
         self._segment = os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
-        self._size, self._look_again = 0, 0.0
+        self._size = 0
         return True
 
     def _close_segment(self) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.clock import now
 from app.errors import StoreUnavailableError
 from app.logs import layout
 from app.logs.planning import Span, plan
@@ -27,23 +28,55 @@ from app.logs.queries import (
     read_cursor,
 )
 from app.pages import LIMIT_DEFAULT, check_limit
-from config.log_entries import LogEntry
+from config.log_entries import LEVELS, LogEntry
 
 # Places of an index that one page looks at, and how far a follower may be behind.
 BUDGET = 20_000
 _AT_ONCE = 500
+_DECODER = msgspec.json.Decoder(LogEntry)
 _SECONDS_BETWEEN_LOOKS = 0.25
 SILENT_SECONDS = 15.0
 
 
 @dataclass
 class _Scan:
-    """What was found so far: `reached` is the number looked at last, `ended` that nothing lies beyond it."""
+    """What was found so far: `reached` is the number looked at last, `ended` that nothing lies beyond it.
+
+    `trimmed` is what the last look, from the oldest on, came too late for.
+    """
 
     reached: int | None
     scanned: int = 0
     ended: bool = False
     items: list[StoredEntry] = field(default_factory=list)
+    unreadable: list[Missed] = field(default_factory=list)
+    trimmed: Missed | None = None
+
+    def take(self, found: Sequence[str], wanted: LogFilter, limit: int) -> bool:
+        """Take ids and lines in turn; answers False, and stops, before one that goes beyond the limit."""
+        for number, line in zip(map(_number, found[::2]), found[1::2], strict=True):
+            entry = _readable(line)
+            if entry is None:
+                self.unreadable.append(Missed(number, number, "unreadable"))
+            elif fits(entry, wanted):
+                if len(self.items) == limit:
+                    return False
+                self.items.append(StoredEntry(number, entry))
+            self.reached = number
+        return True
+
+    def told(self) -> Iterator[list[StoredEntry] | Missed]:
+        """What was found and what was not, each in its place; none of it is found another time."""
+        if self.trimmed:
+            yield self.trimmed
+        for missed in self.unreadable:
+            if before := [each for each in self.items if each.number < missed.first]:
+                yield before
+            yield missed
+            del self.items[: len(before)]
+        if self.items:
+            yield self.items
+        self.items, self.unreadable, self.trimmed = [], [], None
 
 
 class LogStore:
@@ -84,10 +117,12 @@ class LogStore:
         newest_first: bool = True,
         cursor: str | None = None,
         limit: int = LIMIT_DEFAULT,
+        asked_at: datetime | None = None,
     ) -> LogPage:
         """A page of the entries that meet a filter. Raises InvalidInputError for a bad cursor or limit.
 
         Pages lose and repeat nothing while entries arrive: what arrives has a greater number than all that was there.
+        `asked_at` (now) goes into the cursor, for whoever has to know when the first page was asked for.
         """
         check_limit(limit)
         scan = _Scan(reached=read_cursor(cursor, newest_first=newest_first))
@@ -98,9 +133,12 @@ class LogStore:
         ended_at = None if scan.ended else scan.reached
         return LogPage(
             items=scan.items,
-            next_cursor=None if ended_at is None else Position(ended_at, newest_first).cursor(),
+            next_cursor=None
+            if ended_at is None
+            else Position(ended_at, newest_first, asked_at or now()).cursor(),
             complete=scan.ended or len(scan.items) >= limit,
             scanned=scan.scanned,
+            unreadable=len(scan.unreadable),
         )
 
     async def follow(
@@ -109,37 +147,42 @@ class LogStore:
         """Entries as they arrive, from the one after number `after` on, or from now on; it never ends by itself.
 
         A Reached comes every 15 seconds in which nothing else does. Whoever is more than 20,000 entries behind,
-        or behind what was trimmed, is moved on and told so by a Missed.
+        or behind what was trimmed, is moved on and told so by a Missed; so is whoever meets an entry that cannot be read.
         """
         newest, told = await self.last_number(), time.monotonic()
         position = newest if after is None else min(after, newest)
         while True:
-            newest = await self.last_number()
-            if position < newest:
-                if missed := await self._missed(position, newest):
-                    position = missed.last
-                    yield missed
+            newest, news = await self.last_number(), list[list[StoredEntry] | Missed]()
+            if position < newest - BUDGET:
+                news = [Missed(position + 1, newest - BUDGET, "behind")]
+                position = newest - BUDGET
+            elif position < newest:
                 scan = await self._read_on(wanted, position, newest)
-                position = scan.reached or position
-                items = scan.items
+                position, news = scan.reached or position, list(scan.told())
             else:
-                items = []
                 await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-            if items or time.monotonic() - told > SILENT_SECONDS:
-                yield items or Reached(position)
+            if news or time.monotonic() - told > SILENT_SECONDS:
                 told = time.monotonic()
+                for each in news:
+                    yield each
+                if not news:
+                    yield Reached(position)
 
-    async def export(self, wanted: LogFilter) -> AsyncIterator[list[StoredEntry]]:
-        """Every entry that meets a filter and has arrived by now, from the oldest on, some hundred at a time."""
+    async def export(self, wanted: LogFilter) -> AsyncIterator[list[StoredEntry] | Missed]:
+        """Every entry that meets a filter and has arrived by now, from the oldest on, some hundred at a time.
+
+        A Missed tells what was trimmed before it could be read, of every kind, and what cannot be read.
+        """
         with _asking():
             span = await plan(self._redis, self._prefix, wanted, newest_first=False)
-        scan = _Scan(reached=None)
+            oldest = await self._redis.xrange(f"{self._prefix}:entries", count=1)
+        # What was trimmed before is none of its business.
+        scan = _Scan(reached=_number(str(oldest[0][0])) - 1 if oldest else span.last)
         while not scan.ended:
-            scan.items = []
             with _asking():
                 await self._go_on(scan, span, wanted, _AT_ONCE)
-            if scan.items:
-                yield scan.items
+            for each in scan.told():
+                yield each
 
     async def last_number(self) -> int:
         """The number of the entry that arrived last; 0 where there has been none."""
@@ -161,23 +204,15 @@ class LogStore:
         until = counters.get("trimmed_until")
         return LogStats(
             entries=kept,
-            first_number=_stored(oldest[0]).number if oldest else None,
+            first_number=_number(oldest[0][0]) if oldest else None,
             last_number=int(last or 0),
-            oldest=_stored(oldest[0]).entry.time if oldest else None,
-            newest=_stored(newest[0]).entry.time if newest else None,
+            oldest=_time_of(oldest),
+            newest=_time_of(newest),
             trimmed=int(counters.get("trimmed", 0)),
             trimmed_until=datetime.fromisoformat(until) if until else None,
             lost=int(counters.get("lost", 0)),
             memory_bytes=memory,
         )
-
-    async def _missed(self, position: int, newest: int) -> Missed | None:
-        """What lies between a follower and what it can still be shown."""
-        with _asking():
-            oldest = await self._redis.xrange(f"{self._prefix}:entries", count=1)
-        kept_from = _stored(oldest[0]).number if oldest else newest + 1
-        from_here = max(kept_from, newest - BUDGET + 1)
-        return Missed(position + 1, from_here - 1) if position + 1 < from_here else None
 
     async def _read_on(self, wanted: LogFilter, position: int, newest: int) -> _Scan:
         span = Span(f"{self._prefix}:entries", "", 1, newest, newest_first=False)
@@ -196,19 +231,19 @@ class LogStore:
         count = limit + 1 if scan.scanned == 0 else _AT_ONCE
         command = "XREVRANGE" if span.newest_first else "XRANGE"
         arguments: list[str | int] = [command, f"{start}-0", f"{end}-0", count, span.tag]
-        looked_at, last_id, *found = await self._read(
+        looked_at, last_id, oldest_id, *found = await self._read(
             keys=[span.index, f"{self._prefix}:entries"], args=arguments
         )
         scan.scanned += looked_at
-        for item in map(_stored_line, found[::2], found[1::2]):
-            if fits(item.entry, wanted):
-                if len(scan.items) == limit:
-                    return
-                scan.items.append(item)
-            scan.reached = item.number
+        if not scan.take(found, wanted, limit):
+            return
         scan.ended = looked_at < count
         if last_id:
             scan.reached = _number(last_id)
+        kept_from = _number(oldest_id) if oldest_id else end + 1
+        if not span.newest_first and start < kept_from:
+            scan.trimmed = Missed(start, min(kept_from - 1, end), "trimmed")
+            scan.reached = max(scan.reached or 0, scan.trimmed.last)
 
 
 @contextmanager
@@ -219,14 +254,20 @@ def _asking() -> Iterator[None]:
         raise StoreUnavailableError("the log store does not answer") from error
 
 
-def _stored(found: Any) -> StoredEntry:
-    entry_id, fields = found
-    return _stored_line(entry_id, fields["entry"])
+def _readable(line: str) -> LogEntry | None:
+    """The entry of a line; None where it is none, for the store takes what looks like one."""
+    try:
+        entry = _DECODER.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return entry if entry.level in LEVELS else None
 
 
-def _stored_line(entry_id: str, line: str) -> StoredEntry:
-    return StoredEntry(_number(entry_id), msgspec.json.decode(line, type=LogEntry))
+def _time_of(found: Any) -> datetime | None:
+    """When the one entry that was found happened."""
+    entry = _readable(found[0][1].get("entry", "")) if found else None
+    return entry.time if entry else None
 
 
 def _number(entry_id: str) -> int:
-    return int(entry_id.removesuffix("-0"))
+    return int(entry_id.partition("-")[0])

@@ -18,13 +18,15 @@ class LogList(Struct, frozen=True):
     """One page of entries; `next_cursor` asks for the following one and is null on the last.
 
     `complete` is false where so much had to be looked at that the page was handed out before it was full: go on with
-    the cursor, there may be more. `scanned` is how many places were looked at for this page.
+    the cursor, there may be more. `scanned` is how many places were looked at for this page, `unreadable` how many of
+    them held no entry that can be read.
     """
 
     items: list[LogLine]
     next_cursor: str | None
     complete: bool
     scanned: int
+    unreadable: int = 0
 
 
 def line_of(stored: StoredEntry) -> LogLine:
@@ -36,4 +38,4 @@ def lines_of(stored: Iterable[StoredEntry]) -> list[LogLine]:
 
 
 def list_of(page: LogPage) -> LogList:
-    return LogList(lines_of(page.items), page.next_cursor, page.complete, page.scanned)
+    return LogList(lines_of(page.items), page.next_cursor, page.complete, page.scanned, page.unreadable)

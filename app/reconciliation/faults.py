@@ -46,6 +46,8 @@ def faults_of(mapping: "Mapping") -> Iterable[Fault]:
             yield Fault(reference.field, "a reference names no field of the mapping")
         elif named.document_converter or named.relational_converter:
             yield Fault(reference.field, "holds a key, which is stored as it is: no converter")
+    if mapping.whose:
+        yield from _whose_faults(mapping)
 
 
 def _name_faults(mapping: "Mapping") -> Iterable[Fault]:
@@ -111,6 +113,16 @@ def _rule_faults(mapping: "Mapping", each: Field) -> Iterable[Fault]:
             assert_never(each.rule)
 
 
+def _whose_faults(mapping: "Mapping") -> Iterable[Fault]:
+    """The field tells whose values are to be hidden, and so is not hidden itself."""
+    if mapping.whose not in {each.field for each in mapping.references}:
+        yield Fault(mapping.whose, "says whose the personal fields are, and is no field with a reference")
+    if mapping.whose in mapping.personal_fields:
+        yield Fault(mapping.whose, "says whose the personal fields are, and cannot be one of them")
+    if not mapping.personal_fields:
+        yield Fault(mapping.whose, "says whose the personal fields are, and there is none")
+
+
 def _converter_faults(each: Field) -> Iterable[Fault]:
     converters = [found for found in (each.document_converter, each.relational_converter) if found]
     if converters and isinstance(each.rule, Derived):
@@ -147,6 +159,8 @@ def faults_between(mapping: "Mapping", entities: "dict[str, Mapping]") -> Iterab
             yield Fault(where, f"is not of the kind of the key of {reference.entity}")
         elif mapping.entity in _referred(reference.entity, entities):
             yield Fault(where, f"{reference.entity} refers back to {mapping.entity}: neither can come first")
+        elif reference.field == mapping.whose and entities[reference.entity].whose:
+            yield Fault(where, f"says whose the personal fields are, and {reference.entity} are no persons")
     for each in mapping.derived_fields:
         assert isinstance(each.rule, Derived)
         yield from _total_faults(f"{mapping.entity}/{each.name}", mapping, each.rule.less, entities)

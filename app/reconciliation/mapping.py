@@ -31,7 +31,7 @@ from app.reconciliation.declarations import (
     is_plain,
 )
 from app.reconciliation.faults import faults_between, faults_of
-from app.reconciliation.values import Kind, parse_key
+from app.reconciliation.values import Kind, Record, Unreadable, parse_key
 
 # What a declaration is made of can be had from here too: who declares needs no other module of ours.
 __all__ = [
@@ -84,6 +84,8 @@ class Mapping:
     relational_deleted: SoftDelete | None = None
     ignored: tuple[str, ...] = ()
     """Columns and (dotted paths of) fields that the mapping leaves out on purpose: they are no drift of the schema."""
+    whose: str = ""
+    """The reference that leads to the person whose the personal fields are; empty where the record is that person."""
 
     def __post_init__(self) -> None:
         faults = list(faults_of(self))
@@ -106,6 +108,31 @@ class Mapping:
     @cached_property
     def derived_fields(self) -> tuple[Field, ...]:
         return tuple(each for each in self.fields if isinstance(each.rule, Derived))
+
+    @cached_property
+    def personal_fields(self) -> frozenset[str]:
+        return frozenset(each.name for each in self.fields if each.personal)
+
+    @cached_property
+    def person_entity(self) -> str:
+        """The entity whose records are the persons."""
+        referred = {each.field: each.entity for each in self.references}
+        return referred[self.whose] if self.whose else self.entity
+
+    def persons(self, key: str, *held: Record | None) -> tuple[str, ...]:
+        """Whose the personal values of a record are, as each of `held` has it: each person as `entity/key`, in order.
+
+        Where the record names nobody, its values are found with itself.
+        """
+        keys = {self._person(key, record) for record in held if record is not None}
+        return tuple(sorted(keys or {f"{self.entity}/{key}"}))
+
+    def _person(self, key: str, record: Record) -> str:
+        named = record.get(self.whose) if self.whose else None
+        # No text of the core DB holds a NUL.
+        if named is None or isinstance(named, Unreadable) or "\0" in str(named):
+            return f"{self.entity}/{key}"
+        return f"{self.person_entity}/{named}"
 
     @cached_property
     def hash(self) -> str:

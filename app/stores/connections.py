@@ -69,14 +69,16 @@ async def customer_clock(database: AsyncDatabase[Document]) -> datetime:
     return told.replace(tzinfo=UTC)  # commands answer without a zone, whatever the client is set to
 
 
-def open_redis(url: str) -> Redis:
+def open_redis(url: str, *, encoding_errors: str = "strict") -> Redis:
     """A client that fails within 2 s and never repeats a command by itself.
 
-    A repeated command might be applied twice; whoever may safely repeat it does so.
+    A repeated command might be applied twice; whoever may safely repeat it does so. `encoding_errors` is what becomes
+    of an answer that is no UTF-8, as `bytes.decode` names it.
     """
     return Redis.from_url(
         url,
         decode_responses=True,
+        encoding_errors=encoding_errors,
         socket_timeout=2,
         socket_connect_timeout=2,
         retry=Retry(NoBackoff(), 0),
@@ -89,7 +91,11 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     core = await _open_engine(settings, "core_database_url", CORE_TABLES)
     admin = await _open_engine(settings, "admin_database_url", ADMIN_TABLES)
     client, customer = open_customer_client(settings)
-    audit, logs, broker = (open_redis(settings.url(name)) for name in ("audit_url", "logs_url", "broker_url"))
+    audit = open_redis(settings.url("audit_url"))
+    logs = open_redis(
+        settings.url("logs_url"), encoding_errors="replace"
+    )  # one bad line must not hide a page
+    broker = open_redis(settings.url("broker_url"))
     try:
         yield Stores(
             settings=settings,

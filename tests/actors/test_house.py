@@ -29,6 +29,7 @@ def test_every_periodic_actor_has_a_spec_that_can_be_kept_and_a_catch_up_policy(
         "sweep",
         "forget_old",
         "seal_entries",
+        "archive_entries",
         "trim_logs",
     }
     for actor in periodic:

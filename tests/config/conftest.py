@@ -52,18 +52,21 @@ SetUp = Callable[..., Logged]
 def set_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[SetUp]:
     """Set logging up as a process does; answers what comes out from then on."""
     root, levels = logging.getLogger(), {}
-    handlers, root_level, hooks = root.handlers[:], root.level, (sys.excepthook, threading.excepthook)
+    handlers, root_level = root.handlers[:], root.level
+    hooks = (sys.excepthook, threading.excepthook, sys.unraisablehook)
     for name, each in logging.Logger.manager.loggerDict.items():
         if isinstance(each, logging.Logger):
             levels[name] = each.level
 
-    def start(component: str = "worker", *, tty: bool = False, level: str = "DEBUG") -> Logged:
+    def start(
+        component: str = "worker", *, tty: bool = False, level: str = "DEBUG", shown: bool = True
+    ) -> Logged:
         logged = Logged(Terminal(tty=tty), [])
         monkeypatch.setattr(sys, "stderr", logged.stream)
         monkeypatch.setenv("ASTROCORE_LOG_LEVEL", level)
         monkeypatch.setenv("ASTROCORE_OPERATOR_KEY", OPERATOR_KEY)
         settings.cache_clear()
-        set_up_logging(component, ship=logged.entries.append)
+        set_up_logging(component, ship=logged.entries.append, shown=shown)
         return logged
 
     yield start
@@ -74,6 +77,7 @@ def set_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[SetUp]:
     root.setLevel(root_level)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
-    sys.excepthook, threading.excepthook = hooks
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    logging.captureWarnings(capture=False)
     redaction.know(())
     settings.cache_clear()

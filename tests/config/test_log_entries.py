@@ -1,6 +1,7 @@
 """An entry is always JSON, always bounded, and tells as much of a value as can be told."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -127,6 +128,80 @@ def test_a_duration_that_is_none_is_no_duration() -> None:
     )
 
 
+class Counted(int):
+    def __float__(self) -> float:
+        raise RuntimeError("no")
+
+    def __lt__(self, other: object) -> bool:
+        raise RuntimeError("no")
+
+
+class Measured(float):
+    def __float__(self) -> float:
+        raise RuntimeError("no")
+
+
+class Spoken(str):
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        raise RuntimeError("no")
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+class Restless(dict[str, int]):
+    def items(self) -> Any:
+        raise RuntimeError("no")
+
+
+class Masked:
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (Counted(3), 3),
+        (Measured(2.5), 2.5),
+        (Spoken("words"), "words"),
+        (Restless(a=1), "<unprintable Restless>"),
+        (Masked(), "<unprintable Masked>"),
+        (2**20_000, "<unprintable int>"),
+        (math.inf, math.inf),
+        (datetime.min.replace(tzinfo=timezone(timedelta(hours=5))), "<unprintable datetime>"),
+    ],
+    ids=range(8),
+)
+def test_a_value_of_an_odd_class_is_told_as_far_as_it_can_be(value: Any, told: Any) -> None:
+    assert entry_with(value=value).fields == {"value": told}
+    assert msgspec.json.encode(entry_with(value=[value], deep={"a": value}, key=value))
+
+
+@pytest.mark.parametrize(
+    "duration", [10**400, -(10**400), math.inf, math.nan, Counted(3), Measured(2.5), True, "x", [1]]
+)
+def test_a_duration_breaks_nothing(duration: Any) -> None:
+    assert entry_with(duration_ms=duration, note=1).fields == {"note": 1}
+
+
+def test_an_entry_that_cannot_be_made_is_told_by_its_event() -> None:
+    class Hidden(type):
+        @property
+        def __name__(cls) -> str:
+            raise RuntimeError("no")
+
+    class NamelessError(Exception, metaclass=Hidden):
+        pass
+
+    entry = entry_with("ERROR", NamelessError("x"), component="web")
+    assert (entry.event, entry.component, entry.level) == ("run.resumed", "web", "ERROR")
+    assert entry.fields == {"unprintable": "RuntimeError"}
+
+
 def deep(levels: int) -> Any:
     return {"down": deep(levels - 1)} if levels else "bottom"
 
@@ -178,6 +253,24 @@ def test_a_long_text_keeps_both_its_ends() -> None:
     assert 4000 < len(told) <= 4096
 
 
+# Made only when they are logged: no library of tests bears to look at them.
+ODD: tuple[Callable[[], Any], ...] = (
+    Silent, Masked, Restless, endless, object, lambda: Counted(2), lambda: Measured(0.5), lambda: Spoken("x"),
+    lambda: 10**5000, lambda: deep(500), lambda: Silent,
+)  # fmt: skip
+
+
+def unveiled(value: Any) -> Any:
+    """The value, with what is odd made at its place."""
+    match value:
+        case list() | tuple():
+            return type(value)(map(unveiled, value))
+        case dict():
+            return {name: unveiled(each) for name, each in value.items()}
+        case _:
+            return value() if value in ODD else value
+
+
 anything = st.recursive(
     st.none()
     | st.booleans()
@@ -185,7 +278,9 @@ anything = st.recursive(
     | st.floats()
     | st.text()
     | st.binary()
-    | st.datetimes(timezones=st.just(UTC)),
+    | st.datetimes(timezones=st.just(UTC))
+    | st.characters(categories=("Cs",))
+    | st.sampled_from(ODD),
     lambda inner: (
         st.lists(inner)
         | st.dictionaries(st.text() | st.integers() | st.binary(), inner)
@@ -198,7 +293,8 @@ anything = st.recursive(
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(anything, st.text())
 def test_whatever_is_logged_can_be_read_again(value: Any, text: str) -> None:
-    entry = entry_with(value=value, key=text, **{text: text})
+    odd = unveiled(value)
+    entry = entry_with(value=odd, duration_ms=odd, request_id=odd, key=text, **{text: text})
     again = msgspec.json.decode(msgspec.json.encode(entry), type=LogEntry)
     assert again.event == "run.resumed"
     assert set(again.fields) == set(entry.fields)

@@ -1,10 +1,19 @@
 """What is logged comes out as one line and one entry, whoever said it and however it looks."""
 
+import gc
+import inspect
 import logging
+import os
 import re
+import signal
+import subprocess
 import sys
 import threading
+import warnings
+from contextlib import suppress
 from datetime import UTC
+from pathlib import Path
+from typing import Any
 
 import pytest
 from loguru import logger
@@ -13,6 +22,7 @@ from config.log_entries import LEVELS
 from config.logging import log_start, log_stop
 from tests.config.conftest import SetUp
 
+ROOT = Path(__file__).parents[2]
 HOSTILE = "a\r\nb\x1b[31mc\x85d\u2028e\x00f\u202eg\x9bh"
 
 
@@ -200,6 +210,128 @@ def test_an_exception_that_nobody_caught_is_logged_and_not_printed(set_up: SetUp
     ]
     assert logged.entries[1].fields == {"thread": "helper"}
     assert "Exception in thread" not in logged.text
+
+
+def test_ctrl_c_is_told_in_a_line_of_ours(set_up: SetUp) -> None:
+    logged = set_up()
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert [(each.event, each.level) for each in logged.entries] == [("process.interrupted", "INFO")]
+    assert "Traceback" not in logged.text
+
+
+def test_what_python_could_not_raise_is_logged_and_not_printed(set_up: SetUp) -> None:
+    class Careless:
+        def __del__(self) -> None:
+            raise ValueError("password=hunter2hunter2")
+
+    logged = set_up()
+    Careless()
+    gc.collect()
+
+    [entry] = logged.entries
+    assert (entry.event, entry.level) == ("exception.ignored", "ERROR")
+    assert entry.exception is not None
+    assert entry.exception.type == "ValueError"
+    assert "Careless.__del__" in entry.fields["object"]
+    assert "hunter2" not in logged.text
+    assert "Exception ignored in" not in logged.text
+
+
+def test_a_warning_is_logged_and_not_printed(set_up: SetUp) -> None:
+    logged = set_up()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = logging._showwarning  # type: ignore[attr-defined]  # which pytest has replaced
+        warnings.warn("old, password=hunter2hunter2", DeprecationWarning, stacklevel=1)
+    [entry] = logged.entries
+    assert (entry.event, entry.level) == ("library.reported", "WARNING")
+    assert entry.fields["logger"] == "py.warnings"
+    assert "DeprecationWarning: old" in entry.fields["message"]
+    assert "hunter2" not in logged.text
+
+
+def test_the_hooks_of_a_process_are_ours_from_its_first_line_on(tmp_path: Path) -> None:
+    script = """
+import sys, warnings
+from config.logging import set_up_logging
+set_up_logging("worker")
+warnings.simplefilter("always")
+warnings.warn("old")
+raise KeyboardInterrupt
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"ASTROCORE_DATA_DIR": str(tmp_path)},
+    )
+    first, second = done.stderr.splitlines()
+    assert "library.reported logger='py.warnings'" in first
+    assert "INFO    process.interrupted" in second
+    assert done.returncode == -signal.SIGINT
+
+
+def test_a_process_that_tells_in_its_own_way_has_no_lines(
+    set_up: SetUp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged = set_up(shown=False)
+    logger.info("run.resumed")
+    assert (logged.text, len(logged.entries)) == ("", 1)
+
+
+class Broken:
+    """What raises at every look."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+    __str__ = __eq__ = __len__ = __iter__ = __bool__ = __float__ = __int__ = __repr__  # type: ignore[assignment]
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (Broken(), ()),
+        ("%s", (Broken(),)),
+        ("%(x)s", ({"x": Broken()},)),
+        ("%d and %s", (10**10_000, "\ud800")),
+        ("\ud800%", ()),
+        (10**10_000, ()),
+        (b"\xff", (1,)),
+        ("%s", (float("nan"),)),
+        (None, ()),
+    ],
+    ids=range(9),
+)
+def test_whatever_a_library_says_it_is_logged_and_nothing_is_raised(set_up: SetUp, given: Any) -> None:
+    logged = set_up()
+    message, arguments = given
+    logging.getLogger("library").warning(message, *arguments)
+    logging.getLogger("library").warning(message, *arguments, exc_info=(1, 2, 3))  # type: ignore[arg-type]
+    assert {each.event for each in logged.entries} == {"library.reported"}
+    assert len(logged.entries) >= 1
+
+
+def test_a_log_call_at_the_end_of_the_stack_raises_nothing_of_ours(set_up: SetUp) -> None:
+    logged = set_up()
+
+    def dig(deeper: int) -> None:
+        if deeper:
+            dig(deeper - 1)
+        else:
+            logging.getLogger("library").warning("got %s", [{"a": [deeper]}])
+
+    limit = sys.getrecursionlimit()
+    for room in range(1, 60, 3):
+        with suppress(
+            RecursionError
+        ):  # which loguru, or the standard library, may raise before it is our turn
+            dig(limit - len(inspect.stack()) - room)
+    logger.bind(at="the end").info("run.resumed")
+    assert logged.entries[-1].fields == {"at": "the end"}
 
 
 def test_a_process_tells_its_start_its_stop_and_its_version(set_up: SetUp) -> None:

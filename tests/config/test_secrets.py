@@ -1,160 +1,37 @@
 """Fifty secrets are planted in every place that an entry can carry one, and none comes out of any sink."""
 
-import json
 import logging
+import string
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from email.message import EmailMessage
-from http.cookies import SimpleCookie
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from loguru import logger
-from pydantic import SecretStr
 
-from config.correlation import correlated, new_correlation
+from config.logged_values import MOST_CHARACTERS
 from config.redaction import REDACTED, is_secret, know, redact
 from tests.config.conftest import OPERATOR_KEY, SetUp
+from tests.config.planted import SECRETS, found_in, mail, plant_everywhere, say_everywhere
 
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhZGEiLCJzZWNyZXQiOjF9.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg"
 PEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIPlanted\n-----END PRIVATE KEY-----"
-
-
-@dataclass
-class Login:
-    user: str
-    password: str
-
-
-class Mail(msgspec.Struct):
-    to: str
-    body: str
-
-
-def mail(secret: str) -> EmailMessage:
-    message = EmailMessage()
-    message["Subject"] = "Reset"
-    message.set_content(f"Your code is {secret}")
-    return message
-
-
-def cookie(secret: str) -> SimpleCookie:
-    return SimpleCookie({"sid": secret})
-
-
-# As fields: what is bound, around the secret.
-FIELDS: list[Callable[[str], dict[str, Any]]] = [
-    lambda s: {"password": s},
-    lambda s: {"new_password": s.encode()},
-    lambda s: {"Pass-Phrase": s},
-    lambda s: {"client_secret": s},
-    lambda s: {"refreshToken": s},
-    lambda s: {"api_key": s},
-    lambda s: {"authorization": f"Custom {s}"},
-    lambda s: {"set_cookie": f"sid={s}; HttpOnly"},
-    lambda s: {"pepper": [s, s]},
-    lambda s: {"pin": int.from_bytes(s.encode()[:6])} | {"pwd": s},
-    lambda s: {"headers": {"Authorization": s, "X-Api-Key": s, "Cookie": f"a={s}"}},
-    lambda s: {"headers": [(b"authorization", s.encode()), (b"cookie", b"sid=" + s.encode())]},
-    lambda s: {"headers": [["proxy-authorization", s]]},
-    lambda s: {"outer": {"inner": [{"deep": {"credentials": {"user": "a", "value": s}}}]}},
-    lambda s: {"body": f"Dear Ada, {s}"},
-    lambda s: {"mail": {"to": "ada", "html": f"<p>{s}</p>", "text": s}},
-    lambda s: {"mail": mail(s)},
-    lambda s: {"mail": Mail("ada", s)},
-    lambda s: {"login": Login("ada", s)},
-    lambda s: {"key": f"password={s}"},
-    lambda s: {"session_id": s},
-    lambda s: {"csrf_token": s},
-    lambda s: {"value": SecretStr(s)},
-    lambda s: {f"password={s}": 1},
-]
-
-# As text: said in fields, named fields, events, exceptions, causes and by libraries.
-TEXTS: list[Callable[[str], str]] = [
-    lambda s: f"password={s}",
-    lambda s: f"Password: {s}",
-    lambda s: f"user=ada&password={s}&x=1",
-    lambda s: f"{{'db_password': '{s}', 'x': 1}}",
-    lambda s: f"{{b'password': b'{s}'}}",
-    lambda s: json.dumps({"password": f'with " quote {s}', "x": 1}),
-    lambda s: json.dumps(json.dumps({"access_token": f"it's {s}"})),
-    lambda s: f"Authorization: Bearer {s}",
-    lambda s: f"GET / with bearer {s}, refused",
-    lambda s: f"authorization: Basic {s}==",
-    lambda s: f"Cookie: theme=dark; sid={s}\nAccept: */*",
-    lambda s: f"Set-Cookie: sid={s}; Path=/",
-    lambda s: f"postgresql://core:{s}@db:5432/core failed",
-    lambda s: f"redis://:{s}@redis/0",
-    lambda s: f"https://{s}@example.com/repo.git",
-    lambda s: f"mongodb://u:p/{s}@x@db:27017/?a=b",
-    lambda s: f"/callback?code=1&token={s}#x",
-    lambda s: f"--operator-key {s} --verbose",
-    lambda s: f"API key: '{s}'",
-    lambda s: f"CREATE ROLE x PASSWORD '{s}'",
-    lambda s: f"<secret>{s}</secret>",
-    lambda s: f"Login(user='ada', password='{s}')",
-    lambda s: f"headers=[(b'authorization', b'{s}'), ('x', 1)]",
-    lambda s: f"-----BEGIN RSA PRIVATE KEY-----\n{s}\n-----END RSA PRIVATE KEY-----",
-    lambda s: f"hash $argon2id$v=19$m=19456,t=2,p=1${s}${s}",
-    lambda s: f"ghp_{s}",
-    lambda s: f"tokens: ['{s}', '{s}']",
-    lambda s: str(cookie(s)),
-]
-
-SECRETS = [f"p1ant3d{number:02d}SeCrEt0f0urs" for number in range(len(FIELDS) + len(TEXTS))]
 
 
 def test_there_are_fifty_of_them() -> None:
     assert len(SECRETS) >= 50
 
 
-def raise_with(text: str) -> BaseException:
-    error = ValueError(text)
-    error.add_note(text)
-    try:
-        raise error from KeyError(text)
-    except ValueError as raised:
-        return raised
-
-
-def say_everywhere(text: str) -> None:
-    """One text, in every place that takes one."""
-    logger.bind(note=text).info("run.resumed")
-    logger.bind(note={"list": [text, (text,)]}, more=text.encode()).info("run.resumed")
-    logger.bind(entity=text, key=text, actor=text, outcome=text, request_id=text).info("run.resumed")
-    logger.bind(reason=ValueError(text)).info("run.resumed")
-    logger.info(text)
-    logger.opt(exception=raise_with(text)).error("request.failed")
-    with correlated(new_correlation(request_id=text, actor=text)):
-        logger.info("run.resumed")
-    library = logging.getLogger("library")
-    library.warning(text.replace("%", "%%"))
-    library.warning("said %s and %r", text, {"x": text})
-    library.error("failed", exc_info=raise_with(text))
-
-
 @pytest.mark.parametrize("tty", [False, True])
 def test_no_planted_secret_arrives_in_any_sink(set_up: SetUp, *, tty: bool) -> None:
     logged = set_up(tty=tty)
-    library = logging.getLogger("library")
+    plant_everywhere()
 
-    for plant, secret in zip(FIELDS, SECRETS, strict=False):
-        fields = plant(secret)
-        logger.bind(**fields).info("run.resumed")
-        logger.bind(inside=fields, listed=[fields]).info("run.resumed")
-        library.warning("got %s", fields)
-        library.warning("got %(value)s", {"value": fields})
-    for plant, secret in zip(TEXTS, SECRETS[len(FIELDS) :], strict=True):
-        say_everywhere(plant(secret))
-
-    shipped = msgspec.json.encode(logged.entries).decode()
     assert len(logged.entries) > 300
-    for secret in SECRETS:
-        assert secret not in logged.text, (secret, [line for line in logged.lines if secret in line][:1])
-        assert secret not in shipped
+    assert found_in(logged.text) == []
+    assert found_in(msgspec.json.encode(logged.entries).decode()) == []
 
 
 @pytest.mark.parametrize(
@@ -220,17 +97,42 @@ def test_a_secret_is_found_where_a_long_text_is_cut(set_up: SetUp, place: int, t
     )
 
 
-@pytest.mark.parametrize("at", [-12, 12])
-def test_half_a_secret_does_not_come_to_light_where_much_around_it_was_hidden(set_up: SetUp, at: int) -> None:
+@pytest.mark.parametrize("before", [0, 31_000])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_half_a_secret_does_not_come_to_light_where_a_text_is_too_long_to_be_looked_through(
+    set_up: SetUp, before: int, *, encoded: bool
+) -> None:
     logged = set_up()
-    hidden = f"password='{'x' * 31_000}' "
-    # The text is read up to 32,768 characters from either end, which cuts the key in two.
-    head = hidden.ljust(32_768 - len(OPERATOR_KEY) // 2, "y") + OPERATOR_KEY
-    tail = OPERATOR_KEY + hidden.rjust(32_768 - len(OPERATOR_KEY) // 2, "y")
-    logger.bind(note=(head if at < 0 else " ") + "z" * 50_000 + (tail if at > 0 else " ")).info("run.resumed")
+    # What is looked through ends in the middle of the key; what was hidden before it moves it forward.
+    text = f"password='{'x' * before}' ".ljust(MOST_CHARACTERS - len(OPERATOR_KEY) // 2, "y") + OPERATOR_KEY
+    text += "z" * (4 * MOST_CHARACTERS)
+    logger.bind(note=text.encode() if encoded else text).info("run.resumed")
     told = str(logged.entries)
+    assert "yyyy" in told
     assert OPERATOR_KEY[:10] not in told
-    assert OPERATOR_KEY[-10:] not in told
+    assert "zzzz" not in told
+
+
+def test_what_follows_a_long_secret_is_not_taken_for_harmless_because_its_beginning_is_far(
+    set_up: SetUp,
+) -> None:
+    logged = set_up()
+    logger.bind(note='{"body": "' + "Dear Ada, " * 30_000 + '"}').info("run.resumed")
+    assert "Dear" not in str(logged.entries)
+
+
+@pytest.mark.parametrize("secret", [JWT, OPERATOR_KEY, f"Bearer {JWT}"], ids=range(3))
+@pytest.mark.parametrize("name", ["a_field", "entity", "key", "request_id"])
+def test_no_half_of_a_secret_comes_to_light_where_a_name_is_cut(
+    set_up: SetUp, name: str, secret: str
+) -> None:
+    logged = set_up()
+    for place in [*range(60, 260, 7), *range(1100, 1240, 7)]:
+        # What is hidden at first makes the rest move up to where the name is cut.
+        text = f"password='{'x' * (place // 2)}' ".ljust(place, "y") + secret + "z" * 1000
+        logger.bind(**({name: text} if name != "a_field" else {text: 1})).info("run.resumed")
+    told = str(logged.entries)
+    assert not any(secret[at : at + 8] in told for at in range(7, len(secret) - 8))
 
 
 @pytest.mark.parametrize(
@@ -244,6 +146,23 @@ def test_half_a_secret_does_not_come_to_light_where_much_around_it_was_hidden(se
         "ada@example.com",
         "/v1/auth/login",
         "costs $20",
+        "3 passed=3, bypass=yes, compass: north",
+        "opinion: yes, spinning=4, pinned: 3",
+        "pin the tail on the donkey, the pin is red",
+        "author=ada, authored: 1, auth failed",
+        "the session has ended; sessions=4",
+        "inside=4, consider: yes, side=left",
+        "sig=SIGTERM, signal=15, /x?sig=1",
+        "code=200, status code: 404, code='23505', code=11000",
+        "error code: 482913, exit code=1, zip code: 482913, status_code=500123",
+        "unicode=1, decode: x, codec=utf8, encoded: 482913",
+        "ASIA_PACIFIC_REGION, MSG.something_long_enough, task-sk_run",
+        "http://[::1]:8080/x?mail=ada@example.com",
+        "http://db:5432: refused, ask ada@example.com",
+        "http://db: refused, ask ada@example.com",
+        "https://example.com/a:b?x=ada@example.com",
+        '{"url":"http://host","mail":"ada@example.com"}',
+        "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----",
     ],
 )
 def test_what_is_no_secret_is_told(text: str) -> None:
@@ -265,7 +184,78 @@ def test_what_stands_around_a_secret_is_told(text: str, told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["entity", "key", "author", "passed", "passenger", "status", "keys", "compass"]
+    "text",
+    [
+        "pin: 1234", "pin=1234", "PIN=1234", '"pin":"1234"', "{'pin': 1234}", "user.pin=1234", "<pin>1234</pin>",
+        "otp=1234", "totp: 1234", "pass=1234", "pwd=1234", "sid=1234", "session: 1234", "auth=1234",
+        "code=481234", "code: 481234", "your code: 481234", "{'code': '481234'}", "code=12345678",
+        "one-time code: 1234", "2fa code 'x1234'", "Your login code is AB-1234", "sk_test_1234567890",
+        "AKIAIOSF1234EXAMPLE", "ASIAIOSF1234EXAMPLE", "redis://u:p1234@h", "redis://u:x#y/1234@h:1/0",
+    ],
+)  # fmt: skip
+def test_a_secret_of_a_few_characters_is_found_by_what_names_it(text: str) -> None:
+    assert "1234" not in redact(text)
+
+
+NAMES = ("pass", "pwd", "pin", "otp", "auth", "session", "sid", "password", "api_key", "token")
+
+
+@given(
+    st.sampled_from(NAMES),
+    st.sampled_from(["=", ": ", ":", " = ", "=>"]),
+    st.text(string.ascii_letters + string.digits + "!$%*+-./?@^_~", min_size=4, max_size=40),
+    st.sampled_from(["", "user=ada ", "GET /x?a=1&", "(", "db_"]),
+)
+def test_whatever_a_name_is_set_to_is_hidden_and_nothing_of_it_where_the_name_is_in_a_word(
+    name: str, sets: str, value: str, before: str
+) -> None:
+    assert redact(f"{before}{name}{sets}{value}") == f"{before}{name}{sets}{REDACTED}"
+    harmless = f"{before}{name}{sets}".replace(name, {"pass": "bypass", "pin": "opinion"}.get(name, "name"))
+    assert redact(f"{harmless}7") == f"{harmless}7"
+
+
+@given(
+    st.from_regex(r"[a-z][a-z0-9+._-]{0,38}", fullmatch=True),
+    st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=60).filter(
+        lambda each: "@" not in each
+    ),
+)
+def test_the_password_in_an_address_of_any_scheme_is_hidden_whatever_it_is_made_of(
+    scheme: str, password: str
+) -> None:
+    text = f"{scheme}://ada:x{password}@host.example/path failed"
+    assert redact(text) == f"{scheme}://{REDACTED}@host.example/path failed"
+
+
+def test_a_field_named_code_is_hidden_where_it_is_one_to_use_once(set_up: SetUp) -> None:
+    logged = set_up()
+    for code in (200, "23505", "E_FAIL", 481234, "481234"):
+        logger.bind(code=code).info("run.resumed")
+    assert [entry.fields["code"] for entry in logged.entries] == [200, "23505", "E_FAIL", REDACTED, REDACTED]
+
+
+@pytest.mark.parametrize(
+    "name", ["verification_code", "otpCode", "backup-codes", "session_key", "X-Amz-Signature"]
+)
+def test_a_name_that_says_secret_is_one(name: str) -> None:
+    assert is_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "status_code",
+        "exit_code",
+        "codec",
+        "entity",
+        "key",
+        "author",
+        "passed",
+        "passenger",
+        "status",
+        "keys",
+        "compass",
+    ],
 )
 def test_a_harmless_name_hides_nothing(name: str) -> None:
     assert not is_secret(name)
@@ -301,6 +291,11 @@ def test_short_secrets_of_ours_do_not_blacken_everyday_words() -> None:
         '"',
         "\\",
         "--a",
+        "pin=",
+        "code:",
+        "-----END ",
+        "KEY-----",
+        "://a:b",
         " bearer",
         'secret"',
     ],

@@ -23,7 +23,7 @@ def logged(system: System, **wanted: object) -> Entries:
 def test_every_process_tells_that_it_runs(system: System) -> None:
     started = wait_for(
         lambda: logged(system, event="process.started"),
-        lambda found: {each["component"] for each in found} >= {"web", "worker", "scheduler"},
+        lambda found: {each["component"] for each in found} >= {"up", "web", "worker", "scheduler"},
     )
     assert all(each["fields"]["version"] for each in started)
 

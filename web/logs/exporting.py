@@ -4,6 +4,7 @@ import csv
 import io
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -11,13 +12,14 @@ from litestar.response import Stream
 from loguru import logger
 
 from app.errors import StoreUnavailableError
-from app.logs.queries import StoredEntry
+from app.logs.queries import Missed, StoredEntry
 from app.logs.views import LogLine, line_of
 
 Format = Literal["ndjson", "csv"]
-Batches = AsyncIterator[list[StoredEntry]]
+Batches = AsyncIterator[list[StoredEntry] | Missed]
 
-BROKEN = "this export is not whole: the log store does not answer any more"
+NOT_WHOLE = "this export is not whole:"
+BROKEN = f"{NOT_WHOLE} the log store does not answer any more"
 MEDIA_TYPES: dict[Format, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 COLUMNS = (
     *("number", "time", "level", "event", "component", "process", "sequence", "client", "actor", "outcome"),
@@ -26,13 +28,40 @@ COLUMNS = (
 )
 
 _GZIP = 16 + zlib.MAX_WBITS
-# A spreadsheet takes a cell that begins so for a formula; an apostrophe makes it text.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# A spreadsheet takes a cell that begins so for a formula; an apostrophe makes it text, and quotes around every cell keep
+# it in its place (https://owasp.org/www-community/attacks/CSV_Injection).
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+@dataclass
+class _Gaps:
+    """How many entries an export lacks, and why."""
+
+    trimmed: int = 0
+    unreadable: int = 0
+
+    def add(self, missed: Missed) -> None:
+        if missed.reason == "unreadable":
+            self.unreadable += missed.count
+        else:
+            self.trimmed += missed.count
+
+    def told(self, format: Format) -> bytes:  # noqa: A002
+        """The last line of the export; nothing where it is whole."""
+        if not self.trimmed and not self.unreadable:
+            return b""
+        said = (
+            f"{NOT_WHOLE} {self.trimmed:,} entries of every kind were trimmed before they were read, "
+            f"{self.unreadable:,} cannot be read"
+        )
+        if format == "csv":
+            return csv_text([[said]])
+        return msgspec.json.encode({"incomplete": said, **asdict(self)}) + b"\n"
 
 
 async def export(batches: Batches, *, format: Format, accepted: str) -> Stream:  # noqa: A002
     """The answer that streams the batches; raises StoreUnavailableError while nothing has been sent yet."""
-    first: list[StoredEntry] = await anext(batches, [])
+    first: list[StoredEntry] | Missed = await anext(batches, [])
     text = _lines(first, batches, format)
     headers = {
         "Content-Disposition": f'attachment; filename="logs.{format}"',
@@ -53,18 +82,28 @@ def accepts_gzip(accepted: str) -> bool:
     return False
 
 
-async def _lines(first: list[StoredEntry], batches: Batches, format: Format) -> AsyncIterator[bytes]:  # noqa: A002
+async def _lines(first: list[StoredEntry] | Missed, batches: Batches, format: Format) -> AsyncIterator[bytes]:  # noqa: A002
     write: Callable[[list[StoredEntry]], bytes] = ndjson if format == "ndjson" else rows
+    gaps = _Gaps()
     if format == "csv":
         yield csv_text([COLUMNS])
-    yield write(first)
     try:
-        async for batch in batches:
-            yield write(batch)
+        async for batch in _chained(first, batches):
+            if isinstance(batch, Missed):
+                gaps.add(batch)
+            else:
+                yield write(batch)
+        yield gaps.told(format)
     except StoreUnavailableError as error:
         logger.bind(error=str(error)).warning("store.failed")
         yield msgspec.json.encode({"error": BROKEN}) + b"\n" if format == "ndjson" else csv_text([[BROKEN]])
         raise
+
+
+async def _chained(first: list[StoredEntry] | Missed, batches: Batches) -> Batches:
+    yield first
+    async for batch in batches:
+        yield batch
 
 
 async def _gzipped(plain: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -88,7 +127,7 @@ def rows(batch: list[StoredEntry]) -> bytes:
 
 def csv_text(lines: Sequence[Sequence[Any]]) -> bytes:
     text = io.StringIO()
-    csv.writer(text).writerows(lines)
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerows(lines)
     return text.getvalue().encode()
 
 

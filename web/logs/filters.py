@@ -10,9 +10,9 @@ from msgspec import Meta
 
 from app.clock import now
 from app.errors import Fault, InvalidInputError
-from app.logs.queries import LogFilter
+from app.logs.queries import LogFilter, read_position
 from app.moments import SAID, moment
-from web.inputs import RecordId
+from web.inputs import Cursor, RecordId
 
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -46,8 +46,18 @@ def _of(what: str) -> QueryParameter:
     return QueryParameter(description=what, min_length=1, max_length=500)
 
 
+def settle_moment(cursor: Cursor = None) -> datetime:
+    """When the first page was asked for, from where `15m` is meant on each page."""
+    position = read_position(cursor)
+    return now() if position is None else position.asked_at
+
+
+AskedAt = NamedDependency[SkipValidation[datetime]]
+
+
 def read_filter(
     *,
+    asked_at: AskedAt,
     level: Annotated[Level | None, QueryParameter(description="of this level or above")] = None,
     component: Annotated[
         str | None, _of("the kind of process: web, worker, …, or a client's own name")
@@ -64,7 +74,7 @@ def read_filter(
     text: Text = None,
 ) -> LogFilter:
     """What a caller asks for; raises InvalidInputError with every fault that only shows in the whole of it."""
-    at, faults = now(), list[Fault]()
+    faults = list[Fault]()
     wanted = LogFilter(
         level_min=level,
         component=component,
@@ -75,8 +85,8 @@ def read_filter(
         entity=entity,
         key=id,
         client=client,
-        since=_read_moment("since", since, at, faults),
-        until=_read_moment("until", until, at, faults),
+        since=_read_moment("since", since, asked_at, faults),
+        until=_read_moment("until", until, asked_at, faults),
         text=tuple(text or ()),
     )
     if id is not None and entity is None:

@@ -55,9 +55,9 @@ async def messages(
 
 def _told(news: News) -> Iterator[ServerSentEventMessage]:
     match news:
-        case Missed(first=first, last=last):
-            data = msgspec.json.encode({"first": first, "last": last, "count": last - first + 1})
-            yield ServerSentEventMessage(data=data, event="missed", id=last)
+        case Missed():
+            data = msgspec.json.encode({**msgspec.structs.asdict(news), "count": news.count})
+            yield ServerSentEventMessage(data=data, event="missed", id=news.last)
         case Reached(number=number):
             yield ServerSentEventMessage(data=None, comment="heartbeat", id=number)
         case entries:

@@ -8,6 +8,7 @@ from litestar.params import FromQuery, QueryParameter
 from litestar.response import ServerSentEvent, Stream
 
 from app.accounts.permissions import Scope
+from app.clock import now
 from app.logs.queries import LogStats
 from app.logs.store import LogStore
 from app.logs.views import LogList, list_of
@@ -16,7 +17,7 @@ from app.stores.connections import Stores
 from web.guards import needs
 from web.inputs import Cursor, Limit
 from web.logs.exporting import Format, export
-from web.logs.filters import Wanted, read_filter
+from web.logs.filters import AskedAt, Wanted, read_filter, settle_moment
 from web.logs.following import last_event_id, messages
 from web.stores import Opened
 
@@ -29,21 +30,31 @@ class Logs(Controller):
     path = "/logs"
     tags = ("logs",)
     opt = needs(Scope.LOGS_READ)
-    dependencies = {"wanted": Provide(read_filter, sync_to_thread=False)}  # noqa: RUF012
+    dependencies = {  # noqa: RUF012
+        "wanted": Provide(read_filter, sync_to_thread=False),
+        "asked_at": Provide(now, sync_to_thread=False),
+    }
 
-    @get(summary="List log entries")
+    @get(
+        summary="List log entries",
+        dependencies={"asked_at": Provide(settle_moment, sync_to_thread=False)},
+    )
     async def list_logs(
         self,
         *,
         stores: Opened,
         wanted: Wanted,
+        asked_at: AskedAt,
         order: Order = "newest",
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
     ) -> LogList:
-        """In the order of their arrival; entries that arrive meanwhile neither shift nor repeat a page."""
+        """In the order of their arrival; entries that arrive meanwhile neither shift nor repeat a page.
+
+        On the pages that a cursor leads to, `since=15m` is still meant from when the first one was asked for.
+        """
         page = await _log_store(stores).query(
-            wanted, newest_first=order == "newest", cursor=cursor, limit=limit
+            wanted, newest_first=order == "newest", cursor=cursor, limit=limit, asked_at=asked_at
         )
         return list_of(page)
 
@@ -57,8 +68,9 @@ class Logs(Controller):
     ) -> ServerSentEvent:
         """An entry is a message whose id is its number; `Last-Event-ID` goes on after it, else it begins now.
 
-        An event `missed` tells the numbers, `first` to `last`, that a reader was too slow for. A comment comes every
-        15 s in which nothing else does.
+        An event `missed` tells the numbers, `first` to `last`, that a reader is not shown, and the `reason`: `behind`
+        (it was too slow), `trimmed` (they are kept no longer) or `unreadable`. A comment comes every 15 s in which
+        nothing else does.
         """
         store = _log_store(stores)
         after = last_event_id(request.headers.get("last-event-id"))
@@ -76,7 +88,8 @@ class Logs(Controller):
     ) -> Stream:
         """NDJSON or CSV, gzipped where `Accept-Encoding` has gzip.
 
-        An export that cannot be finished says so in its last line, and breaks the connection instead of ending.
+        An export that cannot be finished says so in its last line, and breaks the connection instead of ending. One that
+        lacks what was trimmed meanwhile, or what cannot be read, ends well and says so in its last line.
         """
         accepted = request.headers.get("accept-encoding", "")
         return await export(_log_store(stores).export(wanted), format=format, accepted=accepted)

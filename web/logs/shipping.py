@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -25,7 +25,6 @@ NDJSON = "application/x-ndjson"
 MOST_ENTRIES = 1000
 OURS = ("web", "worker", "scheduler", "up", "cli")
 
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 AHEAD = timedelta(days=1)  # how far the clocks of others may be ahead
 
 _WORD = "[a-z][a-z0-9_-]*"
@@ -139,20 +138,31 @@ class ClientLogs(Controller):
 
         Each is stamped with who sent it. What looks like a secret is replaced, and what is too long shortened.
         """
-        at = now()
-        entries = read_entries(await request.body(), content_type(request), at)
+        times = Times(now(), stores.settings.log_days)
+        entries = read_entries(await request.body(), content_type(request), times)
         store = LogStore(stores.logs, stores.settings.namespace)
         return Accepted(await store.append_from(caller.client, entries))
 
 
-def read_entries(body: bytes, kind: str, at: datetime) -> list[LogEntry]:
+@dataclass(frozen=True)
+class Times:
+    """When an entry may have happened that is sent now: what is older would not be kept either."""
+
+    now: datetime
+    days: int
+
+    def hold(self, told: datetime) -> bool:
+        return self.now - timedelta(days=self.days) <= told <= self.now + AHEAD
+
+
+def read_entries(body: bytes, kind: str, times: Times) -> list[LogEntry]:
     """The entries of a body. Raises InvalidInputError with every fault, each with its entry's place or line."""
     # To look for every fault takes ten times as long, in which nobody else is served.
-    sent = _sound(body, kind, at)
-    return [_entry(each, at) for each in (_judged(body, kind, at) if sent is None else sent)]
+    sent = _sound(body, kind, times)
+    return [_entry(each, times.now) for each in (_judged(body, kind, times) if sent is None else sent)]
 
 
-def _sound(body: bytes, kind: str, at: datetime) -> list[SentEntry] | None:
+def _sound(body: bytes, kind: str, times: Times) -> list[SentEntry] | None:
     """The entries of a body that has no fault; None where it may have one."""
     try:
         match kind:
@@ -164,15 +174,15 @@ def _sound(body: bytes, kind: str, at: datetime) -> list[SentEntry] | None:
                 return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    known = all(each.time is None or _in_time(each.time, at) for each in sent)
+    known = all(each.time is None or times.hold(each.time) for each in sent)
     return sent if known and 1 <= len(sent) <= MOST_ENTRIES and _NUL not in body else None
 
 
-def _judged(body: bytes, kind: str, at: datetime) -> list[SentEntry]:
+def _judged(body: bytes, kind: str, times: Times) -> list[SentEntry]:
     found, faults = _in_lines(body) if kind == NDJSON else _in_document(body, kind)
     for where, value in found:
         faults += faults_in(SentEntry, value, where)
-        faults += _time_faults(value, where, at)
+        faults += _time_faults(value, where, times)
     if faults:
         raise InvalidInputError(
             "the request breaks a rule" if len(faults) == 1 else "the request breaks rules", faults
@@ -206,17 +216,16 @@ def _in_lines(body: bytes) -> Found:
     return found, faults
 
 
-def _time_faults(value: Any, where: str, at: datetime) -> Iterator[Fault]:
+def _time_faults(value: Any, where: str, times: Times) -> Iterator[Fault]:
     try:
         told = msgspec.convert(value["time"], datetime)
-        if told.tzinfo is not None and not _in_time(told, at):
-            yield Fault(f"{where}/time", f"must lie between {EARLIEST.year} and tomorrow")
+        if told.tzinfo is not None and not times.hold(told):
+            yield Fault(
+                f"{where}/time",
+                f"must lie within the last {times.days} days, for which entries are kept, or the next one",
+            )
     except (TypeError, KeyError, msgspec.ValidationError):
         return  # there is none, or none that can be read: that is told with the rest
-
-
-def _in_time(told: datetime, at: datetime) -> bool:
-    return EARLIEST <= told <= at + AHEAD
 
 
 def _entry(sent: SentEntry, at: datetime) -> LogEntry:

@@ -9,6 +9,7 @@ import asyncpg
 from app.audit.entries import Outcome
 from app.audit.store import AuditStore, Change
 from app.errors import ConflictError, Fault, InvalidInputError, NotFoundError
+from app.reconciliation.deciding.inverse import ERASED, erased
 from app.reconciliation.ledger import holds, runs
 from app.reconciliation.mapping import mappings
 from app.stores.connections import Stores
@@ -48,14 +49,17 @@ async def collect(stores: Stores, change_ids: Sequence[UUID], run_id: UUID | Non
     """The changes with these ids, or the first ones of a run.
 
     Raises NotFoundError where there is no such change or run, InvalidInputError naming every unknown change,
-    ConflictError for a run that is active or changed nothing.
+    ConflictError for a run that is active or changed nothing, and for a single change whose values are erased.
     """
     if (run_id is None) == (not change_ids):
         raise InvalidInputError(
             "what is to be undone?", [Fault("body", "needs either `change_ids` or `run_id`")]
         )
     if run_id is None:
-        return Collected(await _items(stores, await _changes(_audit(stores), change_ids)))
+        items = await _items(stores, await _changes(_audit(stores), change_ids))
+        if [each.refusal for each in items] == [ERASED]:
+            raise ConflictError(f"change {items[0].change_id} cannot be undone: {ERASED}")
+        return Collected(items)
     status = await stores.core.fetchval("SELECT status FROM runs WHERE id = $1", run_id)
     if status in runs.ACTIVE:
         raise ConflictError(
@@ -76,9 +80,8 @@ async def collect(stores: Stores, change_ids: Sequence[UUID], run_id: UUID | Non
 
 async def collect_before(stores: Stores, run_id: UUID, before: int | None = None) -> Collected:
     """The changes on the next page of a run, before a place in the audit store; there may be none on it."""
-    page = await _audit(stores).changes(run_id=run_id, before=before, limit=PAGE)
+    page, further = await _audit(stores).changes_page(run_id=run_id, before=before, limit=PAGE)
     effective = [each for each in page if each.outcome is None or each.outcome.outcome not in _WITHOUT_EFFECT]
-    further = page[-1].sequence if len(page) == PAGE else None
     return Collected(await _items(stores, effective), further)
 
 
@@ -148,6 +151,8 @@ def _item(change: Change, undone: str | None) -> Item:
         refusal = "how it ended is not known yet"
     elif change.outcome.outcome is not Outcome.APPLIED:
         refusal = f"it ended as {change.outcome.outcome}, not as applied"
+    elif undone is None and erased(intent):
+        refusal = ERASED
     return Item(change.sequence, intent.id, intent.entity, intent.key, intent.side, refusal)
 
 

@@ -1,15 +1,17 @@
 """One record's whole story, and the changes that were made: what operators read to learn why."""
 
+from functools import partial
 from uuid import UUID
 
 from app.audit.entries import Fact
-from app.audit.reads import record_read
+from app.audit.reads import record_read, recorded
 from app.audit.store import AuditStore, Change
 from app.errors import ConflictError, Fault, InvalidInputError
 from app.pages import Page, check_limit, decode_cursor_number, encode_cursor
+from app.reconciliation.deciding.inverse import erased
 from app.reconciliation.ledger import diffs, holds
 from app.reconciliation.ledger.views import ChangeView, RecordView
-from app.reconciliation.mapping import mapping_of
+from app.reconciliation.mapping import mapping_of, mappings
 from app.reconciliation.resolve import differ
 from app.reconciliation.sides.ports import RecordFaultError
 from app.reconciliation.sides.records import entity_sides
@@ -30,7 +32,8 @@ async def list_changes(
 ) -> Page[ChangeView]:
     """Changes from the newest to the oldest: of a record (`entity` and `key`), an entity, a run, or all.
 
-    Those of a run are of several entities, where it led to changes of records that its own refer to.
+    Those of a run are of several entities, where it led to changes of records that its own refer to. A page looks at a
+    bounded number of entries: one that is not full may be followed by others.
     """
     if entity is not None:
         mapping = mapping_of(entity)
@@ -46,15 +49,15 @@ async def list_changes(
                 )
             ],
         )
-    found = await _audit(stores).changes(
+    found, last = await _audit(stores).changes_page(
         entity=entity,
         key=key,
         run_id=run_id,
         before=decode_cursor_number(cursor),
         limit=check_limit(limit) + 1,
     )
-    more = encode_cursor(str(found[limit - 1].sequence)) if len(found) > limit else None
-    return Page([_view(each) for each in found[:limit]], more)
+    place = found[limit - 1].sequence if len(found) > limit else last
+    return Page([_view(each) for each in found[:limit]], None if place is None else encode_cursor(str(place)))
 
 
 async def read_changes(
@@ -68,21 +71,16 @@ async def read_changes(
     cursor: str | None,
 ) -> Page[ChangeView]:
     """As `list_changes`, for a person: that they read is recorded."""
-    page = await list_changes(stores, entity=entity, key=key, run_id=run_id, limit=limit, cursor=cursor)
-    key = mapping_of(entity).normal_key(key) if entity and key else None
-    filters = {"entity": entity, "id": key, "run_id": run_id and str(run_id)}
-    await record_read(
-        _audit(stores), Fact.CHANGES_READ, by=by, filters=filters, run_id=run_id, entity=entity, key=key
-    )
-    return page
+    answer = list_changes(stores, entity=entity, key=key, run_id=run_id, limit=limit, cursor=cursor)
+    seen = partial(_record, stores, Fact.CHANGES_READ, by=by, entity=entity, key=key, run_id=run_id)
+    return await recorded(answer, seen)
 
 
 async def read_record(stores: Stores, entity: str, key: str, *, by: str) -> RecordView:
     """As `record`, for a person: that they read is recorded."""
-    found = await record(stores, entity, key)
-    filters = {"entity": entity, "id": found.key}
-    await record_read(_audit(stores), Fact.RECORD_READ, by=by, filters=filters, entity=entity, key=found.key)
-    return found
+    answer = record(stores, entity, key)
+    seen = partial(_record, stores, Fact.RECORD_READ, by=by, entity=entity, key=key)
+    return await recorded(answer, seen)
 
 
 async def record(stores: Stores, entity: str, key: str) -> RecordView:
@@ -122,6 +120,17 @@ async def record(stores: Stores, entity: str, key: str) -> RecordView:
     )
 
 
+async def _record(
+    stores: Stores, name: Fact, *, by: str, entity: str | None, key: str | None, run_id: UUID | None = None
+) -> None:
+    """Record a read, with its record where an entity of that name is mapped."""
+    mapping = mappings().get(entity or "")
+    key = mapping.normal_key(key) if mapping and key else key
+    about = {"entity": entity, "key": key} if mapping else {}
+    filters = {"entity": entity, "id": key, "run_id": run_id and str(run_id)}
+    await record_read(_audit(stores), name, by=by, filters=filters, run_id=run_id, **about)
+
+
 def _audit(stores: Stores) -> AuditStore:
     return AuditStore.of(stores)
 
@@ -145,6 +154,7 @@ def _view(change: Change) -> ChangeView:
         detail=outcome.detail if outcome else None,
         finished_at=outcome.at if outcome else None,
         undoes=intent.undoes,
+        erased=list(intent.personal.fields) if intent.personal and erased(intent) else [],
     )
 
 

@@ -15,6 +15,8 @@ from app.reconciliation.resolve import Action, Plan
 from app.reconciliation.sides.ports import Reading
 from app.reconciliation.values import Record, Unreadable, parse_value, spell
 
+ERASED = "what it wrote is erased: the person was forgotten"
+
 
 @dataclass(frozen=True)
 class Inverse:
@@ -33,6 +35,8 @@ class Refused:
 
 def invert(mapping: Mapping, intent: IntentEntry, reading: Reading) -> Inverse | Refused:
     """The inverse of an applied change of a record that now reads so."""
+    if erased(intent):
+        return Refused(ERASED)
     match Action(intent.action):
         case Action.CREATE:
             return _remove(intent, reading)
@@ -42,6 +46,11 @@ def invert(mapping: Mapping, intent: IntentEntry, reading: Reading) -> Inverse |
             return _restore(mapping, intent, reading)
         case _ as unknown:
             assert_never(unknown)
+
+
+def erased(intent: IntentEntry) -> bool:
+    """Whether nobody can tell any more what a change has written."""
+    return intent.personal.is_erased if intent.personal else False
 
 
 def _remove(intent: IntentEntry, reading: Reading) -> Inverse | Refused:

@@ -28,24 +28,24 @@ IN_ORDER = 'ORDER BY diffs.entity COLLATE "C", diffs.key COLLATE "C", diffs.id'
 # at the same time.
 _RECORD = f"""
 INSERT INTO diffs
-    (entity, key, invariant, run_id, cause, kind, status, fields, fingerprint, reason, closed_at)
+    (entity, key, invariant, run_id, cause, kind, status, fields, fingerprint, reason, persons, closed_at)
 SELECT entity, key, invariant, run_id, cause, kind, found.status, fields, fingerprint, reason,
-    CASE WHEN found.status = ANY($13) THEN NULL ELSE now() END
+    ARRAY(SELECT jsonb_array_elements_text(persons)), CASE WHEN found.status = ANY($14) THEN NULL ELSE now() END
 FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::jsonb[], $9::text[],
-    $10::text[], $11::uuid[], $12::text[])
-    AS found (entity, key, invariant, run_id, cause, kind, status, fields, fingerprint, reason, over, over_status)
+    $10::text[], $11::uuid[], $12::text[], $13::jsonb[])
+    AS found (entity, key, invariant, run_id, cause, kind, status, fields, fingerprint, reason, over, over_status, persons)
 LEFT JOIN LATERAL (
     SELECT id, status FROM diffs
     WHERE diffs.entity = found.entity AND diffs.key = found.key AND diffs.invariant = found.invariant
         AND diffs.kind <> 'unreadable_key'
-    ORDER BY (diffs.status = ANY($13)) DESC, id DESC LIMIT 1
-) AS stands ON stands.status = ANY($13) OR stands.status = 'rejected'
+    ORDER BY (diffs.status = ANY($14)) DESC, id DESC LIMIT 1
+) AS stands ON stands.status = ANY($14) OR stands.status = 'rejected'
 WHERE (stands.id, stands.status) IS NOT DISTINCT FROM (over, over_status)
 ORDER BY entity COLLATE "C", key COLLATE "C"
 ON CONFLICT (entity, key, invariant, (kind = 'unreadable_key')) WHERE {_IS_OPEN} DO UPDATE SET
     run_id = COALESCE(diffs.run_id, EXCLUDED.run_id), cause = EXCLUDED.cause, kind = EXCLUDED.kind,
     status = EXCLUDED.status, fields = EXCLUDED.fields, reason = EXCLUDED.reason,
-    closed_at = EXCLUDED.closed_at, fingerprint = EXCLUDED.fingerprint,
+    closed_at = EXCLUDED.closed_at, fingerprint = EXCLUDED.fingerprint, persons = EXCLUDED.persons, erased_at = NULL,
     moved_at = CASE WHEN diffs.fingerprint = EXCLUDED.fingerprint THEN diffs.moved_at ELSE now() END
     WHERE diffs.id = ANY($11)
 RETURNING entity, key, invariant, id
@@ -93,6 +93,7 @@ class Found:
     status: str
     over: DiffView | None
     reason: str | None = None
+    persons: tuple[str, ...] = ()
 
     def as_discrepancy(self) -> "Discrepancy":
         return Discrepancy(
@@ -106,12 +107,16 @@ class Found:
             fingerprint=self.verdict.fingerprint,
             reason=self.reason or self.verdict.review,
             over=self.over,
+            persons=self.persons,
         )
 
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """What is to be recorded of a record, or of an invariant that it breaks; `over` is the diff that stood."""
+    """What is to be recorded of a record, or of an invariant that it breaks; `over` is the diff that stood.
+
+    `persons` are those whose values it may hold, beside the record itself.
+    """
 
     entity: str
     key: str
@@ -124,6 +129,7 @@ class Discrepancy:
     reason: str | None
     over: DiffView | None
     invariant: str = ""
+    persons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ async def record(core: asyncpg.Pool, discrepancies: Sequence[Discrepancy]) -> li
     """
     if not discrepancies:
         return []
-    columns = _columns(sorted((_row(each) for each in discrepancies), key=lambda row: row[:3]), 12)
+    columns = _columns(sorted((_row(each) for each in discrepancies), key=lambda row: row[:3]), 13)
     async with core.acquire() as connection, connection.transaction():
         # A statement sees what had been committed when it began. So whoever is deciding about one of these is waited
         # for here, and what has come of it is seen by the next statement.
@@ -179,6 +185,7 @@ def _row(found: Discrepancy) -> tuple[Any, ...]:
         _without_nul(found.reason),
         found.over and found.over.id,
         found.over and found.over.status,
+        msgspec.json.encode(found.persons).decode(),
     )
 
 
@@ -298,6 +305,7 @@ def view(row: asyncpg.Record) -> DiffView:
     """A row of `diffs` as callers see it."""
     values: dict[str, Any] = dict(row)
     values["fields"] = msgspec.json.decode(values["fields"], type=list[FieldView])
+    del values["persons"]
     return DiffView(**values, approvable=values["status"] in APPROVABLE and _leaves_a_choice(values))
 
 

@@ -129,6 +129,8 @@ class DiffView(Struct, frozen=True):
     """The business rule that is broken, for a diff of kind `invariant`."""
     approvable: bool = False
     """Whether it waits for an operator who chooses a side, and choosing settles it. A held record is released first."""
+    erased_at: datetime | None = None
+    """When the values of personal fields were erased, for the person was forgotten."""
 
 
 class ChangeView(Struct, frozen=True):
@@ -151,6 +153,8 @@ class ChangeView(Struct, frozen=True):
     finished_at: datetime | None
     undoes: UUID | None = None
     """The change that this one takes back."""
+    erased: list[str] = []
+    """The fields whose values are gone from `before`, `after` and `detail`, for the person was forgotten."""
 
 
 class HoldView(Struct, frozen=True):
@@ -203,6 +207,30 @@ class UndoItemView(Struct, frozen=True):
     """Why it could not be taken back."""
     undone_by: UUID | None
     """The change that took it back."""
+
+
+class ErasureView(Struct, frozen=True):
+    """What is erased of a person, or would be: the person is the record of `entity` with this id."""
+
+    entity: str
+    id: str
+    key: bool
+    """Whether there is a key of their values in the audit store, and so something to read there."""
+    changes: int
+    """Changes whose values nobody can read any more."""
+    diffs: int
+    facts: int
+    """Facts on their way to the audit store that lose their detail and reason."""
+    letters: int
+    """Messages that nobody could work off, and that are removed."""
+    document: bool
+    """Whether the record is still in the customer DB, which is not touched."""
+    relational: bool
+    """Whether the record is still in the admin DB, which is not touched."""
+
+    @property
+    def something(self) -> bool:
+        return self.key or bool(self.diffs or self.facts or self.letters)
 
 
 class UndoPreview(Struct, frozen=True):

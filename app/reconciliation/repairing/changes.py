@@ -13,12 +13,13 @@ from typing import Any
 from uuid import UUID
 
 from loguru import logger
+from msgspec import UNSET, UnsetType
 
-from app.audit.entries import IntentEntry, Outcome, OutcomeEntry
+from app.audit.entries import IntentEntry, Outcome, OutcomeEntry, Personal
 from app.audit.store import AuditPort
 from app.clock import Clock
 from app.errors import StoreUnavailableError
-from app.reconciliation.mapping import Side
+from app.reconciliation.mapping import Mapping, Side
 from app.reconciliation.resolve import Action, Plan
 from app.reconciliation.sides.ports import ABSENT, Reading, Write, Written
 from app.reconciliation.sides.records import EntitySides
@@ -70,13 +71,14 @@ async def carry_out(
     """
     started = clock()
     latest = started + timedelta(seconds=timeout_seconds)
-    intents = [_intent(change, started, latest + _GRACE) for change in changes]
+    intents = [_intent(sides.mapping, change, started, latest + _GRACE) for change in changes]
     try:
         await audit.append(intents)
     except StoreUnavailableError as error:
         raise NothingTriedError(str(error)) from error
     results = await _write(sides, changes, latest, clock)
-    await _end(audit, list(zip(intents, results, strict=True)), announce, clock)
+    known = zip(intents, results, strict=True)
+    await _end(audit, [_Ended(intent, result) for intent, result in known if result], announce, clock)
     return results
 
 
@@ -107,33 +109,39 @@ async def _finish(
     for side in Side:
         own = [intent for intent in intents if intent.side == side]
         held = await sides.side(side).read([intent.key for intent in own]) if own else {}
-        await _end(audit, [(each, _judge(each, held.get(each.key, ABSENT))) for each in own], announce, clock)
+        judged = [_judge(sides.mapping, each, held.get(each.key, ABSENT)) for each in own]
+        await _end(audit, judged, announce, clock)
 
 
-async def _end(
-    audit: AuditPort, ended: Sequence[tuple[IntentEntry, Written | None]], announce: Announce, clock: Clock
-) -> None:
+@dataclass(frozen=True)
+class _Ended:
+    """How the write of an intent ended, and whose it is what the detail quotes of a record."""
+
+    intent: IntentEntry
+    written: Written
+    quoted: Personal | UnsetType = UNSET
+
+    def entry(self, at: datetime) -> OutcomeEntry:
+        return OutcomeEntry(self.intent.id, at, self.written.outcome, self.written.detail, self.quoted)
+
+
+async def _end(audit: AuditPort, ended: Sequence[_Ended], announce: Announce, clock: Clock) -> None:
     """Record outcomes, but first have it known what was written: who dies in between is followed by `finish_open`."""
-    known = [(intent, result) for intent, result in ended if result is not None]
     written = {Outcome.APPLIED, Outcome.INDETERMINATE}
-    await announce([intent for intent, result in known if result.outcome in written])
-    await audit.append(
-        [
-            OutcomeEntry(id=intent.id, at=clock(), outcome=result.outcome, detail=result.detail)
-            for intent, result in known
-        ]
-    )
-    if known:
-        _log(known)
+    await announce([each.intent for each in ended if each.written.outcome in written])
+    await audit.append([each.entry(clock()) for each in ended])
+    if ended:
+        _log(ended)
 
 
-def _log(known: Sequence[tuple[IntentEntry, Written]]) -> None:
+def _log(ended: Sequence[_Ended]) -> None:
     """Details stay out: they may quote what the record holds."""
-    for intent, result in known:
-        bound = logger.bind(entity=intent.entity, key=intent.key, outcome=result.outcome)
+    for each in ended:
+        intent, outcome = each.intent, each.written.outcome
+        bound = logger.bind(entity=intent.entity, key=intent.key, outcome=outcome)
         bound.bind(side=intent.side, change_id=intent.id, run_id=intent.run_id).debug("change.settled")
-    counts = Counter(str(result.outcome) for _intent, result in known)
-    logger.bind(entity=known[0][0].entity, **counts).info("changes.settled")
+    counts = Counter(str(each.written.outcome) for each in ended)
+    logger.bind(entity=ended[0].intent.entity, **counts).info("changes.settled")
 
 
 async def _write(
@@ -168,13 +176,18 @@ async def _write_side(
         return [None] * len(own)
 
 
-def _judge(intent: IntentEntry, reading: Reading) -> Written:
+def _judge(mapping: Mapping, intent: IntentEntry, reading: Reading) -> _Ended:
     held = _spelled(reading.record)
+    if intent.personal and intent.personal.is_erased:
+        return _Ended(intent, Written(Outcome.INDETERMINATE, "what it was to write is erased"))
     if _agrees(held, intent.after):
-        return Written(Outcome.APPLIED, "found applied on reading again")
+        return _Ended(intent, Written(Outcome.APPLIED, "found applied on reading again"))
     if _agrees(held, intent.before):
-        return Written(Outcome.SUPERSEDED, "found unchanged on reading again")
-    return Written(Outcome.INDETERMINATE, f"found {held}")
+        return _Ended(intent, Written(Outcome.SUPERSEDED, "found unchanged on reading again"))
+    quoted = _personal(mapping, intent.key, reading.record)
+    if quoted:
+        quoted = Personal(quoted.persons, fields=("detail",))
+    return _Ended(intent, Written(Outcome.INDETERMINATE, f"found {held}"), quoted)
 
 
 def _agrees(held: dict[str, Any] | None, wanted: dict[str, Any] | None) -> bool:
@@ -183,7 +196,7 @@ def _agrees(held: dict[str, Any] | None, wanted: dict[str, Any] | None) -> bool:
     return all(held.get(name) == value for name, value in wanted.items())
 
 
-def _intent(change: Change, at: datetime, deadline: datetime) -> IntentEntry:
+def _intent(mapping: Mapping, change: Change, at: datetime, deadline: datetime) -> IntentEntry:
     before = change.reading.record
     after: Record | None = None
     if change.plan.action is not Action.REMOVE:
@@ -206,7 +219,14 @@ def _intent(change: Change, at: datetime, deadline: datetime) -> IntentEntry:
         # A change that sets none leaves what there was. A removal that only marks the record has one too.
         updated_at_after=change.updated_at or change.reading.updated_at,
         undoes=change.undoes,
+        personal=_personal(mapping, change.key, before, after),
     )
+
+
+def _personal(mapping: Mapping, key: str, *held: Record | None) -> Personal | UnsetType:
+    """Whose values these states of a record hold, and in which fields."""
+    named = {name for record in held for name in record or {}} & mapping.personal_fields
+    return Personal(mapping.persons(key, *held), tuple(sorted(named))) if named else UNSET
 
 
 def _spelled(record: Record | None) -> dict[str, Any] | None:

@@ -29,6 +29,12 @@ class Judged:
         known = [each.updated_at for each in (self.document, self.relational) if each.updated_at is not None]
         return max(known, default=None)
 
+    def persons(self, key: str) -> tuple[str, ...]:
+        """Whose values it holds, where a reference of its own tells that."""
+        if not self.mapping.whose:
+            return ()
+        return self.mapping.persons(key, self.document.record, self.relational.record)
+
     def doubtful(self) -> Verdict:
         """The verdict that only says which derived fields cannot be told yet."""
         document = self.document.record or {}

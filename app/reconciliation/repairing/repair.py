@@ -249,7 +249,17 @@ class Repairer:
     async def _put(self, shown: Sequence[tuple[Look, Show]], batch: Batch) -> list[UUID | None]:
         """Record what looks found, unless an operator decided meanwhile: then the record is looked at again."""
         diff_ids = await self.work.put(
-            [Found(look.suspect, look.verdict, each.status, look.diff, each.reason) for look, each in shown]
+            [
+                Found(
+                    look.suspect,
+                    look.verdict,
+                    each.status,
+                    look.diff,
+                    each.reason,
+                    look.judged.persons(look.suspect.key),
+                )
+                for look, each in shown
+            ]
         )
         for (look, _show), diff_id in zip(shown, diff_ids, strict=True):
             if diff_id is None:

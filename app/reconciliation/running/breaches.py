@@ -39,6 +39,7 @@ class Breach:
     name: str
     invariant: Invariant | None
     looks: dict[Side, Look]
+    persons: tuple[str, ...] = ()
 
     @property
     def broken(self) -> list[Look]:
@@ -181,8 +182,17 @@ async def _judge(
             for key, found in (await look(every, invariant, side, by_side[side])).items():
                 looks.setdefault((key, invariant.name), {})[side] = found
     places = looks.keys() | standing.keys()
+    mapping = every[entity].mapping
+    records = {key: [each.record for each in pair] for key, pair in readings.items()}
     return (
-        Breach(key, name, invariants.get(name), looks.get((key, name), {})) for key, name in sorted(places)
+        Breach(
+            key,
+            name,
+            invariants.get(name),
+            looks.get((key, name), {}),
+            mapping.persons(key, *records[key]) if mapping.whose else (),
+        )
+        for key, name in sorted(places)
     )
 
 
@@ -199,6 +209,7 @@ def _as_discrepancy(run_id: UUID, entity: str, breach: Breach, stood: DiffView |
         reason=breach.reason,
         over=stood,
         invariant=breach.name,
+        persons=breach.persons,
     )
 
 

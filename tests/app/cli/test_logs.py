@@ -15,7 +15,7 @@ from _pytest.capture import CaptureIO
 from app.cli import log_follow
 from app.cli.log_follow import ServerEvent, read_events
 from app.cli.log_lines import text_of
-from app.logs.queries import LogStats
+from app.logs.queries import LogStats, Missed
 from app.logs.views import LogLine, LogList
 from config.log_entries import LoggedException
 
@@ -282,13 +282,17 @@ def test_a_refusal_ends_the_following(typed: Callable, server: Server):
 
 
 def test_what_was_missed_is_told(typed: Callable, server: Server):
-    missed = b'id: 900\r\nevent: missed\r\ndata: {"first": 3, "last": 900, "count": 898}\r\n\r\n'
+    missed = b'id: 900\r\nevent: missed\r\ndata: {"first": 3, "last": 900, "count": 898, "reason": "trimmed"}\r\n\r\n'
     server.answers["/v1/logs/stream"] = [Chunks(missed, KeyboardInterrupt())]
 
     _, out, err = typed("logs --follow")
 
     assert numbers(out) == [1, 2]
-    assert "missed 898 entries, number 3 to 900" in err
+    assert "missed 898 entries, number 3 to 900: they were given up" in err
+
+
+def test_every_reason_for_a_gap_can_be_told():
+    assert list(log_follow.WHY_MISSED) == list(Missed.__annotations__["reason"].__args__)
 
 
 def test_events_are_read_whatever_the_pieces_they_come_in():
@@ -318,10 +322,35 @@ def test_an_export_is_written_as_its_name_says(typed: Callable, server: Server, 
 
     content = (tmp_path / name).read_bytes()
     assert code == 0
-    assert json.loads(out) == {"file": name, "bytes": len(content)}
+    assert json.loads(out) == {"file": name, "bytes": len(content), "incomplete": None}
     assert (gzip.decompress(content) if name.endswith("gz") else content) == b"one\ntwo\n"
     assert server.params() == [("level", "ERROR"), ("format", name.split(".")[1])]
     assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("logs.ndjson", b'{"incomplete":"this export is not whole: 4 entries","trimmed":4,"unreadable":0}\n'),
+        ("logs.csv", b'"this export is not whole: 4 entries"\r\n'),
+    ],
+)
+def test_an_export_that_lacks_something_is_kept_and_told(
+    typed: Callable, server: Server, tmp_path: Path, name: str, line: bytes
+):
+    server.answers["/v1/logs/export"] = [Chunks(b"x" * 5000 + b"\n" + line[:9], line[9:])]
+
+    code, out, err = typed(f"logs export {name} --json")
+
+    assert (code, json.loads(out)["incomplete"]) == (0, "this export is not whole: 4 entries")
+    assert "this export is not whole: 4 entries" in err
+    assert (tmp_path / name).read_bytes().endswith(line)
+
+
+def test_entries_that_cannot_be_read_are_told(typed: Callable, server: Server):
+    server.answers["/v1/logs"] = [LogList([make_line()], None, complete=True, scanned=4, unreadable=3)]
+
+    assert "3 entries on the way cannot be read" in typed("logs")[2]
 
 
 def test_an_export_that_breaks_off_leaves_no_file(typed: Callable, server: Server, tmp_path: Path):

@@ -104,3 +104,24 @@ def test_a_given_signing_key_leaves_the_earlier_public_keys_trusted():
     assert keys == (first["ASTROCORE_AUDIT_PUBLIC_KEYS"], public_key_of("A" * 43 + "="))
     with pytest.raises(SettingsError, match="ASTROCORE_AUDIT_SIGNING_KEY"):
         make_plan({"ASTROCORE_AUDIT_SIGNING_KEY": "short"}, {}, web_port=None)
+
+
+def test_what_only_the_worker_needs_no_other_process_gets_but_production_asks_for_it_everywhere() -> None:
+    names = {"ASTROCORE_AUDIT_SIGNING_KEY", "ASTROCORE_AUDIT_RETENTION_URL"}
+    plan = make_plan({}, {}, web_port=None)
+    assert plan.values_of("worker") == plan.values
+    assert {name for name, value in plan.values_of("web").items() if value != plan.values[name]} == names
+    assert parse_settings(plan.values_of("web")).audit_signing_key is None
+    strict = make_plan({"ASTROCORE_ENVIRONMENT": "production"}, {}, web_port=None)
+    assert parse_settings(strict.values_of("web")).audit_signing_key is not None
+
+
+def test_what_is_told_of_a_plan_has_no_secret_of_the_stores() -> None:
+    plan = make_plan(
+        {"ASTROCORE_CORE_DATABASE_URL": "postgresql://core:planted@db.example/core"}, {}, web_port=None
+    )
+    told = " ".join(plan.told().values())
+    passwords = [password for password in plan.audit_passwords.values() if password]
+    hidden = ["planted", plan.values["ASTROCORE_AUDIT_SIGNING_KEY"], *passwords]
+    assert not any(each in told for each in hidden)
+    assert "db.example" in told

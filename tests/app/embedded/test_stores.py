@@ -1,9 +1,12 @@
 """The real servers, started and stopped as tests, benchmarks and operators do it."""
 
 import asyncio
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import asyncpg
@@ -47,7 +50,7 @@ def test_stores_answer_at_the_urls_of_the_environment_and_keep_their_data(folder
             assert audit.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
             audit.set("x:audit:key", "value")
         with redis.Redis.from_url(environment["ASTROCORE_LOGS_URL"]) as logs:
-            assert logs.config_get("appendfsync") == {"appendfsync": "always"}
+            assert logs.config_get("appendfsync") == {"appendfsync": "everysec"}
     # When they are started again
     with embedded_stores(folder) as again:
         # Then URLs and data are the same
@@ -94,10 +97,20 @@ def test_temporary_directory_is_removed_in_the_end():
     assert not directory.exists()
 
 
-def test_whole_system_runs_a_procfile_leaves_its_env_file_and_no_process(folder):
+def test_whole_system_runs_a_procfile_leaves_its_env_file_and_no_process(folder, monkeypatch):
     # Given a Procfile of two processes
     (folder / "web.py").write_text(WEB)
-    (folder / "Procfile").write_text(f"worker: exec sleep 600\nweb: exec python {folder}/web.py\n")
+    (folder / "Procfile").write_text(
+        f"worker: env > {folder}/worker.env; exec sleep 600\n"
+        f"web: env > {folder}/web.env; exec python {folder}/web.py\n"
+    )
+    printed = []
+    first_line = EmbeddedStores._first_line
+    monkeypatch.setattr(
+        EmbeddedStores,
+        "_first_line",
+        staticmethod(lambda process: printed.append(first_line(process)) or printed[0]),
+    )
     system = EmbeddedStores(folder / "data", what="up", procfile=folder / "Procfile")
     # When it is started
     system.start()
@@ -106,14 +119,40 @@ def test_whole_system_runs_a_procfile_leaves_its_env_file_and_no_process(folder)
     assert values == {
         name: value for name, value in system.environment.items() if name != "ASTROCORE_DATA_DIR"
     }
+    # And what only the worker needs is given to nobody else, and not printed either; nor is a password
+    secret = {name: values[name] for name in ("ASTROCORE_AUDIT_SIGNING_KEY", "ASTROCORE_AUDIT_RETENTION_URL")}
+    given = {name: dotenv_values(folder / f"{name}.env", interpolate=False) for name in ("worker", "web")}
+    assert {name: given["worker"][name] for name in secret} == secret
+    assert {name: given["web"][name] for name in secret} == dict.fromkeys(secret, "")
+    told = json.loads(printed[0])
+    assert told["audit_url"].startswith("redis://core:***@")
+    assert not any(value in printed[0] for value in secret.values())
+    assert not {"audit_signing_key", "audit_retention_url"} & told.keys()
     # And it keeps off the usual web port, which another system may take at the same moment
     assert values["ASTROCORE_WEB_PORT"] != str(WEB_PORT_DEFAULT)
     mark = _mark_of_web(system.pid)
     assert marked_processes({mark})
+    # And it tells the log store that it runs, and that a process of its own has died
+    os.kill(json.loads((folder / "data" / "run" / "worker.json").read_text())["pid"], signal.SIGKILL)
+    told = _told_by_up(values, number=2)
+    assert [(each["event"], each["component"]) for each in told] == [
+        ("process.started", "up"),
+        ("child.ended", "up"),
+    ]
+    assert told[1]["fields"] == {"child": "worker", "ending": "was ended by SIGKILL", "delay_seconds": 0.25}
     # And when it is stopped, nothing is left
     system.stop()
     assert marked_processes({mark}) == []
     assert list((folder / "data" / "run").iterdir()) == []
+
+
+def _told_by_up(values, number):
+    deadline = time.monotonic() + 10
+    with redis.Redis.from_url(values["ASTROCORE_LOGS_URL"]) as logs:
+        while len(found := logs.xrange("astrocore:logs:entries")) < number:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    return [json.loads(fields[b"entry"]) for _id, fields in found]
 
 
 def test_process_that_never_serves_is_reported_with_its_output(folder):

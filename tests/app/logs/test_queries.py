@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from app.errors import InvalidInputError
-from app.logs.queries import LogFilter, Position, fits, read_cursor
+from app.logs.queries import LogFilter, Position, fits, read_cursor, read_position
+from app.pages import encode_cursor
 from config.log_entries import LoggedException
-from tests.app.logs.entries import entry
+from tests.app.logs.entries import NOON, entry
 
 FAILED = entry(
     5,
@@ -67,10 +68,21 @@ def test_a_field_that_is_absent_is_not_found_by_its_lack_of_a_value() -> None:
 
 
 def test_a_cursor_leads_back_to_its_place_and_only_in_its_own_order() -> None:
-    cursor = Position(17, newest_first=True).cursor()
+    asked_at = NOON + timedelta(milliseconds=7)
+    cursor = Position(17, newest_first=True, asked_at=asked_at).cursor()
     assert read_cursor(cursor, newest_first=True) == 17
+    assert read_position(cursor) == Position(17, newest_first=True, asked_at=asked_at)
     with pytest.raises(InvalidInputError):
         read_cursor(cursor, newest_first=False)
-    for broken in ("", "n", "bjE3eA", "!", "o17"):
+    for broken in (
+        "",
+        "n",
+        "bjE3eA",
+        "!",
+        "o17",
+        encode_cursor("n17"),
+        encode_cursor("n17@x"),
+        encode_cursor("x1@1"),
+    ):
         with pytest.raises(InvalidInputError):
             read_cursor(broken, newest_first=True)

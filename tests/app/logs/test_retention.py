@@ -88,6 +88,15 @@ async def test_an_index_that_still_names_what_was_trimmed_is_no_fault(
     assert [each.number for each in page.items] == [21, 22, 23, 24, 25]
 
 
+async def test_what_cannot_be_read_is_trimmed_too(stores: Stores, store: LogStore) -> None:
+    await fill(store, 10)
+    prefix = f"{stores.settings.namespace}:logs"
+    await stores.logs.xadd(f"{prefix}:entries", {"entry": "no json"}, id="11-0")
+    await stores.logs.set(f"{prefix}:number", 11)
+    await stores.logs.hset(f"{prefix}:hours", "1", "11")
+    assert await retention.trim(stores) == 11
+
+
 async def test_trimming_goes_in_bounded_steps(
     stores: Stores, store: LogStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,6 +107,7 @@ def test_beyond_its_bound_the_spool_drops_and_counts_and_takes_more_when_there_i
 ) -> None:
     monkeypatch.setattr(module, "SEGMENT_BYTES", 1000)
     monkeypatch.setattr(module, "_SECONDS_BETWEEN_LOOKS_FOR_ROOM", 0.0)
+    monkeypatch.setattr(module, "HELD_BYTES", 0)
     other = create_folder(tmp_path, "other")
     other.segment(1).write_bytes(b"x" * 3000)
     spool = Spool(tmp_path, limit_bytes=5000)
@@ -126,23 +127,73 @@ def test_a_disk_that_refuses_is_no_fault_of_who_logs(tmp_path: Path, monkeypatch
     spool = Spool(tmp_path, limit_bytes=PLENTY)
     spool.append("p", line(1))
 
-    def full(descriptor: int, data: bytes) -> int:
-        raise OSError(errno.ENOSPC, "no space left")
-
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", full)
         spool.append("p", line(2))
+        spool.append("p", line(3))
+    assert spool.held() == [line(2), line(3)]
     monkeypatch.setattr(spool, "_look_again", 0.0)
-    spool.append("p", line(3))
-    assert spool.dropped == 1
-    assert read_all(Reader(own(spool), live=True)) == [1, 3]
+    spool.append("p", line(4))
+    assert (spool.held(), spool.dropped) == ([], 0)
+    assert read_all(Reader(own(spool), live=True)) == [1, 2, 3, 4]
 
 
-def test_a_spool_that_cannot_be_made_drops_and_counts(tmp_path: Path) -> None:
+def full(descriptor: int, data: bytes) -> int:
+    raise OSError(errno.ENOSPC, "no space left")
+
+
+def test_a_full_disk_gets_no_segment_after_the_other_and_nothing_torn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SECONDS_BETWEEN_LOOKS_FOR_ROOM", 0.0)
+    spool, write = Spool(tmp_path, limit_bytes=PLENTY), os.write
+
+    def fill_up(descriptor: int, data: bytes) -> int:
+        return write(descriptor, data[:7])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", fill_up)
+        for number in range(1, 6):
+            spool.append("p", line(number))
+        assert own(spool).segments() == [1]
+        assert own(spool).segment(1).read_bytes() == b""
+    spool.append("p", line(6))
+    assert own(spool).segments() == [1]
+    assert read_all(Reader(own(spool), live=True)) == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_waits_in_memory_is_bounded_and_what_is_beyond_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HELD_BYTES", 10 * len(line(1)))
     (tmp_path / "spool").write_text("a file")
     spool = Spool(tmp_path / "spool", limit_bytes=PLENTY)
-    spool.append("p", line(1))
-    assert spool.dropped == 1
+    for number in range(1, 14):
+        spool.append("p", line(number))
+    assert spool.held() == [line(number) for number in range(1, 11)]
+    assert spool.dropped == 3
+    spool.release(spool.held())
+    assert (spool.held(), spool.is_empty()) == ([], True)
+    spool.append("p", line(14))
+    spool.abandon()
+    assert (spool.held(), spool.dropped) == ([], 4)
+
+
+def test_what_was_held_and_is_on_the_disk_now_is_not_released_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path, limit_bytes=PLENTY)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        spool.append("p", line(1))
+        taken = spool.held()
+        monkeypatch.setattr(spool, "_look_again", 0.0)
+    spool.append("p", line(2))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        spool.append("p", line(3))
+    spool.release(taken)
+    assert spool.held() == [line(3)]
 
 
 def test_an_empty_folder_goes_and_comes_again_with_the_next_line(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ async def test_values_that_share_a_bucket_are_told_apart_before_their_entries_ar
     assert [each.number for each in page.items] == [5077, 77]
     prefix = prefix_of(stores.settings.namespace)
     index, tag = bucket_index("request", "r-77")
-    looked_at, _last, *found = await stores.logs.eval(
+    looked_at, _last, _oldest, *found = await stores.logs.eval(
         READ, 2, prefix + index, f"{prefix}:entries", "XRANGE", "-", "+", 1000, tag
     )
     assert 2 < looked_at == page.scanned < 100
@@ -285,7 +285,7 @@ async def test_a_follower_that_is_too_far_behind_is_told_what_it_missed(
     monkeypatch.setattr(module, "BUDGET", 20)
     await store.append(entries(100))
     following = store.follow(LogFilter(), after=30)
-    assert await anext(following) == Missed(31, 80)
+    assert await anext(following) == Missed(31, 80, "behind")
     assert [each.number for each in await anext(following)] == list(range(81, 101))
     await following.aclose()
 
@@ -300,6 +300,27 @@ async def test_a_follower_beyond_the_end_of_a_store_that_was_set_back_is_shown_w
     await store.append([entry(4)])
     assert [each.number for each in await waiting] == [4]
     await following.aclose()
+
+
+async def test_names_that_clients_choose_make_no_keys_without_end(stores: Stores, store: LogStore) -> None:
+    number = 6000
+    for start in range(0, number, 500):
+        await store.append_from(
+            "shop",
+            [
+                entry(
+                    1, event=f"e.n{at}", component=f"c{at}", actor=f"a{at}", request_id=f"r{at}", entity="e",
+                    key=f"{at}", trace_id=f"{at:032x}",
+                )
+                for at in range(start, start + 500)
+            ],
+        )  # fmt: skip
+    prefix = prefix_of(stores.settings.namespace)
+    assert await stores.logs.scard(f"{prefix}:indexes") <= 6 * 1024 + 1
+    for wanted in (LogFilter(event="e.n77"), LogFilter(component="c77")):
+        page = await store.query(wanted)
+        assert [each.entry.event for each in page.items] == ["e.n77"]
+        assert page.scanned < 100
 
 
 async def test_an_empty_store_answers(store: LogStore) -> None:

@@ -61,6 +61,7 @@ TICKETS = Mapping(
         Field("visitor.name", Kind.TEXT, DOCUMENT, relational="visitor"),
     ),
 )
+HOLDER = Field("holder_id", Kind.INTEGER, DOCUMENT, personal=True)
 CENTS = minor_units(2)
 SAME = Converter("same", Kind.TEXT, lambda stored: stored, lambda value: value)
 
@@ -119,6 +120,14 @@ def with_field(*fields: Field, **changes: Any) -> dict[str, Any]:
             "holds a key, which is stored as it is",
         ),
         ({"references": (Reference("nothing", "shows"),)}, "nothing", "names no field"),
+        ({"whose": "show"}, "show", "and there is none"),
+        (with_field(HOLDER, whose="persons"), "persons", "is no field with a reference"),
+        (with_field(HOLDER, whose="nothing"), "nothing", "is no field with a reference"),
+        (
+            with_field(HOLDER, whose="holder_id", references=(Reference("holder_id", "shows"),)),
+            "holder_id",
+            "cannot be one of them",
+        ),
         ({"document_deleted": SoftDelete("persons")}, "persons", "named twice"),
         ({"document_deleted": SoftDelete("visitor")}, "visitor.name", "lies within another"),
         ({"document_deleted": SoftDelete("visitor.name.x")}, "visitor.name.x", "lies within another"),
@@ -302,3 +311,35 @@ def test_whatever_a_marker_holds_deletes(stored: Any) -> None:
 @pytest.mark.parametrize("stored", [None, False])
 def test_nothing_and_false_do_not_delete(stored: Any) -> None:
     assert not SoftDelete.deletes(stored)
+
+
+def test_persons_are_the_records_themselves_or_those_that_a_reference_names() -> None:
+    note = Field("note", Kind.TEXT, DOCUMENT, personal=True)
+    own = replace(TICKETS, **with_field(note))
+    assert own.personal_fields == {"note"}
+    assert (own.person_entity, own.persons("t1", {"show": 7}, None)) == ("tickets", ("tickets/t1",))
+    other = replace(TICKETS, **with_field(note, whose="show"))
+    assert (other.person_entity, other.persons("t1", None, {"show": 7})) == ("shows", ("shows/7",))
+    assert other.persons("t1", {"show": 7}, {"show": 8}) == ("shows/7", "shows/8")
+    for nobody in (None, Unreadable("x"), "a\0b"):
+        assert other.persons("t1", {"show": nobody}) == ("tickets/t1",)
+
+
+def test_persons_are_not_themselves_values_of_others() -> None:
+    note = Field("note", Kind.TEXT, DOCUMENT, personal=True)
+    ours = replace(
+        SHOWS,
+        fields=(PLACES, note),
+        key_kind=Kind.UUID,
+        references=(Reference("places", "halls"),),
+        whose="places",
+    )
+    halls = replace(SHOWS, entity="halls", fields=(PLACES,))
+    seats = replace(TICKETS, **with_field(note, whose="show"), references=(Reference("show", "shows"),))
+    seats = replace(seats, fields=(Field("show", Kind.UUID, DOCUMENT), *seats.fields[1:]))
+    check_mappings([halls, ours])
+    with pytest.raises(InvalidInputError) as refused:
+        check_mappings([halls, ours, seats])
+    assert [(each.where, each.message) for each in refused.value.faults] == [
+        ("tickets/show", "says whose the personal fields are, and shows are no persons")
+    ]

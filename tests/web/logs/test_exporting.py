@@ -9,15 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from app.errors import StoreUnavailableError
+from app.logs.layout import TRIM, prefix_of
 from app.logs.queries import LogFilter
 from app.logs.store import LogStore
 from config.log_entries import LogEntry, LoggedException
 from tests.web.logs.conftest import LOGS, away, entry
 from web.logs import exporting
-from web.logs.exporting import BROKEN, accepts_gzip, export
+from web.logs.exporting import BROKEN, NOT_WHOLE, accepts_gzip, export
 
 ODD: list[LogEntry] = [
     entry(1, fields={"a": [1, {"b": "ü"}]}, duration_ms=2.5),
@@ -83,6 +85,62 @@ def test_a_table_has_a_column_for_everything_that_an_entry_holds():
         "number",
         *LogEntry.__struct_fields__,
     }
+
+
+@pytest.mark.parametrize("kind", ["ndjson", "csv"])
+async def test_an_export_that_lacks_something_says_so_in_its_last_line_and_ends_well(
+    store: LogStore, logs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, kind: Any
+):
+    monkeypatch.setattr("app.logs.store._AT_ONCE", 2)
+    await store.append([entry(number) for number in range(1, 11)])
+    prefix = prefix_of(logs.settings.namespace)
+    await logs.logs.xdel(f"{prefix}:entries", "10-0")
+    await logs.logs.xadd(f"{prefix}:entries", {"entry": "no json"}, id="11-0")
+    await logs.logs.set(f"{prefix}:number", 11)
+    stream = (await export(store.export(LogFilter()), format=kind, accepted="")).iterator
+    sent = await anext(stream)
+    await logs.logs.eval(TRIM, 1, prefix, 6)
+
+    sent += b"".join([chunk async for chunk in stream])
+
+    *entries, last = sent.decode().splitlines()
+    assert len(entries) == (5 if kind == "ndjson" else 6)
+    said = f"{NOT_WHOLE} 4 entries of every kind were trimmed before they were read, 1 cannot be read"
+    assert last == (
+        f'"{said}"'
+        if kind == "csv"
+        else msgspec.json.encode({"incomplete": said, "trimmed": 4, "unreadable": 1}).decode()
+    )
+
+
+async def test_in_a_table_every_cell_is_quoted_and_no_kind_of_sign_begins_a_formula(
+    reader: httpx.AsyncClient, store: LogStore
+):
+    signs = [
+        "=1",
+        "+1",
+        "-1",
+        "@a",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "\uff1d1",
+        "\uff0b1",
+        "\uff0d1",
+        "\uff201",
+        '="a","b"',
+    ]
+    await store.append([entry(at, key=sign) for at, sign in enumerate(signs, 1)])
+
+    table = (await reader.get(f"{LOGS}/export?format=csv")).text
+    exact = (await reader.get(f"{LOGS}/export")).text
+
+    assert [row["key"] for row in csv.DictReader(io.StringIO(table, newline=""))] == [
+        f"'{sign}" for sign in signs
+    ]
+    assert [json.loads(line)["key"] for line in exact.splitlines()] == signs
+    assert table.startswith('"number","time",')
+    assert '"1","2026-' in table
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -52,7 +52,7 @@ async def test_a_reader_that_is_too_slow_is_told_what_it_missed(
         await told(stream)
         await store.append([entry(number) for number in range(1, 31)])
 
-        assert await told(stream) == (20, "missed", {"first": 1, "last": 20, "count": 20})
+        assert await told(stream) == (20, "missed", {"first": 1, "last": 20, "reason": "behind", "count": 20})
         assert [(await told(stream))[0] for _ in range(10)] == list(range(21, 31))
 
 

@@ -1,11 +1,13 @@
 """The logs in pages."""
 
+from datetime import timedelta
 from types import SimpleNamespace
 
 import httpx
 import pytest
 from litestar import Litestar
 
+from app.logs.layout import prefix_of
 from app.logs.store import LogStore
 from app.stores.connections import open_redis
 from config.log_entries import LEVELS, LogEntry
@@ -85,6 +87,40 @@ async def test_a_filter_finds_what_it_names(
     reader: httpx.AsyncClient, kept: list[LogEntry], query: str, found: list[int]
 ):
     assert await numbers(reader, query) == found
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+async def test_how_long_ago_is_meant_from_when_the_first_page_was_asked_for(
+    reader: httpx.AsyncClient, store: LogStore, monkeypatch: pytest.MonkeyPatch, order: str
+):
+    clock = [START]
+    for place in ("web.logs.filters.now", "web.logs.reading.now"):
+        monkeypatch.setattr(place, lambda: clock[0])
+    await store.append(
+        [entry(at, time=START - timedelta(minutes=ago)) for at, ago in enumerate((14, 9, 5, 1), 1)]
+    )
+
+    seen, query = list[int](), f"order={order}&limit=1&since=15m&until=2m"
+    cursor = ""
+    while cursor is not None:
+        page = (await reader.get(f"{LOGS}?{query}{cursor and f'&cursor={cursor}'}")).json()
+        seen += [item["number"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        clock[0] += timedelta(minutes=10)
+
+    assert seen == ([3, 2, 1] if order == "newest" else [1, 2, 3])
+
+
+async def test_an_entry_that_cannot_be_read_hides_no_other(
+    reader: httpx.AsyncClient, kept: list[LogEntry], logs: SimpleNamespace
+):
+    prefix = prefix_of(logs.settings.namespace)
+    await logs.logs.xadd(f"{prefix}:entries", {"entry": "no json"}, id="6-0")
+    await logs.logs.set(f"{prefix}:number", 6)
+
+    page = (await reader.get(LOGS)).json()
+
+    assert ([item["number"] for item in page["items"]], page["unreadable"]) == ([5, 4, 3, 2, 1], 1)
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest"])

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -24,9 +25,10 @@ async def ship_lines(reader: httpx.AsyncClient, text: str | bytes) -> httpx.Resp
 
 
 async def test_what_is_shipped_is_there_when_it_is_answered_with_who_sent_it(reader: httpx.AsyncClient):
+    yesterday = datetime.now(UTC) - timedelta(days=1)
     full = SOLD | {
         "level": "ERROR",
-        "time": "2026-01-01T13:00:00.123456+01:00",
+        "time": f"{yesterday:%Y-%m-%d}T13:00:00.123456+01:00",
         "request_id": "r-9",
         "message_id": "m",
         "trace_id": "b" * 32,
@@ -46,7 +48,7 @@ async def test_what_is_shipped_is_there_when_it_is_answered_with_who_sent_it(rea
     assert (answer.status_code, answer.json()) == (202, {"accepted": 2})
     later, first = (await reader.get(LOGS)).json()["items"]
     stamped = {"number": 1, "process": "client:operator", "sequence": 0, "client": "operator"}
-    assert first == full | stamped | {"time": "2026-01-01T12:00:00.123000Z"}
+    assert first == full | stamped | {"time": f"{yesterday:%Y-%m-%d}T12:00:00.123000Z"}
     assert later["level"] == "INFO"
     assert before - timedelta(seconds=1) <= datetime.fromisoformat(later["time"]) <= datetime.now(UTC)
 
@@ -117,6 +119,8 @@ async def test_of_lines_every_fault_is_told_with_its_line(reader: httpx.AsyncCli
     [
         ({"actor": "a\0"}, "actor"),
         ({"time": "1999-12-31T23:59:59Z"}, "time"),
+        ({"time": f"{datetime.now(UTC) - timedelta(days=30, minutes=1):%Y-%m-%dT%H:%M:%SZ}"}, "time"),
+        ({"time": f"{datetime.now(UTC) + timedelta(days=1, minutes=5):%Y-%m-%dT%H:%M:%SZ}"}, "time"),
         ({"time": "9999-01-01T00:00:00Z"}, "time"),
     ],
 )
@@ -203,3 +207,19 @@ async def test_an_entry_is_bounded_as_ours_are(reader: httpx.AsyncClient):
     ).status_code == 202
 
     assert len((await reader.get(LOGS)).content) < MOST_BYTES + 200
+
+
+async def test_a_time_is_taken_for_as_long_as_entries_are_kept(
+    reader: httpx.AsyncClient, logs: SimpleNamespace
+):
+    logs.settings = logs.settings.model_copy(update={"log_days": 3})
+    at = datetime.now(UTC)
+
+    taken = await ship(
+        reader, *[SOLD | {"time": (at - timedelta(hours=hours)).isoformat()} for hours in (71, -23)]
+    )
+    refused = await ship(reader, SOLD | {"time": (at - timedelta(hours=73)).isoformat()})
+
+    assert taken.json() == {"accepted": 2}
+    [fault] = refused.json()["errors"]
+    assert (fault["where"], "last 3 days" in fault["message"]) == ("entries/0/time", True)
