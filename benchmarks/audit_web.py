@@ -16,6 +16,9 @@ from typing import Any
 
 import httpx
 
+from app.accounts.bootstrap import ensure_client
+from app.accounts.permissions import Scope
+from app.cli.client import as_client
 from app.embedded.procfile import read_procfile, repository_root
 from app.pages import encode_cursor
 from app.stores.migrate import create_foreign_schemas, migrate
@@ -35,11 +38,12 @@ async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         "/bin/sh", "-c", read_procfile()["web"], env=_environment(settings), cwd=repository_root(),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
-    key = settings.operator_key.get_secret_value() if settings.operator_key else ""
+    if settings.client_secret:
+        await ensure_client(settings, settings.client_id, settings.client_secret.get_secret_value(), Scope)
     try:
         async with httpx.AsyncClient(
             base_url=f"http://{settings.web_host}:{settings.web_port}",
-            headers={"Authorization": f"Bearer {key}"},
+            auth=as_client(settings),
             timeout=_READY_SECONDS,
             trust_env=False,
         ) as client:
@@ -61,7 +65,7 @@ async def _until_ready(client: httpx.AsyncClient) -> None:
     deadline = time.monotonic() + _READY_SECONDS
     while time.monotonic() < deadline:
         try:
-            if (await client.get("/health/ready")).status_code == httpx.codes.OK:
+            if (await client.get("/health/ready", auth=None)).status_code == httpx.codes.OK:
                 return
         except httpx.TransportError:
             pass

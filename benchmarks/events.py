@@ -21,6 +21,7 @@ from uuid import UUID
 import httpx
 from pymongo import WriteConcern
 
+from app.cli.client import as_client
 from app.stores.connections import Stores, open_stores
 from benchmarks.bookings import say
 from benchmarks.customers import make_customers
@@ -100,9 +101,8 @@ def _figures(
 
 
 def _client(settings: Settings) -> httpx.AsyncClient:
-    key = settings.operator_key.get_secret_value() if settings.operator_key else ""
     return httpx.AsyncClient(
-        base_url=f"http://{settings.web_host}:{settings.web_port}", headers={"Authorization": f"Bearer {key}"}
+        base_url=f"http://{settings.web_host}:{settings.web_port}", auth=as_client(settings)
     )
 
 

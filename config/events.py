@@ -60,7 +60,7 @@ EVENTS: dict[str, Event] = {
     "session.replayed": _at(
         "WARNING", meaning="A refresh token was used twice, and its session has ended; `session`, `user`."
     ),
-    "link.made": _at(
+    "link.created": _at(
         "INFO",
         meaning="A link was made for a user, to set a password or to prove an address; `purpose`, `user`.",
     ),

@@ -6,9 +6,10 @@ from litestar.params import JSONBody
 from actors import reconciliation as actors
 from actors.broker import broker
 from actors.letters import DeadLetters
+from app.accounts.permissions import Scope
 from app.reconciliation.deciding import forgetting
 from app.reconciliation.ledger.views import ErasureView
-from web.guards import OPERATOR
+from web.guards import Calling, needs
 from web.inputs import ErasureOrder, PersonName
 from web.stores import Opened
 from web.waking import wake
@@ -24,15 +25,18 @@ class Erasures(Controller):
 
     path = "/audit/erasures"
     tags = ("audit",)
+    opt = needs(Scope.USERS_WRITE)
 
     @post(status_code=201, summary="Forget a person")
-    async def forget_person(self, stores: Opened, data: JSONBody[ErasureOrder]) -> Response[ErasureView]:
+    async def forget_person(
+        self, stores: Opened, caller: Calling, data: JSONBody[ErasureOrder]
+    ) -> Response[ErasureView]:
         """Destroys the key of their values in the audit store, and erases them from diffs and waiting messages.
 
         Answers 200 where nothing was left to erase. What the two services hold of them is not touched.
         """
         erased = await forgetting.forget(
-            stores, letters(), entity=data.entity, key=data.person, by=OPERATOR, reason=data.reason
+            stores, letters(), entity=data.entity, key=data.person, by=caller.name, reason=data.reason
         )
         await wake(actors.wake_repairs)
         return Response(erased, status_code=201 if erased.something else 200)

@@ -12,9 +12,9 @@ from litestar.datastructures import State
 
 from app.accounts import client_authentication, sessions
 from app.accounts.admission import goes_on
+from app.accounts.calling import TOKEN_ENDPOINT
 from app.accounts.client_authentication import ASSERTION_TYPE, Client, ClientRefusedError
 from app.accounts.permissions import Scope
-from app.accounts.calling import TOKEN_ENDPOINT
 from app.accounts.service import Accounts
 from app.accounts.tokens import LIFETIME, Claims, TokenRefusedError
 

@@ -1,11 +1,13 @@
 """The first admin and the first client of a system, made straight in the core DB while there is nobody who could be asked."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
+
+import asyncpg
 
 from app.accounts import credentials
-from app.accounts.clients import ENTITY, SECRET_PREFIX
+from app.accounts.clients import ENTITY
 from app.accounts.permissions import Role, Scope
-from app.accounts.secrets import hash_of
+from app.accounts.secrets import SECRET_PREFIX, hash_of
 from app.accounts.service import Accounts
 from app.accounts.users import Profile
 from app.accounts.views import UserView
@@ -13,6 +15,7 @@ from app.audit.entries import Fact
 from app.audit.outbox import record
 from app.errors import ConflictError
 from app.stores.connections import Stores
+from config.settings import Settings
 
 # Any constant will do, as long as everybody takes the same one.
 _LOCK = 4_205_504
@@ -37,38 +40,47 @@ async def first_admin(stores: Stores, profile: Profile, password: str) -> UserVi
         return await credentials.invite(accounts, profile, password, by=BY, may_grant=frozenset(Role))
 
 
-async def ensure_client(stores: Stores, name: str, secret: str, scopes: Collection[Scope]) -> None:
+async def ensure_client(settings: Settings, name: str, secret: str, scopes: Iterable[Scope]) -> None:
     """See that there is a client of this name, with this secret and these scopes: that of an embedded system's commands."""
     if not secret.startswith(SECRET_PREFIX):
         raise ValueError(f"a client's secret begins with {SECRET_PREFIX}")
-    wanted = [each.value for each in Scope if each in scopes]
-    async with stores.core.acquire() as connection, connection.transaction():
-        made = await connection.fetchval(
-            """
-            INSERT INTO clients (name, scopes, status, created_by) VALUES ($1, $2, 'active', $3)
-            ON CONFLICT (name) DO UPDATE SET scopes = excluded.scopes, updated_at = now()
-            WHERE clients.scopes <> excluded.scopes RETURNING name
-            """,
-            name,
-            wanted,
-            BY,
+    given = frozenset(scopes)
+    wanted = [each.value for each in Scope if each in given]
+    connection = await asyncpg.connect(settings.url("core_database_url"))
+    try:
+        async with connection.transaction():
+            await _ensure(connection, name, hash_of(secret), wanted)
+    finally:
+        await connection.close()
+
+
+async def _ensure(connection: asyncpg.Connection, name: str, secret_hash: bytes, wanted: list[str]) -> None:
+    made = await connection.fetchval(
+        """
+        INSERT INTO clients (name, scopes, status, created_by) VALUES ($1, $2, 'active', $3)
+        ON CONFLICT (name) DO UPDATE SET scopes = excluded.scopes, updated_at = now()
+        WHERE clients.scopes <> excluded.scopes RETURNING name
+        """,
+        name,
+        wanted,
+        BY,
+    )
+    known = await connection.fetchval(
+        """
+        INSERT INTO client_credentials (client, secret_hash, created_by) VALUES ($1, $2, $3)
+        ON CONFLICT DO NOTHING RETURNING id
+        """,
+        name,
+        secret_hash,
+        BY,
+    )
+    if made or known:
+        await record(
+            connection,
+            Fact.CLIENT_CREATED,
+            by=BY,
+            target=name,
+            detail={"scopes": wanted},
+            entity=ENTITY,
+            key=name,
         )
-        known = await connection.fetchval(
-            """
-            INSERT INTO client_credentials (client, secret_hash, created_by) VALUES ($1, $2, $3)
-            ON CONFLICT DO NOTHING RETURNING id
-            """,
-            name,
-            hash_of(secret),
-            BY,
-        )
-        if made or known:
-            await record(
-                connection,
-                Fact.CLIENT_CREATED,
-                by=BY,
-                target=name,
-                detail={"scopes": wanted},
-                entity=ENTITY,
-                key=name,
-            )

@@ -15,7 +15,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 
 from app.accounts.permissions import Scope
-from app.accounts.secrets import hash_of, new_secret
+from app.accounts.secrets import SECRET_PREFIX, hash_of, new_secret
 from app.accounts.views import ClientView, CredentialView, NewCredential
 from app.audit.entries import Fact
 from app.audit.outbox import record
@@ -25,7 +25,6 @@ from app.stores.connections import Stores
 
 ENTITY = "clients"
 MOST_CREDENTIALS = 2
-SECRET_PREFIX = "acs"  # noqa: S105  (what every secret begins with)
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,62}")
 _LEAST_RSA_BITS = 2048
 _CREDENTIALS = """

@@ -59,7 +59,7 @@ class NewDevice(Struct, frozen=True):
 
 async def log_link(_: asyncpg.Connection, link: Link) -> None:
     """Say that there is a link, and not what it is."""
-    logger.bind(purpose=link.purpose, user=link.user).info("link.made")
+    logger.bind(purpose=link.purpose, user=link.user).info("link.created")
 
 
 async def invite(

@@ -7,6 +7,7 @@ import secrets
 from hashlib import sha256
 
 BYTES = 32
+SECRET_PREFIX = "acs"  # noqa: S105  (what the secret of a client begins with)
 
 
 def new_secret(prefix: str) -> str:

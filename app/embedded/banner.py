@@ -22,12 +22,11 @@ def web_url(values: Mapping[str, str]) -> str:
 
 
 def banner(data_dir: Path, values: Mapping[str, str]) -> str:
-    """URLs, the operator key, and what to try next."""
+    """URLs, and what to try next."""
     url = web_url(values)
     facts = {
         "API": f"{url}/v1",
         "API reference": f"{url}/schema",
-        "operator key": values[f"{PREFIX}OPERATOR_KEY"],
         "core DB": without_password(values[f"{PREFIX}CORE_DATABASE_URL"]),
         "admin DB": without_password(values[f"{PREFIX}ADMIN_DATABASE_URL"]),
         "customer DB": without_password(values[f"{PREFIX}CUSTOMER_DATABASE_URL"]),
@@ -44,10 +43,10 @@ def banner(data_dir: Path, values: Mapping[str, str]) -> str:
 def _commands(data_dir: Path, values: Mapping[str, str]) -> list[str]:
     beside = data_dir == Path(DATA_DIR_DEFAULT).resolve()
     prefix = "" if beside else f"{PREFIX}DATA_DIR={shlex.quote(os.fspath(data_dir))} "
-    key = values[f"{PREFIX}OPERATOR_KEY"]
     program = shlex.quote(_program())
     commands = [f"{prefix}{program} {words}" for words in ("runs", "diffs --status in_review", "doctor")]
-    return [*commands, f"curl -H 'Authorization: Bearer {key}' {web_url(values)}/v1/reconciliation/runs"]
+    token = f"$({prefix}{program} token)"
+    return [*commands, f'curl -H "Authorization: Bearer {token}" {web_url(values)}/v1/reconciliation/runs']
 
 
 def _program() -> str:

@@ -1,4 +1,4 @@
-"""What a start will use: which stores are embedded, on which ports, with which key."""
+"""What a start will use: which stores are embedded, on which ports, with which secrets."""
 
 import re
 import secrets
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.accounts.secrets import SECRET_PREFIX, new_secret
 from app.audit.rights import RETENTION, SERVICE
 from app.audit.sealing.keys import public_key_of
 from app.embedded.banner import without_password
@@ -23,7 +24,8 @@ from config.settings import (
 )
 
 WEB_PORT_DEFAULT = 8080
-OPERATOR_KEY_BYTES = 32
+CLIENT = "astrocore"
+"""The client as which the commands call a system that runs here."""
 PASSWORD_BYTES = 24
 FOREIGN_DATABASES = {"admin_database_url", "customer_database_url"}
 
@@ -39,6 +41,7 @@ EMBEDDED_URLS = {
 # Only the worker seals and removes what is archived.
 WORKER = "worker"
 FOR_THE_WORKER = frozenset({f"{PREFIX}AUDIT_SIGNING_KEY", f"{PREFIX}AUDIT_RETENTION_URL"})
+KEYS = frozenset({f"{PREFIX}PASSWORD_PEPPERS", f"{PREFIX}ENCRYPTION_KEYS"})
 RETENTION_URL = f"redis://{RETENTION}:{{password}}@127.0.0.1:{{port}}/0"
 
 
@@ -53,6 +56,8 @@ class Plan:
     values: Mapping[str, str]
     ports: Mapping[str, int]
     embedded: frozenset[str]
+    own_client: bool
+    """Whether the commands' client is one that this system makes."""
 
     @property
     def owns_foreign_databases(self) -> bool:
@@ -75,8 +80,8 @@ class Plan:
         return dict(self.values) | dict.fromkeys(FOR_THE_WORKER, "")
 
     def told(self) -> dict[str, str]:
-        """The settings as they may be shown: without the worker's, and URLs without their passwords."""
-        shown = {name: value for name, value in self.values.items() if name not in FOR_THE_WORKER}
+        """The settings as they may be shown: without keys, and URLs without their passwords."""
+        shown = {name: value for name, value in self.values.items() if name not in FOR_THE_WORKER | KEYS}
         return {name: without_password(value) for name, value in shown.items()}
 
 
@@ -115,12 +120,27 @@ def make_plan(given: Mapping[str, str], remembered: Mapping[str, str], *, web_po
         if variable in given:
             raise EmbeddedError(f"{variable} goes with {PREFIX}AUDIT_URL, which is not set")
         values[variable] = _url(RETENTION_URL, ports["audit"], remembered.get(variable, ""))
-    key = f"{PREFIX}OPERATOR_KEY"
-    values.setdefault(key, remembered.get(key) or secrets.token_urlsafe(OPERATOR_KEY_BYTES))
+    _settle_client(values, remembered)
+    _settle_named_keys(values, remembered)
     _settle_audit_keys(values, remembered)
     values.setdefault(f"{PREFIX}WEB_HOST", "127.0.0.1")
     values[f"{PREFIX}WEB_PORT"] = str(_web_port(values, remembered, web_port, set(ports.values())))
-    return Plan(values, ports, frozenset(embedded))
+    return Plan(values, ports, frozenset(embedded), own_client=f"{PREFIX}CLIENT_ID" not in given)
+
+
+def _settle_client(values: dict[str, str], remembered: Mapping[str, str]) -> None:
+    """A client for the commands, with a secret that is drawn once, unless one is given."""
+    name, secret = f"{PREFIX}CLIENT_ID", f"{PREFIX}CLIENT_SECRET"
+    if name not in values:
+        values[name] = CLIENT
+        values[secret] = remembered.get(secret) or new_secret(SECRET_PREFIX)
+
+
+def _settle_named_keys(values: dict[str, str], remembered: Mapping[str, str]) -> None:
+    """What passwords are hashed and secrets encrypted with, drawn once unless it is given."""
+    for name in (f"{PREFIX}PASSWORD_PEPPERS", f"{PREFIX}ENCRYPTION_KEYS"):
+        drawn = b64encode(secrets.token_bytes(AUDIT_KEY_BYTES)).decode()
+        values.setdefault(name, remembered.get(name) or f"first:{drawn}")
 
 
 def _settle_audit_keys(values: dict[str, str], remembered: Mapping[str, str]) -> None:

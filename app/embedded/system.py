@@ -145,12 +145,18 @@ class System:
         self.terminal.say(f"{store.title} answers on port {store.port} after {seconds:.1f} s")
 
     async def _migrate(self, plan: Plan) -> None:
+        from app.accounts.bootstrap import ensure_client
+        from app.accounts.permissions import Scope
         from app.stores.migrate import create_foreign_schemas, migrate
 
         settings = self._settings(plan)
         applied = await migrate(settings)
         if plan.owns_foreign_databases:
             await create_foreign_schemas(settings)
+        if plan.own_client and settings.client_secret:
+            await ensure_client(
+                settings, settings.client_id, settings.client_secret.get_secret_value(), Scope
+            )
         self.terminal.say(f"migrated: {', '.join(applied) if applied else 'nothing to do'}")
 
     def _settings(self, plan: Plan) -> Settings:

@@ -15,7 +15,7 @@ from config.log_entries import LogEntry
 from config.logging import set_up_logging
 from config.settings import settings
 
-OPERATOR_KEY = "correct-horse-battery-staple"
+CLIENT_SECRET = "correct-horse-battery-staple"
 
 
 class Terminal(io.StringIO):
@@ -64,7 +64,7 @@ def set_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[SetUp]:
         logged = Logged(Terminal(tty=tty), [])
         monkeypatch.setattr(sys, "stderr", logged.stream)
         monkeypatch.setenv("ASTROCORE_LOG_LEVEL", level)
-        monkeypatch.setenv("ASTROCORE_OPERATOR_KEY", OPERATOR_KEY)
+        monkeypatch.setenv("ASTROCORE_CLIENT_SECRET", CLIENT_SECRET)
         settings.cache_clear()
         set_up_logging(component, ship=logged.entries.append, shown=shown)
         return logged

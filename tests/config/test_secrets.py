@@ -13,7 +13,7 @@ from loguru import logger
 
 from config.logged_values import MOST_CHARACTERS
 from config.redaction import REDACTED, is_secret, know, redact
-from tests.config.conftest import OPERATOR_KEY, SetUp
+from tests.config.conftest import CLIENT_SECRET, SetUp
 from tests.config.planted import SECRETS, found_in, mail, plant_everywhere, say_everywhere
 
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhZGEiLCJzZWNyZXQiOjF9.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg"
@@ -69,9 +69,9 @@ def test_what_a_librarys_message_is_given_is_looked_into(set_up: SetUp) -> None:
 
 def test_our_own_key_is_known_by_its_value_wherever_it_turns_up(set_up: SetUp) -> None:
     logged = set_up()
-    say_everywhere(f"got {OPERATOR_KEY} here")
-    logger.bind(**{OPERATOR_KEY: OPERATOR_KEY.encode()}).info("run.resumed")
-    assert OPERATOR_KEY not in logged.text + str(logged.entries)
+    say_everywhere(f"got {CLIENT_SECRET} here")
+    logger.bind(**{CLIENT_SECRET: CLIENT_SECRET.encode()}).info("run.resumed")
+    assert CLIENT_SECRET not in logged.text + str(logged.entries)
 
 
 def test_the_password_of_a_store_is_known_by_its_value_too(
@@ -86,14 +86,14 @@ def test_the_password_of_a_store_is_known_by_its_value_too(
 
 @pytest.mark.parametrize("place", [0, 900, 32_000, 32_700, 32_768, 33_000, 40_000, 66_000, 99_000])
 @pytest.mark.parametrize(
-    "text", [f"password={JWT}", f"Bearer {JWT}", PEM, f"x {OPERATOR_KEY} y"], ids=range(4)
+    "text", [f"password={JWT}", f"Bearer {JWT}", PEM, f"x {CLIENT_SECRET} y"], ids=range(4)
 )
 def test_a_secret_is_found_where_a_long_text_is_cut(set_up: SetUp, place: int, text: str) -> None:
     logged = set_up()
     logger.bind(note="x " * (place // 2) + text + " y" * ((100_000 - place) // 2)).info("run.resumed")
     told = str(logged.entries)
     assert not any(
-        part in told for part in (JWT[-20:], JWT[30:60], "Planted", OPERATOR_KEY[:12], OPERATOR_KEY[-12:])
+        part in told for part in (JWT[-20:], JWT[30:60], "Planted", CLIENT_SECRET[:12], CLIENT_SECRET[-12:])
     )
 
 
@@ -104,12 +104,12 @@ def test_half_a_secret_does_not_come_to_light_where_a_text_is_too_long_to_be_loo
 ) -> None:
     logged = set_up()
     # What is looked through ends in the middle of the key; what was hidden before it moves it forward.
-    text = f"password='{'x' * before}' ".ljust(MOST_CHARACTERS - len(OPERATOR_KEY) // 2, "y") + OPERATOR_KEY
+    text = f"password='{'x' * before}' ".ljust(MOST_CHARACTERS - len(CLIENT_SECRET) // 2, "y") + CLIENT_SECRET
     text += "z" * (4 * MOST_CHARACTERS)
     logger.bind(note=text.encode() if encoded else text).info("run.resumed")
     told = str(logged.entries)
     assert "yyyy" in told
-    assert OPERATOR_KEY[:10] not in told
+    assert CLIENT_SECRET[:10] not in told
     assert "zzzz" not in told
 
 
@@ -121,7 +121,7 @@ def test_what_follows_a_long_secret_is_not_taken_for_harmless_because_its_beginn
     assert "Dear" not in str(logged.entries)
 
 
-@pytest.mark.parametrize("secret", [JWT, OPERATOR_KEY, f"Bearer {JWT}"], ids=range(3))
+@pytest.mark.parametrize("secret", [JWT, CLIENT_SECRET, f"Bearer {JWT}"], ids=range(3))
 @pytest.mark.parametrize("name", ["a_field", "entity", "key", "request_id"])
 def test_no_half_of_a_secret_comes_to_light_where_a_name_is_cut(
     set_up: SetUp, name: str, secret: str

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.cli.client import as_client
 from app.embedded.launch import EmbeddedStores
 from app.stores.connections import Stores, open_stores
 from config.settings import Settings, parse_settings
@@ -23,7 +24,7 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class System:
-    """A running system: its data directory, its settings and a client with the operator key."""
+    """A running system: its data directory, its settings and an HTTP client with the rights of its commands."""
 
     data_dir: Path
     settings: Settings
@@ -70,12 +71,8 @@ def running_system(running: EmbeddedStores | None = None) -> Iterator[System]:
     running.start()
     assert running.data_dir is not None
     settings = parse_settings(running.environment | {"ASTROCORE_DATA_DIR": str(running.data_dir)})
-    assert settings.operator_key is not None
-    with httpx.Client(
-        base_url=f"http://{settings.web_host}:{settings.web_port}",
-        headers={"Authorization": f"Bearer {settings.operator_key.get_secret_value()}"},
-        timeout=20,
-    ) as api:
+    url = f"http://{settings.web_host}:{settings.web_port}"
+    with httpx.Client(base_url=url, auth=as_client(settings), timeout=20) as api:
         try:
             yield System(running.data_dir, settings, api)
         finally:

@@ -52,7 +52,7 @@ def test_one_id_leads_from_the_request_to_what_the_worker_did(
     )
 
     assert {(each["request_id"], each["trace_id"]) for each in found} == {tuple(followed.values())}
-    assert {each["actor"] for each in found} == {"operator"}
+    assert {each["actor"] for each in found} == {"client:astrocore"}
     (served,) = (each for each in found if each["event"] == "request.served")
     assert (served["component"], served["fields"]["status"]) == ("web", 201)
     processed = next(each for each in found if each["event"] == "message.processed")
@@ -95,7 +95,7 @@ def test_no_secret_of_a_request_is_logged(system: System) -> None:
     wait_for(lambda: logged(system, request_id=request_id), bool)
     everything = system.api.get(f"{LOGS}/export").text
 
-    key = system.settings.operator_key
+    key = system.settings.client_secret
     assert key is not None
     assert request_id in everything
     assert secret not in everything

@@ -44,7 +44,7 @@ def mark(system: System) -> str:
 
 
 def test_an_operator_finds_entries_by_what_they_hold_page_by_page(system: System, mark: str) -> None:
-    wanted, seats = {"text": f"outcome:{mark}", "client": "operator", "since": "15m", "limit": 10}, []
+    wanted, seats = {"text": f"outcome:{mark}", "client": "astrocore", "since": "15m", "limit": 10}, []
     page = system.api.get(LOGS, params={**wanted, "level": "ERROR"}).json()
     assert [each["exception"]["type"] for each in page["items"]] == ["NoSeat"]
 

@@ -1,3 +1,5 @@
+from urllib.parse import parse_qs
+
 import httpx
 import pytest
 
@@ -25,7 +27,7 @@ def test_a_conflict_says_what_stands_in_the_way():
 
 
 def test_a_wrong_key_says_where_the_right_one_belongs():
-    assert "ASTROCORE_OPERATOR_KEY" in (refuse(401, detail="no").hint or "")
+    assert "ASTROCORE_CLIENT_SECRET" in (refuse(401, detail="no").hint or "")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b"\xff"])
@@ -70,18 +72,44 @@ def test_a_store_that_is_away_is_worth_another_try():
     assert not isinstance(refuse(500, detail="oops"), UnreachableError)
 
 
-def test_the_key_is_sent_and_parts_of_a_path_are_quoted(system, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("ASTROCORE_OPERATOR_KEY", "ключ-ключ-ключ-ключ")
+def test_a_token_is_fetched_and_sent_and_parts_of_a_path_are_quoted(system, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ASTROCORE_CLIENT_ID", "jobs")
+    monkeypatch.setenv("ASTROCORE_CLIENT_SECRET", "acs_secret")
     seen: list[httpx.Request] = []
-    monkeypatch.setattr(
-        system, "handle", lambda request: seen.append(request) or httpx.Response(200, json=[])
-    )
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        granted = {"access_token": f"token-{len(seen)}", "expires_in": 300}
+        if request.url.path == "/oauth/token":
+            return httpx.Response(200, json=granted)
+        # By the second call the token has been revoked.
+        return httpx.Response(401 if len(seen) == 3 else 200, json=[])
+
+    monkeypatch.setattr(system, "handle", handle)
 
     with client.connect() as api:
         api.get(("records", "a/b?c", "ü"), list, limit=None, cursor="x y")
+        api.get(("records",), list)
 
-    assert seen[0].url.raw_path == b"/v1/reconciliation/records/a%2Fb%3Fc/%C3%BC?cursor=x+y"
-    assert dict(seen[0].headers.raw)[b"Authorization"] == "Bearer ключ-ключ-ключ-ключ".encode()
+    token, first, second, again, last = seen
+    assert parse_qs(token.content.decode())["client_secret"] == ["acs_secret"]
+    assert first.url.raw_path == b"/v1/reconciliation/records/a%2Fb%3Fc/%C3%BC?cursor=x+y"
+    assert [each.headers["Authorization"] for each in (first, second, last)] == [
+        "Bearer token-1",
+        "Bearer token-1",
+        "Bearer token-4",
+    ]
+    assert again.url.path == "/oauth/token"
+
+
+def test_a_client_that_is_not_known_is_told_so(typed, system, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ASTROCORE_CLIENT_ID", "jobs")
+    monkeypatch.setenv("ASTROCORE_CLIENT_SECRET", "acs_wrong")
+    monkeypatch.setattr(system, "handle", lambda _: httpx.Response(401, json={"error": "invalid_client"}))
+    code, _, err = typed("runs")
+    assert code == 1
+    assert "the client jobs is not known there" in err
+    assert "acs_wrong" not in err
 
 
 def test_an_answer_of_another_version_is_told_as_such(typed, system):

@@ -27,7 +27,7 @@ def test_of_a_secret_only_the_harmless_part_is_told(secret: str, told: str):
 
 def test_every_setting_is_listed_with_value_source_and_meaning(typed, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ASTROCORE_WEB_PORT", "8099")
-    monkeypatch.setenv("ASTROCORE_OPERATOR_KEY", "hunter2-hunter2-hunter2")
+    monkeypatch.setenv("ASTROCORE_CLIENT_SECRET", "hunter2-hunter2-hunter2")
     Path(".env").write_text("ASTROCORE_BROKER_URL=redis://:hunter2@localhost:1/0\nASTROCORE_WEB_PORT=1\n")
     Path(".astrocore").mkdir()
     Path(".astrocore/env").write_text("ASTROCORE_POOL_SIZE=3\nASTROCORE_WEB_PORT=2\n")
@@ -39,11 +39,11 @@ def test_every_setting_is_listed_with_value_source_and_meaning(typed, monkeypatc
     assert list(listed) == [f"ASTROCORE_{name.upper()}" for name in Settings.model_fields]
     assert all(each["description"] for each in listed.values())
     told = {name: (listed[f"ASTROCORE_{name}"]["value"], listed[f"ASTROCORE_{name}"]["source"]) for name in (
-        "WEB_PORT", "OPERATOR_KEY", "BROKER_URL", "POOL_SIZE", "LOG_LEVEL", "AUDIT_URL",
+        "WEB_PORT", "CLIENT_SECRET", "BROKER_URL", "POOL_SIZE", "LOG_LEVEL", "AUDIT_URL",
     )}  # fmt: skip
     assert told == {
         "WEB_PORT": ("8099", "environment"),
-        "OPERATOR_KEY": ("***", "environment"),
+        "CLIENT_SECRET": ("***", "environment"),
         "BROKER_URL": ("redis://***@localhost:1/0", ".env"),
         "POOL_SIZE": ("3", ".astrocore/env"),
         "LOG_LEVEL": ("INFO", "default"),

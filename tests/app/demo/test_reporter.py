@@ -73,7 +73,7 @@ async def test_after_some_tries_the_change_counts_as_not_told():
     assert (told.told, told.failed, told.refusal) == (0, 3, None)
 
 
-@pytest.mark.parametrize(("code", "why"), [(401, "operator key"), (422, "refuses events with 422")])
+@pytest.mark.parametrize(("code", "why"), [(401, "refuses the client"), (422, "refuses events with 422")])
 async def test_a_refusal_that_lasts_ends_the_telling(code, why):
     api = Api(code)
     told = await tell(api, [("bookings", KEY)] * (BATCH * 2))

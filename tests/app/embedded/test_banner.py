@@ -9,7 +9,7 @@ def test_banner_shows_urls_key_and_commands_but_no_password():
     values = make_plan(given, {}, web_port=None).values
     text = banner(Path("/somewhere/else"), values)
     assert f"{web_url(values)}/schema" in text
-    assert values["ASTROCORE_OPERATOR_KEY"] in text
+    assert values["ASTROCORE_CLIENT_SECRET"] not in text
     assert "ASTROCORE_DATA_DIR=/somewhere/else astrocore runs" in text
     assert "hunter2" not in text
     assert "core:***@db.example" in text

@@ -16,7 +16,7 @@ def test_first_start_gets_every_url_a_key_and_distinct_ports():
     assert set(plan.values) >= URLS
     assert set(plan.ports) == {"postgresql", "secantus", "broker", "audit", "logs"}
     assert len({*plan.ports.values(), int(plan.values["ASTROCORE_WEB_PORT"])}) == 6
-    assert len(plan.values["ASTROCORE_OPERATOR_KEY"]) >= 43
+    assert len(plan.values["ASTROCORE_CLIENT_SECRET"]) >= 43
     assert set(plan.audit_passwords) == {"core", "retention"}
     assert all(len(password) >= 32 for password in plan.audit_passwords.values())
     assert parse_settings(plan.values).environment == "embedded"
@@ -61,10 +61,26 @@ def test_url_of_a_foreign_server_that_an_earlier_run_used_is_forgotten():
     assert "redis.example" not in make_plan({}, remembered, web_port=None).values["ASTROCORE_BROKER_URL"]
 
 
-def test_given_key_wins_over_the_remembered_one():
-    key = "ASTROCORE_OPERATOR_KEY"
-    plan = make_plan({key: "given-key-0123456789"}, {key: "old-key-0123456789"}, web_port=None)
-    assert plan.values[key] == "given-key-0123456789"
+def test_the_secret_of_the_commands_client_is_drawn_once():
+    key = "ASTROCORE_CLIENT_SECRET"
+    first = make_plan({}, {}, web_port=None)
+    assert first.own_client
+    assert make_plan({}, first.values, web_port=None).values[key] == first.values[key]
+
+
+def test_a_given_client_is_the_one_that_the_commands_use():
+    given = {"ASTROCORE_CLIENT_ID": "mine", "ASTROCORE_CLIENT_SECRET": "acs_mine"}
+    plan = make_plan(given, {"ASTROCORE_CLIENT_SECRET": "acs_old"}, web_port=None)
+    assert not plan.own_client
+    assert {name: plan.values[name] for name in given} == given
+
+
+def test_what_secrets_are_kept_with_is_drawn_once():
+    first = make_plan({}, {}, web_port=None)
+    again = make_plan({}, first.values, web_port=None)
+    for name in ("ASTROCORE_PASSWORD_PEPPERS", "ASTROCORE_ENCRYPTION_KEYS"):
+        assert first.values[name] == again.values[name]
+        assert name not in first.told()
 
 
 def test_given_web_port_in_use_is_refused():
