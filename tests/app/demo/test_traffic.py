@@ -12,7 +12,7 @@ from app.demo.traffic import Order, simulate
 from app.demo.world import COUNTED
 from tests.app.demo.test_seeding import silent
 
-UNTOLD = {"url": "http://127.0.0.1:1", "key": ""}
+UNTOLD = {"url": "http://127.0.0.1:1", "auth": None}
 
 
 @pytest.fixture
