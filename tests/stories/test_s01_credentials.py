@@ -1,0 +1,149 @@
+"""S1: the system keeps users and their credentials safely, as those who look after them see it."""
+
+import os
+import subprocess
+import sys
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from app.stores.connections import Stores
+from tests.stories.conftest import System
+
+PASSWORD = "a song about seven small ships"
+
+
+@pytest.fixture
+def email() -> str:
+    return f"ada-{uuid4().hex[:8]}@example.com"
+
+
+def typed(system: System, *words: str, answers: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """A command whose questions are answered, one line each."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ASTROCORE_")}
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "app.cli.main", *words],
+        env={**environment, "ASTROCORE_DATA_DIR": str(system.data_dir)},
+        input="".join(f"{each}\n" for each in answers),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        start_new_session=True,  # no terminal: passwords are read from the input
+    )
+
+
+def made(system: System, email: str, **more: object) -> dict[str, object]:
+    body = {"email": email, "password": PASSWORD, "given_name": "Ada", "family_name": "Lovelace"} | more
+    answer = system.api.post("/v1/users", json=body)
+    assert answer.status_code == 201, answer.text
+    user: dict[str, object] = answer.json()
+    return user
+
+
+def login(system: System, email: str, password: str = PASSWORD) -> httpx.Response:
+    return system.api.post("/v1/auth/login", json={"email": email, "password": password})
+
+
+def test_users_are_added_shown_locked_and_deleted_on_the_command_line(system: System, email: str) -> None:
+    created = typed(
+        system, "users", "create", email, "--role", "supplier", "--password", answers=(PASSWORD, PASSWORD)
+    )
+    assert created.returncode == 0, created.stderr
+    assert PASSWORD not in created.stdout + created.stderr
+    (user,) = system.cli_json("users", "list", "--email", email.upper())["items"]
+    assert (user["roles"], user["status"]) == (["supplier"], "active")
+
+    assert login(system, email).status_code == 200
+    assert system.cli_json("users", "show", email)["sessions"]
+    system.cli("users", "lock", email, "--reason", "seen abroad")
+    assert system.cli_json("users", "show", email)["sessions"] == []
+    assert login(system, email).status_code == 401
+    system.cli("users", "unlock", email, "--reason", "it was them")
+    assert login(system, email).status_code == 200
+
+    refused = system.cli("users", "delete", email, "--reason", "asked for it", expect=1)
+    assert "--yes" in refused
+    system.cli("users", "delete", email, "--reason", "asked for it", "--yes")
+    assert f"no user has the address {email}" in system.cli("users", "show", email, expect=1)
+
+
+def test_what_attackers_try_first_is_refused_with_the_reason(system: System, email: str) -> None:
+    for password, why in {
+        "short": "15 is the least",
+        "passwordpassword": "among the first that an attacker tries",
+        f"{email}!": "little more than your name",
+        "AstroBookings-2026": "little more than your name",
+    }.items():
+        answer = system.api.post("/v1/users", json={"email": email, "password": password})
+        assert answer.status_code == 422
+        assert any(why in each["message"] for each in answer.json()["errors"]), answer.text
+        assert password not in answer.text
+    assert system.cli_json("users", "list", "--email", email)["items"] == []
+
+
+async def test_nothing_that_lets_somebody_in_is_kept_in_clear(
+    system: System, databases: Stores, email: str
+) -> None:
+    made(system, email)
+    tokens = login(system, email).json()
+    tables = await databases.core.fetch(
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'audit_seals'"
+    )
+    everything = ""
+    for row in tables:
+        everything += str(
+            await databases.core.fetchval(f"SELECT string_agg(t::text, ' ') FROM \"{row[0]}\" t")
+        )
+    assert email in everything
+    secret = system.settings.client_secret
+    assert secret is not None
+    for hidden in (PASSWORD, tokens["refresh_token"], tokens["access_token"], secret.get_secret_value()):
+        assert hidden not in everything
+    stored = await databases.core.fetchval("SELECT password_hash FROM users WHERE email = $1", email)
+    assert stored.startswith("first:$argon2id$v=19$m=65536,t=3,p=4$")
+
+
+def test_every_change_is_in_the_audit_and_names_nobody(system: System, email: str) -> None:
+    user = made(system, email)
+    login(system, email)
+    system.api.post(f"/v1/users/{user['id']}/disable", json={"reason": "has left"})
+
+    from tests.stories.conftest import wait_for
+
+    def told() -> list[str]:
+        query = {"entity": "users", "id": user["id"], "order": "oldest"}
+        found = system.api.get("/v1/audit", params=query)
+        assert email not in found.text
+        assert "Lovelace" not in found.text
+        return [each["name"] for each in found.json()["items"]]
+
+    wanted = [
+        "accounts:user:create",
+        "accounts:password:set",
+        "accounts:session:start",
+        "accounts:user:disable",
+    ]
+    assert wait_for(told, lambda names: len(names) >= 4) == wanted
+
+
+def test_the_first_admin_is_made_once_and_signs_in_on_the_command_line(system: System) -> None:
+    words = ("users", "create", "root@example.com", "--bootstrap")
+    first = typed(system, *words, answers=(PASSWORD, PASSWORD))
+    assert first.returncode == 0, first.stderr
+    again = typed(system, *words, answers=(PASSWORD, PASSWORD))
+    assert again.returncode == 1
+    assert "there is an admin already" in again.stderr
+
+    wrong = typed(system, "login", "root@example.com", answers=("wrong",))
+    assert (wrong.returncode, "the address or the password is wrong" in wrong.stderr) == (1, True)
+    assert typed(system, "login", "root@example.com", answers=(PASSWORD,)).returncode == 0
+    try:
+        assert system.cli_json("whoami")["email"] == "root@example.com"
+        assert (system.data_dir / "session").stat().st_mode & 0o777 == 0o600
+        system.cli("users", "list")
+        system.cli("clients", "list")
+    finally:
+        system.cli("logout")
+    assert system.cli_json("whoami") == {"client": "astrocore"}
