@@ -15,7 +15,9 @@ from config.logging import log_start, log_stop
 from config.processes import die_with_parent
 from config.settings import settings
 from web import health, logs, reconciliation
+from web.archives import Archives
 from web.audit import Audit
+from web.erasures import Erasures
 from web.guards import needs_operator_key
 from web.problems import MAX_BODY_BYTES, respond
 from web.requests import with_request_id
@@ -59,7 +61,7 @@ def guarded() -> Router:
     """Everything below /v1: the guard and the checks stand here, once, so that no call can go without them."""
     return Router(
         "/v1",
-        route_handlers=[*reconciliation.CONTROLLERS, *logs.CONTROLLERS, Audit],
+        route_handlers=[*reconciliation.CONTROLLERS, *logs.CONTROLLERS, Audit, Archives, Erasures],
         guards=[needs_operator_key],
         before_request=refuse_invalid,
         security=[{KEY_SCHEME: []}],
