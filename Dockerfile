@@ -15,7 +15,8 @@ ENV PATH=/opt/astrocore/bin:$PATH \
     ASTROCORE_DATA_DIR=/var/lib/astrocore \
     ASTROCORE_WEB_HOST=0.0.0.0 \
     ASTROCORE_WEB_PORT=8080
-RUN useradd --system --uid 10001 --home-dir /var/lib/astrocore --create-home astrocore
+RUN useradd --system --uid 10001 --home-dir /var/lib/astrocore --create-home astrocore \
+    && install --directory --owner astrocore --mode 750 /var/lib/astrocore-archives
 COPY --from=build /opt/astrocore /opt/astrocore
 USER 10001
 WORKDIR /var/lib/astrocore

@@ -1,6 +1,8 @@
-"""The actor that seals the audit store."""
+"""The actors that seal the audit store, and move its oldest entries to archives."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import dramatiq
 from loguru import logger
@@ -8,18 +10,27 @@ from periodiq import cron
 
 from actors.broker import broker, worker_stores
 from actors.queues import Queue
+from app.audit.archiving import turn as archiving
 from app.audit.sealing import turn
+from app.errors import StoreUnavailableError
 from app.stores.connections import Stores
 from app.stores.health import FAULTS
 from config.correlation import DONE, IDLE, note_outcome
 
 MINUTE = 60_000
+# Before whatever else waits for a thread of the worker; others have 0.
+FIRST = -1
 # So often at most is a turn asked for before its time.
 _NUDGE_SECONDS = 5
 
 
 @dramatiq.actor(
-    queue_name=Queue.RUNS, max_retries=0, time_limit=10 * MINUTE, periodic=cron("* * * * *"), catch_up="skip"
+    queue_name=Queue.SEALS,
+    priority=FIRST,
+    max_retries=0,
+    time_limit=10 * MINUTE,
+    periodic=cron("* * * * *"),
+    catch_up="skip",
 )
 async def seal_entries() -> None:
     """Seal what is new in the audit store."""
@@ -27,6 +38,40 @@ async def seal_entries() -> None:
         note_outcome(DONE if await turn.take_turn(worker_stores.stores) else IDLE)
     except FAULTS as error:
         logger.bind(reason=str(error)).warning("sealing.delayed")
+
+
+@dramatiq.actor(
+    queue_name=Queue.RUNS,
+    max_retries=0,
+    time_limit=50 * MINUTE,
+    periodic=cron("41 * * * *"),
+    catch_up="fire_once",
+)
+async def archive_entries() -> None:
+    """Archive what is due in the audit store."""
+    try:
+        note_outcome(DONE if await archiving.take_turn(worker_stores.stores) else IDLE)
+    except (StoreUnavailableError, *FAULTS) as error:
+        logger.bind(reason=str(error)).warning("archiving.delayed")
+
+
+@asynccontextmanager
+async def sealing_meanwhile(stores: Stores) -> AsyncIterator[None]:
+    """Ask for turns of the sealer while much is appended, and once more at the end."""
+    asking = asyncio.create_task(_ask(stores))
+    try:
+        yield
+    finally:
+        asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
+        await seal_when_due(stores)
+
+
+async def _ask(stores: Stores) -> None:
+    while True:
+        await asyncio.sleep(_NUDGE_SECONDS)
+        await seal_when_due(stores)
 
 
 async def seal_when_due(stores: Stores) -> None:

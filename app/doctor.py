@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import asyncpg
 from msgspec import Struct
@@ -11,7 +12,8 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
-from app.audit.rights import FORBIDDEN, NEEDED, let_through
+from app.audit.archiving.turn import FILLING
+from app.audit.rights import FORBIDDEN, NEEDED, lacking, let_through
 from app.audit.store import AuditStore
 from app.clock import now
 from app.errors import CoreError
@@ -48,6 +50,8 @@ async def doctor(settings: Settings) -> list[Check]:
         *((f"{label} store", _redis_look(settings, name, label)) for name, label in _REDIS_STORES.items()),
         ("audit store rights", lambda: _look_at_rights(settings)),
         ("audit store entries", lambda: _look_at_entries(settings)),
+        ("audit store memory", lambda: _look_at_memory(settings)),
+        ("audit archives", lambda: _look_at_archives(settings)),
     ]
     checks: list[Check] = []
     for name, look in looks:
@@ -231,11 +235,10 @@ async def _look_at_redis(redis: Redis, label: str, fsync: str) -> list[Check]:
 
 
 async def _look_at_rights(settings: Settings) -> list[Check]:
-    key = f"{settings.namespace}:audit:doctor"
+    prefix = f"{settings.namespace}:audit:"
     async with open_redis(settings.url("audit_url")) as redis:
-        excess = await let_through(redis, FORBIDDEN, key)
-        granted = await let_through(redis, NEEDED, key)
-    lacking = [call[0] for call in NEEDED if call[0] not in granted]
+        excess = await let_through(redis, FORBIDDEN, f"{prefix}doctor")
+        missing = await lacking(redis, NEEDED, prefix)
     advice = "give its user the rights of docs/audit.md"
     retained = settings.audit_retention_url is not None
     return [
@@ -247,7 +250,7 @@ async def _look_at_rights(settings: Settings) -> list[Check]:
             else "appends and reads",
             advice=advice if excess else None,
         ),
-        _expect("audit store appends", lacking, advice),
+        _expect("audit store appends", missing, advice),
         Check(
             "audit store retention user",
             ok=retained,
@@ -267,8 +270,38 @@ async def _look_at_entries(settings: Settings) -> list[Check]:
     return [
         Check(
             "audit store entries", ok=not count.missing, found=found, advice=advice if count.missing else None
+        ),
+    ]
+
+
+async def _look_at_memory(settings: Settings) -> list[Check]:
+    async with open_redis(settings.url("audit_url")) as redis:
+        used, budget = (await redis.info("memory"))["used_memory"] / 2**20, settings.audit_megabytes
+    good = used < FILLING * budget
+    advice = f"raise {PREFIX}AUDIT_MEGABYTES, or lower {PREFIX}AUDIT_DAYS: past the budget entries move to archives"
+    return [
+        Check(
+            "audit store memory",
+            ok=good,
+            found=f"{used:,.0f} of {budget:,} MB",
+            advice=None if good else advice,
         )
     ]
+
+
+async def _look_at_archives(settings: Settings) -> list[Check]:
+    async with _connection(settings, "core_database_url") as connection:
+        rows = await connection.fetch("SELECT file, bytes FROM audit_archives ORDER BY number")
+    lacking = [row["file"] for row in rows if _size_of(settings.archive_dir / row["file"]) != row["bytes"]]
+    advice = f"`astrocore audit restore` takes them back from a backup, into {settings.archive_dir}"
+    return [_expect("audit archives", lacking, advice)]
+
+
+def _size_of(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return None
 
 
 def _clock(name: str, clock: datetime) -> Check:

@@ -89,6 +89,17 @@ class Settings(BaseModel):
         description="keys whose seals are trusted, in base64, comma-separated: that of the signing key "
         "(`astrocore audit public-key` tells it) and those of earlier ones",
     )
+    audit_days: int = Field(180, ge=1, description="days after which sealed audit entries move to archives")
+    audit_megabytes: int = Field(
+        2048,
+        ge=16,
+        description="memory of the audit store beyond which its oldest sealed entries move to archives before their time",
+    )
+    audit_archive_dir: Path | None = Field(
+        None,
+        description="where audit archives lie, for the web process and the workers to read; unset: audit-archive below the "
+        "data directory",
+    )
 
     issuer: str = Field(
         "",
@@ -188,6 +199,10 @@ class Settings(BaseModel):
         """The keys whose seals are trusted, each in base64."""
         return tuple(each for each in self.audit_public_keys.split(",") if each)
 
+    @property
+    def archive_dir(self) -> Path:
+        """Where audit archives lie."""
+        return self.audit_archive_dir or self.data_dir / "audit-archive"
     @field_validator("password_peppers", "encryption_keys")
     @classmethod
     def _named_keys_are_keys(cls, value: SecretStr | None) -> SecretStr | None:

@@ -22,10 +22,11 @@ def stores_environment() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def databases(stores_environment: dict[str, str]) -> Databases:
+def databases(stores_environment: dict[str, str]) -> Iterator[Databases]:
     made = Databases(stores_environment)
     made.make_templates()
-    return made
+    yield made
+    made.close()
 
 
 @pytest.fixture

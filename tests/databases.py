@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -71,8 +72,7 @@ class Databases:
         asyncio.run(migrate(made))
         asyncio.run(create_foreign_schemas(made))
         self._shapes = {kind: asyncio.run(self._shape("template", kind)) for kind in _KINDS}
-        with MongoClient[Any](self.environment[CUSTOMER]) as client:
-            self._collections = _describe(client["template"])
+        self._collections = _describe(self._mongo["template"])
 
     def take(self) -> str:
         """The name of databases that hold nothing yet."""
@@ -85,14 +85,23 @@ class Databases:
         return name
 
     def give_back(self, name: str) -> None:
-        with MongoClient[Any](self.environment[CUSTOMER]) as client:
-            clean = [asyncio.run(self._clean(name, kind)) for kind in _KINDS]
-            if all([*clean, self._clean_collections(client[name])]):
-                self._spare.append(name)
-                return
-            for kind in _KINDS:
-                asyncio.run(self._on_server(f"DROP DATABASE IF EXISTS {name}_{kind} WITH (FORCE)"))
-            client.drop_database(name)
+        clean = asyncio.run(self._clean_all(name))
+        if all([*clean, self._clean_collections(self._mongo[name])]):
+            self._spare.append(name)
+            return
+        for kind in _KINDS:
+            asyncio.run(self._on_server(f"DROP DATABASE IF EXISTS {name}_{kind} WITH (FORCE)"))
+        self._mongo.drop_database(name)
+
+    def close(self) -> None:
+        self._mongo.close()
+
+    @cached_property
+    def _mongo(self) -> MongoClient[Any]:
+        return MongoClient(self.environment[CUSTOMER])
+
+    async def _clean_all(self, name: str) -> list[bool]:
+        return await asyncio.gather(*(self._clean(name, kind) for kind in _KINDS))
 
     def settings(self, name: str, namespace: str) -> Settings:
         """Settings that lead to databases."""

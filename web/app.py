@@ -18,7 +18,9 @@ from config.logging import log_start, log_stop
 from config.processes import die_with_parent
 from config.settings import settings
 from web import accounts, health, logs, oauth, reconciliation
+from web.archives import Archives
 from web.audit import Audit
+from web.erasures import Erasures
 from web.guards import calling, needs_permission
 from web.problems import MAX_BODY_BYTES, respond
 from web.requests import with_request_id
@@ -63,7 +65,14 @@ def guarded() -> Router:
     """Everything below /v1: the guard and the checks stand here, once, so that no call can go without them."""
     return Router(
         "/v1",
-        route_handlers=[*accounts.CONTROLLERS, *reconciliation.CONTROLLERS, *logs.CONTROLLERS, Audit],
+        route_handlers=[
+            *accounts.CONTROLLERS,
+            *reconciliation.CONTROLLERS,
+            *logs.CONTROLLERS,
+            Audit,
+            Archives,
+            Erasures,
+        ],
         guards=[needs_permission],
         before_request=refuse_invalid,
         security=[{TOKEN_SCHEME: []}],

@@ -29,6 +29,10 @@ def of_record(entity: str, key: str) -> str:
     return f"by:record:{entity}:{key}"
 
 
+def of_person(person: str) -> str:
+    return f"by:person:{person}"
+
+
 def of_intents(entity: str) -> str:
     return f"by:intent:{entity}"
 
@@ -53,6 +57,7 @@ def indexes_of(entry: Entry) -> tuple[list[str], list[str]]:
             own.append(of_intents(entry.entity))
             shared += [of_record(entry.entity, entry.key), of_entity(entry.entity)]
             shared += [of_run(entry.run_id)] if entry.run_id else []
+            shared += [of_person(each) for each in _other_persons(entry)]
         case FactEntry():
             own += [of_name(entry.name), of_actor(entry.actor)]
             own += [of_run(entry.run_id)] if entry.run_id else []
@@ -61,3 +66,9 @@ def indexes_of(entry: Entry) -> tuple[list[str], list[str]]:
         case OutcomeEntry():
             pass
     return own, shared
+
+
+def _other_persons(intent: IntentEntry) -> list[str]:
+    """Those that the record is not itself: what has to do with the record leads to its own values."""
+    own = f"{intent.entity}/{intent.key}"
+    return [each for each in intent.personal.persons if each != own] if intent.personal else []

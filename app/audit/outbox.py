@@ -4,7 +4,7 @@ A fact is a row of `audit_outbox`, written in the transaction that makes it true
 in order. A relay that dies in between sends a fact again: the store takes it once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NotRequired, TypedDict, Unpack
 from uuid import UUID, uuid4
 
@@ -12,6 +12,7 @@ import asyncpg
 import msgspec
 from loguru import logger
 
+from app.audit.details import check_detail
 from app.audit.entries import Fact, FactEntry
 from app.audit.store import AuditStore
 from app.clock import now
@@ -62,7 +63,37 @@ def _log(entries: Sequence[FactEntry]) -> None:
 
 
 def _entry(name: Fact, *, by: str, **about: Any) -> FactEntry:
+    check_detail(name, about.get("detail"))
     return FactEntry(id=uuid4(), at=now(), name=name, actor=by, **about)
+
+
+# Facts about some records that tell more than that something was done; that a person was forgotten stays as it is.
+_TELLS = """
+(entry ->> 'entity', entry ->> 'key') IN (SELECT * FROM unnest($1::text[], $2::text[])) AND entry ->> 'name' <> $3
+AND (entry ->> 'detail' IS NOT NULL OR COALESCE(entry ->> 'reason', 'erased') <> 'erased')
+"""
+
+
+async def count(core: asyncpg.Pool, records: Collection[tuple[str, str]]) -> int:
+    """How many waiting facts about these records (entity and key) tell a reason or a detail."""
+    return int(await core.fetchval(f"SELECT count(*) FROM audit_outbox WHERE {_TELLS}", *_about(records)))
+
+
+async def erase(connection: asyncpg.Connection, records: Collection[tuple[str, str]]) -> int:
+    """Take detail and reason out of the waiting facts about these records; answers out of how many."""
+    rows = await connection.fetch(
+        f"""
+        UPDATE audit_outbox SET entry = entry || jsonb_build_object(
+            'detail', NULL, 'reason', CASE WHEN entry ->> 'reason' IS NOT NULL THEN 'erased' END)
+        WHERE {_TELLS} RETURNING id
+        """,
+        *_about(records),
+    )
+    return len(rows)
+
+
+def _about(records: Collection[tuple[str, str]]) -> tuple[list[str], list[str], str]:
+    return [entity for entity, _ in records], [key for _, key in records], Fact.PERSON_FORGOTTEN
 
 
 async def relay(core: asyncpg.Pool, audit: AuditStore) -> int:

@@ -5,15 +5,25 @@ entry by entry. A page looks at a bounded number of entries: where that is not e
 sequence number, so that writers neither shift what is to come nor repeat what was told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from msgspec import Struct
 
 from app.audit import indexes
-from app.audit.entries import Entry, Fact, FactEntry, IntentEntry, Kind, OutcomeEntry, kind_of
-from app.audit.store import END, AuditStore, Stored
+from app.audit.entries import (
+    Entry,
+    Fact,
+    FactEntry,
+    IntentEntry,
+    Kind,
+    OutcomeEntry,
+    UnreadableEntry,
+    kind_of,
+)
+from app.audit.store import END, AuditStore
+from app.audit.stored import Stored
 from app.audit.views import Found
 from app.errors import NotFoundError
 from app.pages import check_limit, decode_cursor_number, encode_cursor
@@ -24,6 +34,8 @@ BUDGET = 2000
 
 class EntryFilter(Struct, frozen=True):
     """What an entry must have; None asks for nothing. `key` goes with `entity`.
+
+    An entry that cannot be read may be what is wanted: it passes wherever it is met, unless another kind is asked for.
 
     `since` and `until` bound the time at which the entry says that it happened, `until` without the end.
     """
@@ -142,7 +154,8 @@ async def _bounds(audit: AuditStore, wanted: EntryFilter) -> tuple[int, int]:
 def _indexes(wanted: EntryFilter) -> list[str]:
     """The indexes that hold every entry which has what is wanted."""
     found = [
-        wanted.kind and indexes.of_kind(wanted.kind),
+        # What cannot be read was listed as what it claimed to be, or nowhere.
+        wanted.kind and wanted.kind is not Kind.UNREADABLE and indexes.of_kind(wanted.kind),
         wanted.name and indexes.of_name(wanted.name),
         wanted.actor and indexes.of_actor(wanted.actor),
         wanted.run_id and indexes.of_run(wanted.run_id),
@@ -153,8 +166,10 @@ def _indexes(wanted: EntryFilter) -> list[str]:
     return [each for each in found if each]
 
 
-def _is_wanted(entry: Entry, wanted: EntryFilter) -> bool:
-    """Whether the entry has what can be told from itself."""
+def _is_wanted(entry: Entry | UnreadableEntry, wanted: EntryFilter) -> bool:
+    """Whether the entry has what can be told from itself; of one that cannot be read nothing else is known to be wrong."""
+    if isinstance(entry, UnreadableEntry):
+        return wanted.kind in {None, Kind.UNREADABLE}
     named = entry if isinstance(entry, FactEntry) else None
     return (
         (wanted.kind is None or wanted.kind is kind_of(entry))
@@ -170,6 +185,8 @@ def _is_about(found: Found, wanted: EntryFilter) -> bool:
     about = found.intent or found.entry
     if isinstance(about, OutcomeEntry):
         return wanted.run_id is None and wanted.entity is None
+    if isinstance(about, UnreadableEntry):
+        return True
     return (
         (wanted.run_id is None or wanted.run_id == about.run_id)
         and (wanted.entity is None or wanted.entity == about.entity)
@@ -186,7 +203,8 @@ async def _with_intents(
     for each, (begun, _) in (await audit.find(list(ended - known.keys()))).items():
         if isinstance(begun.entry, IntentEntry):
             known[each] = begun.entry
-    return [
-        Found(each.sequence, each.entry, known.get(each.entry.id) if each.entry.id in ended else None)
-        for each in entries
-    ]
+    return [Found(each.sequence, each.entry, _intent_of(each, known)) for each in entries]
+
+
+def _intent_of(ended: Stored, known: Mapping[UUID, IntentEntry]) -> IntentEntry | None:
+    return known.get(ended.entry.id) if isinstance(ended.entry, OutcomeEntry) else None

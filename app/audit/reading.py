@@ -1,10 +1,12 @@
 """What people read of the audit, each read recorded before it is answered."""
 
+from functools import partial
+
 from app.audit import queries
 from app.audit.entries import Fact
 from app.audit.queries import EntryFilter
-from app.audit.reads import record_read
-from app.audit.store import AuditStore
+from app.audit.reads import record_read, recorded
+from app.audit.store import END, AuditStore
 from app.audit.views import EntryPage, EntryView, view
 from app.stores.connections import Stores
 
@@ -29,9 +31,15 @@ async def list_entries(
 async def get_entry(stores: Stores, sequence: int, *, by: str) -> EntryView:
     """One entry; raises NotFoundError where there is none with that number."""
     audit = _audit(stores)
-    found = view(await queries.get_entry(audit, sequence))
-    await record_read(audit, Fact.AUDIT_READ, by=by, filters={"sequence": sequence})
-    return found
+    # A number of any length may be asked for; an entry keeps those that JSON readers agree on.
+    filters = {"sequence": sequence if sequence < END else str(sequence)}
+    return await recorded(
+        _entry(audit, sequence), partial(record_read, audit, Fact.AUDIT_READ, by=by, filters=filters)
+    )
+
+
+async def _entry(audit: AuditStore, sequence: int) -> EntryView:
+    return view(await queries.get_entry(audit, sequence))
 
 
 def _audit(stores: Stores) -> AuditStore:

@@ -5,15 +5,20 @@ a page that renews itself does not flood the record. What makes it one is its id
 The fact is durable before the answer is given: whoever reads is seen.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 import msgspec
 
+from app.audit.details import check_detail
 from app.audit.entries import Fact, FactEntry
 from app.audit.store import AuditStore
 from app.clock import now
+from app.errors import ConflictError, NotFoundError
+
+Answer = TypeVar("Answer")
 
 SLOT_SECONDS = 600
 # Any constant will do, as long as it stays.
@@ -38,6 +43,7 @@ async def record_read(
     instant = now()
     given = {each: value for each, value in filters.items() if value is not None}
     asked = {each: value if isinstance(value, int) else str(value) for each, value in given.items()}
+    check_detail(name, asked or None)
     await audit.append(
         [
             FactEntry(
@@ -53,6 +59,17 @@ async def record_read(
             )
         ]
     )
+
+
+async def recorded(answer: Awaitable[Answer], record: Callable[[], Awaitable[None]]) -> Answer:
+    """The answer, once `record` has recorded that it was asked for; that there is none is an answer too."""
+    try:
+        found = await answer
+    except (NotFoundError, ConflictError):
+        await record()
+        raise
+    await record()
+    return found
 
 
 def target_of(asked: dict[str, Any]) -> str:

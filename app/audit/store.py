@@ -6,29 +6,30 @@ often it is sent: its id is its identity, an outcome's that of the intent which 
 `appendfsync always`, so an append that was answered is durable.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from app.audit import scripts
+from app.audit.archiving.library import Library
+from app.audit.archiving.shelf import Body, Pair
 from app.audit.entries import Entry, IntentEntry, OutcomeEntry, encode, kind_of
 from app.audit.indexes import changes_index, indexes_of, of_record
-from app.errors import ConflictError, StoreUnavailableError
+from app.audit.persons import PersonKeys, hide, reveal
+from app.audit.scripting import Script, answers
+from app.audit.stored import Stored, read_page, read_pairs, read_stored
 from app.stores.connections import Stores
-
-Answer = TypeVar("Answer")
 
 # Beyond any sequence number.
 END = 2**53
 # Entries that are read in one go, where more are asked for.
 _CHUNK = 2000
+# Entries that are read at least where the first ones were not enough.
+_FURTHER = 250
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,6 @@ class Change:
     sequence: int
     intent: IntentEntry
     outcome: OutcomeEntry | None
-
-
-class Stored(Struct, frozen=True):
-    """An entry with its place in the store."""
-
-    sequence: int
-    entry: Entry
 
 
 @dataclass(frozen=True)
@@ -83,31 +77,43 @@ class AuditPort(Protocol):
 
 
 class AuditStore:
-    """Appends to and reads from the audit store. Every method raises StoreUnavailableError when it is away."""
+    """Appends to and reads from the audit store. Every method raises StoreUnavailableError when it is away.
 
-    def __init__(self, redis: Redis, namespace: str) -> None:
+    Personal values are hidden on their way in and revealed on their way out, by the keys of `persons`. Without these none
+    is taken, and what is read stays hidden. What has left the store for `archives` is read there; without them it is not found.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        namespace: str,
+        persons: PersonKeys | None = None,
+        archives: Library | None = None,
+    ) -> None:
         self._redis = redis
+        self._persons = persons
+        self._archives = archives
         self._prefix = f"{namespace}:audit:"
-        self._append = redis.register_script(scripts.APPEND)
-        self._page = redis.register_script(scripts.PAGE)
-        self._find = redis.register_script(scripts.FIND)
-        self._open = redis.register_script(scripts.OPEN)
-        self._bounds = redis.register_script(scripts.BOUNDS)
+        self._append = Script(redis, scripts.APPEND)
+        self._page = Script(redis, scripts.PAGE)
+        self._find = Script(redis, scripts.FIND)
+        self._open = Script(redis, scripts.OPEN)
+        self._bounds = Script(redis, scripts.BOUNDS)
 
     @classmethod
     def of(cls, stores: Stores) -> Self:
         """The audit store of a process, by its connections."""
-        return cls(stores.audit, stores.settings.namespace)
+        return cls(stores.audit, stores.settings.namespace, PersonKeys(stores.core), Library.of(stores))
 
     async def append(self, entries: Sequence[Entry]) -> int:
         """Append entries in order, all or none; answers how many were new."""
         if not entries:
             return 0
-        packed = msgspec.msgpack.encode([_packed(entry) for entry in entries])
+        packed = msgspec.msgpack.encode([_packed(entry) for entry in await hide(self._persons, entries)])
         keys = [self._key(name) for name in ("entries", "sequence", "open", "reached", "left")]
-        with _answers():
-            ids = (entry.id.bytes for entry in entries)
-            return int(await self._append(keys=keys, args=[self._prefix, packed, *ids]))
+        ids = (entry.id.bytes for entry in entries)
+        latest = await self._latest_answer() if any(isinstance(each, IntentEntry) for each in entries) else 0
+        return int(await self._append(keys, [self._prefix, latest, packed, *ids]))
 
     async def open_intents(self) -> list[IntentEntry]:
         """Every intent without an outcome."""
@@ -126,22 +132,38 @@ class AuditStore:
         before: int | None = None,
         limit: int = 50,
     ) -> list[Change]:
+        """As `changes_page`, of which this is the first part."""
+        found, _ = await self.changes_page(entity=entity, key=key, run_id=run_id, before=before, limit=limit)
+        return found
+
+    async def changes_page(
+        self,
+        *,
+        entity: str | None = None,
+        key: str | None = None,
+        run_id: UUID | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> tuple[list[Change], int | None]:
         """Changes from the newest to the oldest, of a record, of a run, of an entity or of all.
 
-        `before` is the sequence number to go on from.
+        `before` is the sequence number to go on from. With them comes the next one to go on from; None where there is
+        nothing more. A bounded number of entries is looked at: where few of them are changes, there are fewer
+        than `limit`.
         """
-        index, greatest = changes_index(entity, key, run_id), (END if before is None else before) - 1
+        index = changes_index(entity, key, run_id)
+        last: int | None = END if before is None else before
         # What has to do with a record or a run is outcomes too, about as many as intents.
-        share = 2 if key or run_id else 1
+        share, least, budget = 2 if key or run_id else 1, 1, max(_CHUNK, 4 * limit)
         found: list[tuple[int, IntentEntry]] = []
-        while len(found) < limit:
-            wanted = share * (limit - len(found))
-            page, last = await self.page(index, 1, greatest, newest_first=True, limit=wanted)
+        while last and len(found) < limit and budget > 0:
+            wanted = max(least, min(_CHUNK, share * (limit - len(found))))
+            page, last = await self.page(index, 1, last - 1, newest_first=True, limit=wanted)
             found += [(each.sequence, each.entry) for each in page if isinstance(each.entry, IntentEntry)]
-            if last is None:
-                break
-            greatest = last - 1
-        return await self._with_outcomes(found[:limit])
+            least, budget = _FURTHER, budget - wanted
+        if len(found) > limit:
+            last = found[limit - 1][0]
+        return await self._with_outcomes(found[:limit]), last
 
     async def changes_by_id(self, ids: Sequence[UUID]) -> dict[UUID, Change]:
         """The changes with these ids; unknown ones are left out."""
@@ -157,10 +179,15 @@ class AuditStore:
         if not ids:
             return {}
         arguments: list[str | bytes] = [self._prefix, *(each.bytes for each in ids)]
-        with _answers():
-            answer = await self._find(keys=[self._key("entries")], args=arguments)
-        pairs = _decoded(answer, _PAIRS)
-        return {each: (begun, ended) for each, (begun, ended) in zip(ids, pairs, strict=True) if begun}
+        hot = read_pairs(await self._find([self._key("entries")], arguments))
+        pairs = await self._with_archived(ids, hot)
+        there = [each for pair in pairs for each in pair if each is not None]
+        shown = {each.sequence: each for each in await self._in_clear(there)}
+        return {
+            each: (shown[begun.sequence], shown[ended.sequence] if ended else None)
+            for each, (begun, ended) in zip(ids, pairs, strict=True)
+            if begun
+        }
 
     async def page(
         self, index: str | None, least: int, greatest: int, *, newest_first: bool, limit: int
@@ -170,33 +197,54 @@ class AuditStore:
         With them comes the number that was looked at last, to go on from; None where there is nothing more.
         """
         limit = min(limit, _CHUNK)
-        keys = [self._key("entries"), *([self._key(index)] if index else [])]
-        with _answers():
-            arguments = [least, greatest, int(newest_first), limit]
-            scanned, last, answer = await self._page(keys=keys, args=arguments)
-        return _decoded(answer, _ENTRIES), int(last) if scanned == limit else None
+        keys = [self._key("entries"), self._key("archived"), *([self._key(index)] if index else [])]
+        scanned, last, found, archived = await self._page(keys, [least, greatest, int(newest_first), limit])
+        old, page = list[Stored](), read_page(found)
+        if self._archives and least <= archived and not (newest_first and scanned == limit):
+            old = _read(
+                await self._archives.page(
+                    index, least, min(greatest, archived), newest_first=newest_first, limit=limit
+                )
+            )
+        both = [*page, *old] if newest_first else [*old, *page]
+        place: int | None = None
+        if scanned + len(old) >= limit:
+            from_archive = len(both) > limit or (old and (newest_first or not scanned))
+            place = both[:limit][-1].sequence if from_archive else int(last)
+        return await self._in_clear(both[:limit]), place
 
     async def shortest(self, indexes: Sequence[str]) -> str | None:
         """Of these indexes the one with the fewest entries."""
         if len(indexes) < 2:  # noqa: PLR2004  (there is nothing to choose)
             return indexes[0] if indexes else None
-        with _answers():
+        with answers():
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for index in indexes:
                     pipeline.llen(self._key(index))
-                lengths = await pipeline.execute()
-        return min(zip(lengths, indexes, strict=True))[1]
+                pipeline.get(self._key("archived"))
+                *lengths, archived = await pipeline.execute()
+        old = await self._archives.count(indexes, int(archived)) if self._archives and archived else {}
+        return min(
+            (length + old.get(index, 0), index) for length, index in zip(lengths, indexes, strict=True)
+        )[1]
 
     async def bounds(self, first_second: int, last_second: int) -> tuple[int, int]:
         """The least and the greatest sequence number that an entry of these seconds can have."""
-        keys = [self._key("reached"), self._key("left")]
-        with _answers():
-            least, greatest = await self._bounds(keys=keys, args=[first_second, last_second])
-        return int(least), int(greatest)
+        keys = [self._key(name) for name in ("reached", "left", "archived")]
+        least, greatest, archived = map(int, await self._bounds(keys, [first_second, last_second]))
+        if self._archives and archived:
+            first, last = await self._archives.bounds(first_second, last_second, archived)
+            least, greatest = first or least, greatest or last or 0
+        return (least, greatest) if least else (1, 0)
+
+    async def archived_between(self, first: int, last: int) -> list[bytes]:
+        """The entries from one number to another as they were stored; none where they are not archived."""
+        there = self._archives is not None and last <= (await self.count()).archived
+        return await self._archives.between(first, last) if self._archives and there else []
 
     async def count(self) -> Count:
         """How many entries there are and should be."""
-        with _answers():
+        with answers():
             # One step, so that nothing is appended in between.
             async with self._redis.pipeline(transaction=True) as pipeline:
                 pipeline.mget(self._key("sequence"), self._key("archived"))
@@ -208,29 +256,47 @@ class AuditStore:
         counted, archived = (int(each or 0) for each in numbers)
         return Count(counted, archived, places[0], places[1], length)
 
+    async def _with_archived(
+        self, ids: Sequence[UUID], pairs: list[tuple[Stored | None, Stored | None]]
+    ) -> list[tuple[Stored | None, Stored | None]]:
+        """What begins an id, and has left the store, with its end, which may not have."""
+        lacking = [each for each, (begun, _) in zip(ids, pairs, strict=True) if begun is None]
+        if not lacking or self._archives is None:
+            return pairs
+        with answers():
+            archived = int(await self._redis.get(self._key("archived")) or 0)
+        old = await self._archives.find(lacking, archived) if archived else {}
+        return [
+            (begun, ended) if begun else _pair(old.get(each, (None, None)), ended)
+            for each, (begun, ended) in zip(ids, pairs, strict=True)
+        ]
+
+    async def _latest_answer(self) -> int:
+        """By the server's clock, when this client will have given up on what it asks next: in microseconds."""
+        patience = self._redis.connection_pool.connection_kwargs.get("socket_timeout")
+        if patience is None:
+            return 0
+        with answers():
+            seconds, micros = await self._redis.time()
+        return int((seconds + patience) * 1_000_000) + micros
+
     async def _with_outcomes(self, found: Sequence[tuple[int, IntentEntry]]) -> list[Change]:
         known = await self.find([intent.id for _, intent in found])
         ended = {each: outcome for each, (_, outcome) in known.items()}
         return [Change(sequence, intent, _outcome(ended.get(intent.id))) for sequence, intent in found]
 
     async def _open_intents(self, records: Sequence[str]) -> list[IntentEntry]:
-        with _answers():
-            answer = await self._open(keys=[self._key("entries"), self._key("open")], args=records)
-        entries = (each.entry for each in _decoded(answer, _ENTRIES))
-        return [each for each in entries if isinstance(each, IntentEntry)]
+        found = await self._in_clear(
+            read_page(await self._open([self._key("entries"), self._key("open")], records))
+        )
+        return [each.entry for each in found if isinstance(each.entry, IntentEntry)]
+
+    async def _in_clear(self, stored: Sequence[Stored]) -> list[Stored]:
+        entries = await reveal(self._persons, [each.entry for each in stored])
+        return [Stored(each.sequence, entry) for each, entry in zip(stored, entries, strict=True)]
 
     def _key(self, name: str) -> str:
         return self._prefix + name
-
-
-@contextmanager
-def _answers() -> Iterator[None]:
-    try:
-        yield
-    except (ResponseError, AuthenticationError) as error:
-        raise StoreUnavailableError("the audit store refuses; `astrocore doctor` tells why") from error
-    except RedisError as error:
-        raise StoreUnavailableError("the audit store does not answer") from error
 
 
 def _packed(entry: Entry) -> tuple[str, int, str, list[str], list[str]]:
@@ -239,15 +305,13 @@ def _packed(entry: Entry) -> tuple[str, int, str, list[str], list[str]]:
     return kind_of(entry), second, encode(entry).decode(), own, shared
 
 
-_ENTRIES = msgspec.json.Decoder(list[Stored])
-_PAIRS = msgspec.json.Decoder(list[tuple[Stored | None, Stored | None]])
+def _read(bodies: Sequence[Body]) -> list[Stored]:
+    return [read_stored(b"%d" % sequence, body) for sequence, body in bodies]
 
 
-def _decoded(answer: str, decoder: msgspec.json.Decoder[Answer]) -> Answer:
-    try:
-        return decoder.decode(answer)
-    except msgspec.MsgspecError as error:
-        raise ConflictError("an audit entry cannot be read; `astrocore audit verify` names it") from error
+def _pair(archived: Pair, ended: Stored | None) -> tuple[Stored | None, Stored | None]:
+    begun, then = (_read([body])[0] if body else None for body in archived)
+    return begun, ended or then
 
 
 def _outcome(ended: Stored | None) -> OutcomeEntry | None:

@@ -1,10 +1,9 @@
 """`astrocore audit`: what was done, and whether the record of it still is what was sealed."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
@@ -14,17 +13,17 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from app.audit.verification.report import Progress, Report
-from app.cli import audit_list, output
+from app.cli import audit_archives, audit_forget, audit_list, output
+from app.cli.audit_stores import open_core, read
 from app.cli.errors import CommandError
 from app.cli.options import AsJson, Cursor, Limit, group
 from app.cli.progress import duration
+from app.cli.undos import counted
 from app.clock import now
-from app.errors import ConflictError, InvalidInputError, NotFoundError, StoreUnavailableError
+from app.errors import ConflictError, InvalidInputError, NotFoundError
 from config.settings import PREFIX, SettingsError, settings
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from app.audit.sealing.listing import SealView
     from app.audit.sealing.proofs import ProofFile
     from app.audit.verification.proofs import Proven
@@ -35,6 +34,10 @@ if TYPE_CHECKING:
 app = group("See what was done, and hold the record of it to its seals.")
 app.command("list")(audit_list.list_entries)
 app.command("show")(audit_list.show)
+app.command("archive")(audit_archives.archive)
+app.command("archives")(audit_archives.archives)
+app.command("restore")(audit_archives.restore)
+app.command("forget")(audit_forget.forget)
 
 STALE_SECONDS = 300.0  # a sealer that runs comes every minute
 
@@ -47,13 +50,6 @@ PublicKeys = Annotated[
         show_default=False,
     ),
 ]
-T = TypeVar("T")
-
-
-class StoreUnreadableError(CommandError):
-    """A store cannot be read, so there is no verdict."""
-
-    code = 3
 
 
 @app.command("verify")
@@ -68,15 +64,21 @@ def verify(
             show_default=False,
         ),
     ] = None,
+    archives: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help=f"Where archives lie. Default: {PREFIX}AUDIT_ARCHIVE_DIR.", show_default=False
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read both stores and compute everything again, from the first seal to the last entry.
+    """Read both stores and the archives and compute everything again, from the first seal to the last entry.
 
     Exits 1 on any fault, 3 where a store cannot be read.
     """
     keys, known = _keys(public_key), dict(map(_known, known_seal or ()))
     with _bar(output.stderr()) as show:
-        report = _read(lambda: _verify(keys, known, show))
+        report = read(lambda: _verify(keys, known, show, archives))
     if as_json:
         output.print_json(report)
     else:
@@ -102,7 +104,7 @@ def prove(
     import msgspec
 
     file = target or Path(f"audit-proof-{wanted}.json")
-    made = _read(lambda: _prove(_wanted(wanted)))
+    made = read(lambda: _prove(_wanted(wanted)))
     try:
         with file.open("xb") as opened:
             opened.write(msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
@@ -140,7 +142,7 @@ def check_proof(
 @app.command("seals")
 def seals(limit: Limit = 20, cursor: Cursor = None, as_json: AsJson = False) -> None:
     """List the seals in the core DB, the latest first."""
-    page = _read(lambda: _seals(limit, cursor))
+    page = read(lambda: _seals(limit, cursor))
     if as_json:
         output.print_json(page)
         return
@@ -192,39 +194,26 @@ def _wanted(given: str) -> int | UUID:
         raise typer.BadParameter(f"{given} is neither a sequence number nor an id") from error
 
 
-def _read(work: Callable[[], Awaitable[T]]) -> T:
-    """Run what reads the stores."""
-    from app.stores.health import FAULTS
-
-    async def run() -> T:
-        return await work()
-
-    try:
-        return asyncio.run(run())
-    except (StoreUnavailableError, SettingsError) as error:
-        raise StoreUnreadableError(str(error), "`astrocore doctor` shows whether a store is away") from error
-    except FAULTS as error:
-        raise StoreUnreadableError(f"a store cannot be read: {error}", "see `astrocore doctor`") from error
-
-
-async def _verify(keys: "Keys", known: dict[int, str], show: "Show | None") -> Report:
+async def _verify(keys: "Keys", known: dict[int, str], show: "Show | None", archives: Path | None) -> Report:
     from app.audit.verification.stores import open_evidence
     from app.audit.verification.walk import verify as walk
 
-    async with open_evidence(settings()) as evidence:
+    async with open_evidence(settings(), archives) as evidence:
         return await walk(evidence, keys, known=known, show=show)
 
 
 async def _prove(wanted: int | UUID) -> "ProofFile":
+    from app.audit.archiving.library import Library
     from app.audit.sealing.proofs import prove as make
     from app.audit.sealing.stream import ChainBrokenError, Stream
     from app.audit.store import AuditStore
     from app.stores.connections import open_redis
 
     namespace = settings().namespace
-    async with _core() as core, open_redis(settings().url("audit_url")) as redis:
+    async with open_core() as core, open_redis(settings().url("audit_url")) as redis:
         try:
-            return await make(core, AuditStore(redis, namespace), Stream.of(redis, namespace), wanted)
+            audit = AuditStore(redis, namespace, archives=Library(core, settings().archive_dir))
+            return await make(core, audit, Stream.of(redis, namespace), wanted)
         except NotFoundError as error:
             raise CommandError(str(error), "`astrocore audit list` lists what there is") from error
         except (ConflictError, ChainBrokenError) as error:
@@ -234,27 +223,13 @@ async def _prove(wanted: int | UUID) -> "ProofFile":
 async def _seals(limit: int, cursor: str | None) -> "Page[SealView]":
     from app.audit.sealing.listing import list_seals
 
-    async with _core() as core:
+    async with open_core() as core:
         try:
             return await list_seals(core, limit=limit, cursor=cursor)
         except ValueError as error:
             raise CommandError(
                 f"a seal cannot be read: {error}", "`astrocore audit verify` tells which"
             ) from error
-
-
-@asynccontextmanager
-async def _core() -> "AsyncIterator[asyncpg.Connection]":
-    import asyncpg
-
-    seconds = settings().store_timeout_seconds
-    core: Any = await asyncpg.connect(
-        settings().url("core_database_url"), timeout=seconds, command_timeout=seconds
-    )
-    try:
-        yield core
-    finally:
-        await core.close()
 
 
 @contextmanager
@@ -295,17 +270,29 @@ def _print(report: Report, console: Console) -> None:
         )
     pairs = [
         ("sealed", f"{report.sealed:,} entries, by {report.seals:,} seals"),
+        ("archived", _archived(report)),
         ("not sealed yet", f"{report.unsealed:,} entries"),
+        ("erased", f"{report.erased_entries:,} entries, of {report.erased_persons:,} who were forgotten"),
         ("last seal", f"{report.last_seal or output.NOTHING}"),
         ("sealed at", report.last_sealed_at or output.NOTHING),
         ("signed with", ", ".join(report.keys) or output.NOTHING),
         ("rate", f"{report.entries_per_second:,.0f} entries/s"),
     ]
     console.print(output.facts(pairs))
+    if report.unreadable:
+        told = f"{report.unreadable:,} of them cannot be read, the first is entry {report.first_unreadable}"
+        console.print(Text(f"{told}: `astrocore audit show {report.first_unreadable}`", "yellow"))
+    if report.copy_owed:
+        console.print(Text(f"seal {report.copy_owed} has yet to get its copy in Redis: it is new", "yellow"))
     if (since := report.unsealed_since) and (now() - since).total_seconds() > STALE_SECONDS:
         console.print(
             Text(f"entries since {output.moment(since)} are not sealed: does the sealer run?", "yellow")
         )
+
+
+def _archived(report: Report) -> str:
+    unread = f"; {report.unread:,} more cannot be read" if report.unread else ""
+    return f"{report.archived:,} entries of these, in {counted(report.archives, 'archive')}{unread}"
 
 
 def _verdict(report: Report) -> Text:

@@ -6,9 +6,10 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
+from msgspec import UNSET
 from rich.text import Text
 
-from app.audit.entries import Fact, Kind
+from app.audit.entries import Fact, Kind, Personal
 from app.audit.views import EntryPage, EntryView
 from app.cli import output
 from app.cli.client import connect
@@ -86,7 +87,8 @@ def show(
 def _facts(found: EntryView) -> list[tuple[str, str]]:
     entry = found.entry
     held = ((name, getattr(entry, name)) for name in entry.__struct_fields__)
-    return [("kind", found.kind), *((output.words(name), _shown(value)) for name, value in held)]
+    shown = ((output.words(name), _shown(value)) for name, value in held if value is not UNSET)
+    return [("kind", found.kind), *shown]
 
 
 def _shown(value: object) -> str:
@@ -95,6 +97,9 @@ def _shown(value: object) -> str:
             return output.moment(value)
         case UUID():
             return str(value)
+        case Personal():
+            gone = ", erased" if value.is_erased else ""
+            return output.printable(f"{', '.join(value.fields)}, of {', '.join(value.persons)}{gone}")
         case _:
             return output.shown(value)
 

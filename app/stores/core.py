@@ -106,6 +106,8 @@ class Diff(Table, tablename="diffs"):
     moved_at = Timestamptz()
     closed_at = Timestamptz(null=True)
     invariant = Text()
+    persons = Array(base_column=Text())
+    erased_at = Timestamptz(null=True)
 
 
 class Hold(Table, tablename="holds"):
@@ -221,6 +223,36 @@ class AuditSeal(Table, tablename="audit_seals"):
     leaves = Bytea(null=True)
 
 
+class PersonKey(Table, tablename="person_keys"):
+    id = UUID(primary_key=True)
+    person = Text()
+    key = Bytea(null=True)
+    created_at = Timestamptz()
+    forgotten_at = Timestamptz(null=True)
+
+
+class AuditArchive(Table, tablename="audit_archives"):
+    number = BigInt(primary_key=True)
+    first_sequence = BigInt()
+    last_sequence = BigInt()
+    file = Text()
+    bytes = BigInt()
+    earliest_second = BigInt()
+    latest_second = BigInt()
+    tombstone = Text()
+    trimmed_at = Timestamptz(null=True)
+
+
+class AuditArchiveOrder(Table, tablename="audit_archive_orders"):
+    id = UUID(primary_key=True)
+    before = Timestamptz()
+    created_at = Timestamptz()
+    finished_at = Timestamptz(null=True)
+    archives = BigInt(null=True)
+    entries = BigInt(null=True)
+    refused = Text(null=True)
+
+
 CORE_TABLES: tuple[type[Table], ...] = (
     Job,
     Run,
@@ -240,4 +272,7 @@ CORE_TABLES: tuple[type[Table], ...] = (
     Lease,
     AuditOutbox,
     AuditSeal,
+    PersonKey,
+    AuditArchive,
+    AuditArchiveOrder,
 )

@@ -1,5 +1,6 @@
 """What the doctor says about rights on the customer DB and in the audit store."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from app.reconciliation.mapping import load_mappings, mappings
 from app.reconciliation.sides.document_rights import rights_missing, rights_needed
 from app.stores.connections import open_redis
 from config.settings import Settings
+from tests.app.audit.archived import open_archived
 from tests.app.audit.entries import fact
 
 COLLECTIONS = ("customers", "launches", "bookings")
@@ -127,3 +129,26 @@ async def test_the_doctor_sees_that_entries_were_trimmed(settings_of_test: Setti
     (check,) = await doctor._look_at_entries(settings_of_test)
     assert (check.ok, check.found) == (False, "2 of 9")
     assert "astrocore audit verify" in (check.advice or "")
+
+
+async def test_the_doctor_warns_before_the_memory_of_the_audit_store_is_used_up(
+    settings_of_test: Settings,
+) -> None:
+    (check,) = await doctor._look_at_memory(settings_of_test)
+    assert check.ok
+    (check,) = await doctor._look_at_memory(settings_of_test.model_copy(update={"audit_megabytes": 1}))
+    assert not check.ok
+    assert check.found.endswith(" of 1 MB")
+
+
+async def test_the_doctor_misses_archives(settings_of_test: Settings, tmp_path: Path) -> None:
+    async with open_archived(settings_of_test, tmp_path) as store:
+        for _ in range(2):
+            await store.seal(3)
+        await store.archive()
+        (check,) = await doctor._look_at_archives(store.settings)
+        assert check.ok
+        store.files[0].write_bytes(b"")
+        (check,) = await doctor._look_at_archives(store.settings)
+        assert check.found == f"missing: {store.files[0].name}"
+        assert "audit restore" in (check.advice or "")

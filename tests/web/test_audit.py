@@ -144,6 +144,40 @@ async def test_whoever_reads_the_audit_the_changes_or_a_record_is_recorded_once(
     assert about == ["operator:record:read", "operator:changes:read"]
 
 
+async def test_whoever_asks_for_what_is_not_there_is_recorded_too(real: httpx.AsyncClient, stores: Stores):
+    beyond = 10**30
+    for path in (f"{AUDIT}/77", f"{AUDIT}/{beyond}", "/v1/reconciliation/records/planets/7",
+                 "/v1/reconciliation/changes?entity=planets"):  # fmt: skip
+        for _ in range(2):
+            assert (await real.get(path)).status_code == 404
+
+    assert await reads(real) == [
+        ("operator:audit:read", "sequence 77"),
+        ("operator:audit:read", f"sequence {beyond}"),
+        ("operator:record:read", "entity planets, id 7"),
+        ("operator:changes:read", "entity planets"),
+    ]
+    assert await items(real, entity="planets") == [], "what is not mapped gets no index"
+
+
+async def test_what_cannot_be_read_is_shown_as_that(real: httpx.AsyncClient, stores: Stores):
+    await put_fact(stores)
+    key = f"{stores.settings.namespace}:audit:"
+    await stores.audit.xadd(f"{key}entries", {"entry": '{"type":"gossip"}'}, id="2-0")
+    await stores.audit.incrby(f"{key}sequence", 1)
+    await put_fact(stores)
+
+    last, gossip, first = await items(real)
+
+    assert [each["sequence"] for each in (last, gossip, first)] == [3, 2, 1]
+    assert (gossip["kind"], gossip["at"], gossip["actor"]) == ("unreadable", None, None)
+    assert gossip["text"].startswith("cannot be read: ")
+    assert gossip["entry"]["text"] == '{"type":"gossip"}'
+    assert [each["sequence"] for each in await items(real, kind="unreadable")] == [2]
+    assert [each["sequence"] for each in await items(real, kind="fact", actor="ann")] == [3, 1]
+    assert (await real.get(f"{AUDIT}/2")).json()["kind"] == "unreadable"
+
+
 async def test_health_is_no_read(real: httpx.AsyncClient, stores: Stores):
     for path in ("/health/live", "/health/ready", "/v1/reconciliation/jobs", "/v1/reconciliation/runs"):
         await real.get(path)

@@ -17,6 +17,8 @@ from app.stores.connections import Stores
 _OFFICE = "sealer"
 # Saves double work, no more: of two sealers at once the core DB lets one make each seal.
 _LEASE_SECONDS = 60.0
+# A broken chain is not looked at again, nor told of, before the next minute.
+_BROKEN_SECONDS = 50.0
 # Breaks are facts with an id made from day and place: one that is met every minute is recorded once a day.
 _BREAKS = uuid5(NAMESPACE_URL, "urn:astrocore:audit:break")
 
@@ -24,8 +26,8 @@ _BREAKS = uuid5(NAMESPACE_URL, "urn:astrocore:audit:break")
 async def take_turn(stores: Stores) -> int:
     """Seal what is new unless another worker is at it; answers how many entries.
 
-    Where the chain is broken nothing is sealed: it is logged each time and recorded as a fact once a day. Raises what
-    the stores' drivers raise.
+    Where the chain is broken nothing is sealed: it is logged, at most once a minute, and recorded as a fact once a day.
+    Raises what the stores' drivers raise.
     """
     keys = Keyring.of(stores.settings)
     if keys is None:
@@ -34,15 +36,20 @@ async def take_turn(stores: Stores) -> int:
     holder = new_holder()
     if not (await claim(stores.core, _OFFICE, holder, seconds=_LEASE_SECONDS)).held:
         return 0
+    broken = False
     try:
         stream = Stream.of(stores.audit, stores.settings.namespace)
         return await Sealer(stores.core, stream, keys).seal_new()
     except ChainBrokenError as error:
+        broken = True
         logger.bind(place=error.place, reason=str(error)).error("sealing.stopped")
         await _record(stores, error)
         return 0
     finally:
-        await release(stores.core, _OFFICE, holder)
+        if broken:
+            await claim(stores.core, _OFFICE, holder, seconds=_BROKEN_SECONDS)
+        else:
+            await release(stores.core, _OFFICE, holder)
 
 
 async def is_due(stores: Stores) -> bool:

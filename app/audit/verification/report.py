@@ -22,6 +22,19 @@ class Wrong(StrEnum):
     """An entry after the last seal that the service did not append."""
     MISCOUNTED = "miscounted"
 
+    KEY_GONE = "key gone"
+    """The key of personal values is not destroyed but gone, with its row."""
+    ERASED_UNSEEN = "erased unseen"
+    """A person's key was destroyed, and nothing says by whom."""
+
+    ARCHIVE_MISSING = "archive missing"
+    ARCHIVE_DIFFERS = "archive differs"
+    TOMBSTONE_MISSING = "tombstone missing"
+    TOMBSTONE_DIFFERS = "tombstone differs"
+    TOMBSTONE_UNREADABLE = "tombstone unreadable"
+    TOMBSTONE_UNTRUSTED = "tombstone untrusted"
+    TOMBSTONE_UNCHAINED = "tombstone unchained"
+
     SEAL_MISSING = "seal missing"
     SEAL_DIFFERS = "seal differs"
     SEAL_UNREADABLE = "seal unreadable"
@@ -60,6 +73,20 @@ class Report(Struct, frozen=True, kw_only=True):
     """The ids of the keys that have signed."""
     seconds: float
     entries_per_second: float
+    unreadable: int = 0
+    """Entries of no kind that is known, be they sealed or not: no fault of the seals."""
+    first_unreadable: int | None = None
+    copy_owed: int | None = None
+    """The last seal, where Redis lacks it and it is so new that its copy is on its way: no fault."""
+    archives: int = 0
+    """Archives whose tombstones hold."""
+    archived: int = 0
+    """Of the entries those that were read from archives."""
+    unread: int = 0
+    """Entries that are sealed and archived, and could not be read: they are not among `entries`."""
+    erased_entries: int = 0
+    """Those with personal values that nobody can read any more."""
+    erased_persons: int = 0
 
 
 class Progress(Struct, frozen=True):

@@ -52,14 +52,19 @@ class SealRead:
 
     def signature_fault(self, keys: Keys) -> str | None:
         """What is wrong with its signature, judged by these keys alone."""
-        public = keys.get(self.key)
-        if public is None:
-            return f"it is signed with key {self.key}, which is none of those given ({', '.join(keys)})"
-        try:
-            public.verify(self.signature, self.signed)
-        except InvalidSignature:
-            return f"its signature is not that of key {self.key}"
-        return None
+        return fault_of_signature(keys, self.key, self.signature, self.signed)
+
+
+def fault_of_signature(keys: Keys, key: str, signature: bytes, signed: bytes) -> str | None:
+    """What is wrong with the signature of the key with this id, judged by these keys alone."""
+    public = keys.get(key)
+    if public is None:
+        return f"it is signed with key {key}, which is none of those given ({', '.join(keys)})"
+    try:
+        public.verify(signature, signed)
+    except InvalidSignature:
+        return f"its signature is not that of key {key}"
+    return None
 
 
 def read_seal(text: bytes) -> SealRead | None:

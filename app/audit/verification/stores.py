@@ -2,14 +2,17 @@
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import redis
 
+from app.audit.verification.tombstones import TombstoneCopies
 from app.errors import StoreUnavailableError
 from config.settings import Settings
 
@@ -20,6 +23,12 @@ ENTRIES_AT_ONCE = 2000
 SEALS_AT_ONCE = 64
 _MOST = 2**64 - 1
 _MOST_IN_CORE = 2**63 - 1
+# What happened a moment ago may have come to the audit store after it was read.
+_UNRECORDED = """
+SELECT DISTINCT person FROM person_keys WHERE person = ANY($1) AND forgotten_at < now() - interval '10 minutes'
+    AND NOT EXISTS (SELECT FROM audit_outbox
+        WHERE entry ->> 'name' = 'operator:person:forget' AND entry ->> 'target' = person)
+"""
 _CORE_FAULTS = (
     OSError,
     TimeoutError,
@@ -46,6 +55,8 @@ class Evidence:
     core: asyncpg.Connection
     redis: Any
     prefix: str
+    archives: Path
+    """Where archive files lie."""
     patience: float = 2.0
     """Seconds until a seal that one store lacks is looked for again: a sealer may be between the two."""
 
@@ -94,6 +105,45 @@ class Evidence:
             good = minor == 0 and len(fields) == 2 and fields[0] == b"seal" and number not in found  # noqa: PLR2004
             found[number] = fields[1] if good else b""
         return found
+
+    async def keys(self, ids: Collection[UUID]) -> dict[UUID, bool]:
+        """Of the keys of persons with these ids those that the core DB has a row of, and whether it is live: the keys themselves are not read."""
+        rows = await self._core_rows(
+            "SELECT id, forgotten_at IS NULL FROM person_keys WHERE id = ANY($1)", ids
+        )
+        return {row[0]: row[1] for row in rows}
+
+    async def unrecorded(self, persons: Collection[str]) -> set[str]:
+        """Those of these persons of whom no fact is on its way that tells of their forgetting, which was a while ago."""
+        rows = await self._core_rows(_UNRECORDED, persons)
+        return {row[0] for row in rows}
+
+    async def _core_rows(self, query: str, wanted: Collection[Any]) -> list[Any]:
+        return await self._fetch(query, list(wanted)) if wanted else []
+
+    async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
+        try:
+            found: list[Any] = await self.core.fetch(query, *arguments)
+        except _CORE_FAULTS as error:
+            raise StoreUnavailableError(f"the core DB cannot be read: {error}") from error
+        return found
+
+    async def tombstones(self, after: int) -> list[TombstoneCopies]:
+        """Every tombstone of either store with a number beyond this one."""
+        # Redis first: the core DB has each of them before Redis has.
+        copies: dict[int, bytes] = {}
+        for place, fields in self._command("XRANGE", f"{self.prefix}:archives", f"({after}-{_MOST}", "+"):
+            number, minor = numbers_of(place)
+            good = minor == 0 and len(fields) == 2 and fields[0] == b"tombstone" and number not in copies  # noqa: PLR2004
+            copies[number] = fields[1] if good else b""
+        rows = await self._fetch(
+            "SELECT number, tombstone FROM audit_archives WHERE number > $1", min(after, _MOST_IN_CORE)
+        )
+        core = {row["number"]: row["tombstone"].encode() for row in rows}
+        return [
+            TombstoneCopies(each, core.get(each), copies.get(each))
+            for each in sorted(core.keys() | copies.keys())
+        ]
 
     def entries_after(self, place: bytes, count: int) -> list[Stored]:
         """At most `count` entries whose ids come after this one."""
@@ -179,8 +229,8 @@ class EntryReader:
 
 
 @asynccontextmanager
-async def open_evidence(settings: Settings) -> AsyncIterator[Evidence]:
-    """Connect to both stores. Raises StoreUnavailableError where one does not answer, SettingsError without a URL."""
+async def open_evidence(settings: Settings, archives: Path | None = None) -> AsyncIterator[Evidence]:
+    """Connect to both stores; `archives` is where archive files lie, if not where the settings say. Raises StoreUnavailableError where one does not answer, SettingsError without a URL."""
     url, seconds = settings.url("core_database_url"), settings.store_timeout_seconds
     try:
         core = await asyncpg.connect(url, timeout=seconds, command_timeout=seconds)
@@ -190,6 +240,6 @@ async def open_evidence(settings: Settings) -> AsyncIterator[Evidence]:
         with redis.Redis.from_url(settings.url("audit_url"), socket_timeout=seconds) as client:
             for command in ("XRANGE", "XREVRANGE"):
                 client.set_response_callback(command, lambda response, **_options: response)
-            yield Evidence(core, client, f"{settings.namespace}:audit")
+            yield Evidence(core, client, f"{settings.namespace}:audit", archives or settings.archive_dir)
     finally:
         await core.close()

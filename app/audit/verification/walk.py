@@ -3,16 +3,20 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
+from app.audit.verification.archives import Archives
 from app.audit.verification.chain import Chain
 from app.audit.verification.diagnosis import Batch, is_entry
+from app.audit.verification.kinds import Kinds
 from app.audit.verification.merkle import leaf_hash, tree_root
+from app.audit.verification.persons import Persons
 from app.audit.verification.report import Finding, Progress, Report, Wrong
 from app.audit.verification.seals import Keys, SealRead
-from app.audit.verification.stores import Copies, EntryReader, Evidence, Stored
+from app.audit.verification.stores import Copies, EntryReader, Evidence, Stored, numbers_of
+from app.audit.verification.tombstones import TombstoneRead
 
 Show = Callable[[Progress], None]
 
@@ -24,7 +28,12 @@ async def verify(
 
     Raises StoreUnavailableError where a store cannot be read to its end.
     """
-    return await _Walk(evidence, Chain(keys), dict(known or {}), show or _silent).run()
+    archives = Archives(evidence, keys, evidence.archives)
+    walk = _Walk(evidence, Chain(keys), dict(known or {}), show or _silent, Persons(evidence), archives)
+    try:
+        return await walk.run()
+    finally:
+        archives.close()
 
 
 class _Happened(msgspec.Struct):
@@ -39,23 +48,28 @@ class _Walk:
     chain: Chain
     known: dict[int, str]
     show: Show
+    persons: Persons
+    archives: Archives
+    kinds: Kinds = field(default_factory=Kinds)
     break_: Finding | None = None
     unsealed: int = 0
     since: datetime | None = None
     started: float = field(default_factory=time.monotonic)
 
     async def run(self) -> Report:
-        reader, total = EntryReader(self.evidence), self.evidence.length()
+        await self.archives.refresh()
+        reader, total = EntryReader(self.evidence), self.evidence.length() + self.archives.chain.reach
         async for copies in self.evidence.seals():
-            self.break_ = self._take_seal(copies, reader)
+            self.break_ = await self._take_seal(copies, reader)
             if self.break_ is not None:
                 break
             self.show(Progress(self.chain.end, total, time.monotonic() - self.started))
         else:
-            self.break_ = self._take_rest(reader, total)
+            self.break_ = await self._take_rest(reader, total)
+        await self.persons.judge(complete=self.break_ is None)
         return self._report()
 
-    def _take_seal(self, copies: Copies, reader: EntryReader) -> Finding | None:
+    async def _take_seal(self, copies: Copies, reader: EntryReader) -> Finding | None:
         seal = self.chain.choose(copies)
         if isinstance(seal, Finding):
             return seal
@@ -65,25 +79,57 @@ class _Walk:
                 message=f"seal {seal.number}: it is not the one that was known",
                 seal=seal.number,
             )
-        finding = self._take_entries(seal, copies, reader)
+        finding = await self._take_entries(seal, copies, reader)
         if finding is None:
             self.chain.accept(seal)
         return finding
 
-    def _take_entries(self, seal: SealRead, copies: Copies, reader: EntryReader) -> Finding | None:
+    async def _take_entries(self, seal: SealRead, copies: Copies, reader: EntryReader) -> Finding | None:
         found = reader.upto(seal.last, seal.count + 1)
-        leaves = _leaves(found, seal.first)
-        if leaves is None or len(leaves) != seal.count or tree_root(leaves) != seal.root:
+        leaves = _leaves(found, seal)
+        tombstone = self.archives.chain.covering(seal)
+        if leaves is None and tombstone is None and await self.archives.refresh():  # archived a moment ago
+            tombstone = self.archives.chain.covering(seal)
+        if tombstone is not None:
+            return await self._take_archived(seal, copies, tombstone, found)
+        if leaves is None:
             return Batch(seal, found, reader.next(), copies.leaves, copies.redis is not None).finding()
+        await self._take(seal, copies, found, leaves)
+        return None
+
+    async def _take_archived(
+        self, seal: SealRead, copies: Copies, tombstone: TombstoneRead, left: list[Stored]
+    ) -> Finding | None:
+        """Judge what the archive has; `left` is what Redis has in its place, for it may not have been taken yet."""
+        found = self.archives.take(seal, tombstone)
+        if found is None:
+            self.archives.unread += seal.count
+            return None
+        if (leaves := _leaves(found, seal)) is None:
+            following = found[seal.count] if len(found) > seal.count else None
+            finding = Batch(seal, found[: seal.count], following, copies.leaves, copied=True).finding()
+            return msgspec.structs.replace(finding, message=f"{finding.message} (archive {tombstone.file})")
+        there = dict(found)
+        for place, fields in left:
+            if there.get(place) != fields:
+                return _inserted(seal, place)
+        await self._take(seal, copies, found, leaves)
+        return None
+
+    async def _take(self, seal: SealRead, copies: Copies, found: list[Stored], leaves: list[bytes]) -> None:
         if copies.leaves is not None and copies.leaves != b"".join(leaves):
             self.chain.note(
                 Wrong.SEAL_LEAVES,
                 "the leaf hashes that the core DB keeps with it are not those of its entries",
                 seal.number,
             )
-        return None
+        await self._look_inside(seal.first, found)
 
-    def _take_rest(self, reader: EntryReader, total: int) -> Finding | None:
+    async def _look_inside(self, first: int, found: list[Stored]) -> None:
+        self.kinds.take(first, (fields[1] for _place, fields in found))
+        await self.persons.take(first, (fields[1] for _place, fields in found))
+
+    async def _take_rest(self, reader: EntryReader, total: int) -> Finding | None:
         """Count what is not sealed yet. All that can be seen of it is whether there is a gap."""
         sequence = self.chain.end
         for page in reader.pages():
@@ -91,6 +137,7 @@ class _Walk:
                 sequence += 1
                 if not is_entry(stored, sequence):
                     return _foreign(stored, sequence)
+            await self._look_inside(sequence + 1 - len(page), page)
             self.since = self.since or _moment(page[0])
             self.unsealed += len(page)
             self.show(Progress(sequence, max(total, sequence), time.monotonic() - self.started))
@@ -114,10 +161,13 @@ class _Walk:
         )
 
     def _report(self) -> Report:
+        whole = self.break_ is None or self.break_.seal is None
+        copy_owed = self.chain.take_owed_copy(datetime.now(UTC)) if whole else None
         findings = [*([self.break_] if self.break_ else []), *self.chain.findings(), *self._gone()]
+        findings += [*self.archives.findings(self.chain.last, self.break_), *self.persons.found]
         findings.sort(key=lambda each: each.seal or self.chain.end + 1)
         seconds, last = time.monotonic() - self.started, self.chain.last
-        entries = self.chain.end + self.unsealed
+        entries = self.chain.end - self.archives.unread + self.unsealed
         return Report(
             ok=not findings,
             findings=findings,
@@ -131,6 +181,14 @@ class _Walk:
             keys=sorted(self.chain.signers),
             seconds=seconds,
             entries_per_second=entries / seconds,
+            copy_owed=copy_owed,
+            unreadable=self.kinds.unknown,
+            first_unreadable=self.kinds.first,
+            archives=len(self.archives.chain.held),
+            archived=self.archives.entries,
+            unread=self.archives.unread,
+            erased_entries=self.persons.entries,
+            erased_persons=len(self.persons.erased),
         )
 
     def _gone(self) -> list[Finding]:
@@ -148,14 +206,26 @@ def _silent(_progress: Progress) -> None:
     pass
 
 
-def _leaves(found: list[Stored], first: int) -> list[bytes] | None:
-    """The leaf hashes of entries, each in its place; None where one is not."""
+def _leaves(found: list[Stored], seal: SealRead) -> list[bytes] | None:
+    """The leaf hashes of a seal's entries, each in its place; None where they are not those that were sealed."""
     leaves = []
-    for sequence, (place, fields) in enumerate(found, first):
+    for sequence, (place, fields) in enumerate(found, seal.first):
         if place != b"%d-0" % sequence or len(fields) != 2 or fields[0] != b"entry":  # noqa: PLR2004
             return None
         leaves.append(leaf_hash(sequence, fields[1]))
-    return leaves
+    return leaves if len(leaves) == seal.count and tree_root(leaves) == seal.root else None
+
+
+def _inserted(seal: SealRead, place: bytes) -> Finding:
+    sequence, minor = numbers_of(place)
+    entry = max(seal.first, sequence + bool(minor))
+    return Finding(
+        wrong=Wrong.INSERTED,
+        message=f"entry {entry} (seal {seal.number}): it is archived, and Redis has {place.decode()}, which is not what "
+        "the archive has",
+        seal=seal.number,
+        entry=entry,
+    )
 
 
 def _foreign(stored: Stored, sequence: int) -> Finding:

@@ -21,6 +21,7 @@ from app.audit.verification.report import Report
 from app.audit.verification.seals import read_keys
 from app.audit.verification.stores import open_evidence
 from app.audit.verification.walk import verify
+from app.clock import Clock, now
 from app.stores.connections import Stores, open_redis, open_stores
 from config.settings import Settings
 
@@ -41,6 +42,8 @@ def unguarded(settings: Settings) -> Settings:
 class SealedStore:
     stores: Stores
     redis: Redis
+    clock: Clock = now
+    """Of the sealer."""
 
     @property
     def settings(self) -> Settings:
@@ -52,7 +55,7 @@ class SealedStore:
     def sealer(self, settings: Settings | None = None) -> Sealer:
         keys = Keyring.of(settings or self.settings)
         assert keys is not None
-        return Sealer(self.stores.core, Stream.of(self.redis, self.settings.namespace), keys)
+        return Sealer(self.stores.core, Stream.of(self.redis, self.settings.namespace), keys, self.clock)
 
     async def append(self, count: int) -> None:
         facts = [

@@ -1,17 +1,31 @@
 """The service's user appends and reads; nothing that it can do makes an entry disappear unseen."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
-from app.audit.rights import FORBIDDEN, NEEDED, RETENTION, SERVICE, acl_file, let_through, rules
+from app.audit.entries import FactEntry
+from app.audit.rights import (
+    FORBIDDEN,
+    NEEDED,
+    RETENTION,
+    SERVICE,
+    acl_file,
+    lacking,
+    let_through,
+    rules,
+)
 from app.audit.store import AuditStore
+from app.errors import StoreUnavailableError
 from app.stores.connections import Stores, open_redis
-from tests.app.audit.entries import end, fact, intent
+from tests.app.audit.entries import end, fact, intent, later
+from tests.app.audit.own_server import NAMESPACE, OwnServer, own_server
 
 COMPOSE = Path(__file__).parents[3] / "docker-compose.yml"
 
@@ -99,12 +113,10 @@ async def test_retention_may_remove_entries_but_not_the_store(
         "FLUSHALL",
         "FLUSHDB",
         "SWAPDB",
-        "RENAME",
         "RESTORE",
         "EVAL",
         "ACL",
         "REPLICAOF",
-        "XSETID",
     }
     with pytest.raises(NoPermissionError):
         await retention.config_set("appendonly", "no")
@@ -113,8 +125,80 @@ async def test_retention_may_remove_entries_but_not_the_store(
 
 
 async def test_the_service_may_do_what_it_needs(stores: Stores, prefix: str) -> None:
-    assert await let_through(stores.audit, NEEDED, f"{prefix}none") == [call[0] for call in NEEDED]
-    assert await stores.audit.exists(f"{prefix}none") == 0
+    assert await lacking(stores.audit, NEEDED, prefix) == []
+    assert await stores.audit.exists(f"{prefix}entries", f"{prefix}sequence") == 0
+
+
+async def test_everything_that_appending_and_reading_use_is_named_as_needed(
+    stores: Stores, audit: AuditStore, prefix: str
+) -> None:
+    """An outcome of an intent of another batch, and entries that come late, take every way through the scripts."""
+    before = await _calls(stores)
+    tried = intent(at=later(5))
+    await audit.append([tried])
+    await audit.append([end(tried), fact(at=later(-5))])
+    await audit.changes(entity="customers", key="a")
+    await audit.open_intents()
+    await audit.bounds(0, 9)
+    await audit.count()
+    used = await _calls(stores) - before
+
+    assert {"xadd", "hset", "hdel", "rpop", "incrby"} <= used.keys()
+    connecting = {"info", "evalsha", "script|load", "auth", "hello", "ping", "client|setinfo", "select"}
+    assert used.keys() <= {call[0].lower() for call in NEEDED} | connecting
+
+
+async def _calls(stores: Stores) -> Counter[str]:
+    """How often each command was called, by scripts too."""
+    told = await stores.audit.info("commandstats")
+    return Counter({name.removeprefix("cmdstat_"): each["calls"] for name, each in told.items()})
+
+
+@pytest.mark.parametrize(
+    ("right", "named"),
+    [
+        (" +xadd", "XADD"),
+        (" +hset", "HSET"),
+        (" +rpush", "RPUSH"),
+        (" (~{keys}open +hdel)", "HDEL"),
+        (" (~{keys}left +rpop)", "RPOP"),
+        (" (~{keys}sequence +incrby)", "INCRBY"),
+    ],
+)
+async def test_a_user_who_lacks_a_right_appends_nothing_rather_than_half(
+    own: OwnServer, right: str, named: str
+) -> None:
+    """Half would be a stream ahead of its counter, which takes no entry any more."""
+    tried = intent()
+    await own.append(fact(at=later(9)), tried)
+    before = await own.dump()
+    async with own.as_user(without=right) as redis:
+        with pytest.raises(StoreUnavailableError, match="lacks rights"):
+            await AuditStore(redis, NAMESPACE).append([fact(), end(tried)])
+        assert await lacking(redis, NEEDED, f"{NAMESPACE}:audit:") == [named]
+    assert await own.dump() == before
+    assert await own.append(fact(), end(tried)) == 2
+
+
+@pytest.mark.parametrize(
+    "key", ["by:kind:outcome", "by:actor:ann", "left", "reached", "ids:0000", "sequence"]
+)
+async def test_what_somebody_has_put_in_the_place_of_an_index_lets_nothing_be_appended_rather_than_half(
+    stores: Stores, audit: AuditStore, prefix: str, key: str
+) -> None:
+    said = fact()
+    said = FactEntry(**{name: getattr(said, name) for name in said.__struct_fields__} | {"id": UUID(int=0)})
+    await stores.audit.xadd(f"{prefix}{key}", {"what": "ever"})
+    tried = intent()
+    with pytest.raises(StoreUnavailableError, match="refuses"):
+        await audit.append([tried, end(tried), said])
+    assert await stores.audit.exists(f"{prefix}entries", f"{prefix}open", f"{prefix}by:entity:customers") == 0
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[OwnServer]:
+    async with own_server(tmp_path) as started:
+        yield started
 
 
 @pytest.fixture

@@ -5,11 +5,10 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from app.audit.entries import Fact, Outcome, OutcomeEntry
+from app.audit.entries import Fact, Outcome, OutcomeEntry, UnreadableEntry
 from app.audit.outbox import record, relay
-from app.audit.store import AuditStore, Count
-from app.errors import ConflictError
-from app.stores.connections import Stores
+from app.audit.store import END, AuditStore, Count
+from app.stores.connections import Stores, open_redis
 from tests.app.audit.entries import NOW, end, fact, intent, later
 
 
@@ -120,6 +119,37 @@ async def test_a_long_story_of_a_record_is_told_in_pages_of_changes(audit: Audit
     assert all(each.outcome for each in told)
 
 
+async def test_changes_behind_many_other_entries_are_told_by_a_later_page(audit: AuditStore) -> None:
+    tried = intent("a")
+    await audit.append([tried, end(tried)])
+    await audit.append([fact(entity="customers", key="a") for _ in range(4500)])
+
+    pages, told, before = 0, [], END
+    while before is not None:
+        page, before = await audit.changes_page(entity="customers", key="a", before=before, limit=2)
+        pages, told = pages + 1, told + page
+
+    assert [each.intent for each in told] == [tried]
+    assert pages == 3, "each looks at some two thousand"
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100, 300])
+async def test_pages_of_changes_lose_and_repeat_none(audit: AuditStore, limit: int) -> None:
+    tried = [intent("a") for _ in range(600)]
+    for start in range(0, 600, 200):
+        batch = tried[start : start + 200]
+        await audit.append(
+            [*(fact(entity="customers", key="a") for _ in range(100)), *batch, *map(end, batch)]
+        )
+
+    told, before = [], END
+    while before is not None:
+        page, before = await audit.changes_page(entity="customers", key="a", before=before, limit=limit)
+        told += [each.intent.id for each in page]
+
+    assert told == [each.id for each in reversed(tried)]
+
+
 async def test_a_batch_is_as_long_as_it_needs_to_be(audit: AuditStore) -> None:
     tried = [intent("a") for _ in range(2500)]
     assert await audit.append(tried) == 2500
@@ -195,9 +225,77 @@ async def test_a_store_of_which_entries_were_cut_off_still_tells_the_others(
     assert await audit.find([tried.id]) == {}
 
 
-async def test_an_entry_that_cannot_be_read_is_told_of(
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"entry": '{"type":"gossip"}'},
+        {"entry": '{"type":"fact","name":"operator:moon:paint"}'},
+        {"entry": "no JSON at all"},
+        {"entry": b"\xff\xfe"},
+        {"entry": '{"type":"fact"}},{"sequence":9,"entry":{'},
+        {"entry": ""},
+        {"gossip": "with"},
+        {"entry": "{}", "and": "more"},
+    ],
+    ids=str,
+)
+async def test_an_entry_that_cannot_be_read_is_told_of_and_hides_no_other(
+    audit: AuditStore, stores: Stores, prefix: str, foreign: dict[str, str]
+) -> None:
+    first, second = fact(), fact()
+    await audit.append([first])
+    await stores.audit.xadd(f"{prefix}entries", foreign, id="2-0")
+    await stores.audit.incrby(f"{prefix}sequence", 1)
+    await audit.append([second])
+
+    page, _ = await audit.page(None, 1, 9, newest_first=False, limit=5)
+
+    assert [each.sequence for each in page] == [1, 2, 3]
+    assert [page[0].entry, page[2].entry] == [first, second]
+    assert isinstance(page[1].entry, UnreadableEntry)
+    assert page[1].entry.why
+
+
+async def test_an_entry_between_two_numbers_is_none_and_hides_no_other(
     audit: AuditStore, stores: Stores, prefix: str
 ) -> None:
-    await stores.audit.xadd(f"{prefix}entries", {"entry": '{"type":"gossip"}'}, id="1-0")
-    with pytest.raises(ConflictError, match="verify"):
-        await audit.page(None, 1, 9, newest_first=True, limit=5)
+    said = [fact() for _ in range(3)]
+    await audit.append(said[:2])
+    for minor in (1, 2, 3):
+        await stores.audit.xadd(f"{prefix}entries", {"entry": "{}"}, id=f"2-{minor}")
+    await audit.append(said[2:])
+
+    for newest_first in (False, True):
+        for limit in range(1, 6):
+            told = await _walk(audit, newest_first=newest_first, limit=limit)
+            assert told == ([3, 2, 1] if newest_first else [1, 2, 3]), limit
+
+
+async def _walk(audit: AuditStore, *, newest_first: bool, limit: int) -> list[int]:
+    told, least, greatest = [], 1, 99
+    while True:
+        page, last = await audit.page(None, least, greatest, newest_first=newest_first, limit=limit)
+        told += [each.sequence for each in page]
+        if last is None:
+            return told
+        least, greatest = (least, last - 1) if newest_first else (last + 1, greatest)
+
+
+async def test_changes_are_told_past_those_that_cannot_be_read(
+    audit: AuditStore, stores: Stores, prefix: str
+) -> None:
+    gone, tried = intent("a"), intent("a")
+    await audit.append([gone])
+    await _spoil(stores, prefix, "1-0")
+    await audit.append([tried, end(tried)])
+
+    assert [each.intent for each in await audit.changes(entity="customers", key="a")] == [tried]
+    assert await audit.open_intents() == []
+    assert await audit.changes_by_id([gone.id]) == {}
+
+
+async def _spoil(stores: Stores, prefix: str, place: str) -> None:
+    """Put what is no entry into the place of the only one."""
+    async with open_redis(stores.settings.url("audit_retention_url")) as retention:
+        await retention.delete(f"{prefix}entries")
+    await stores.audit.xadd(f"{prefix}entries", {"entry": "nothing"}, id=place)

@@ -7,8 +7,9 @@ from uuid import UUID
 import httpx
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from app.audit.entries import Fact, FactEntry
+from app.audit.entries import Fact, FactEntry, Outcome, OutcomeEntry, Personal
 from app.audit.views import EntryPage, EntryView, Found, view
 
 AT = datetime(2026, 1, 1, 12, 30, 5, tzinfo=UTC)
@@ -119,3 +120,17 @@ def test_json_is_what_the_api_answered(typed, system):
 
     assert json.loads(shown)["entry"]["reason"] == "too busy"
     assert json.loads(listed)["items"] == [json.loads(shown)]
+
+
+def test_an_entry_says_whose_values_it_holds_and_that_they_are_erased(typed, system):
+    personal = Personal(("customers/7",), ("email", "phone"), (UUID(int=3),), b"x")
+    told = OutcomeEntry(UUID(int=1), AT, Outcome.INDETERMINATE)
+    for each, shown in (
+        (told, None),
+        (replace(told, personal=personal), "email, phone, of customers/7, erased"),
+    ):
+        answer(system, "/v1/audit/42", view(Found(42, each)))
+        code, out, _ = typed("audit show 42")
+        assert code == 0
+        assert (shown in out) if shown else ("personal" not in out)
+    assert "what was found is erased" in out

@@ -9,6 +9,7 @@ from tests.app.cli.factories import (
     DIFF_ID,
     KEY,
     RUN_ID,
+    START,
     UNDO_ID,
     make_change,
     make_diff,
@@ -230,6 +231,30 @@ def test_the_history_of_a_record_tells_why_each_field_is_what_it_is(typed, syste
     assert "outcome applied" in flat
     assert "outcome not known yet" in flat
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_the_history_of_a_forgotten_person_names_what_was_erased(typed, system):
+    update = make_change(
+        entity="customers", before={"is_vip": True}, after={"is_vip": True}, policy={"email": "the document side"},
+        erased=["email", "last_name"],
+    )  # fmt: skip
+    create = make_change(
+        entity="customers", action="create", before=None, after={"is_vip": True}, policy={"record": "missing"},
+        erased=["email"],
+    )  # fmt: skip
+    record = RecordView(
+        entity="customers", key=KEY, document=None, relational=None, differing=[], waiting=None,
+        diffs=[make_diff(erased_at=START)], changes=[create, update],
+    )  # fmt: skip
+    system.answer("GET", f"records/customers/{KEY}", record)
+
+    _, out, _ = typed(f"history customers {KEY}")
+
+    lines = [line.split() for line in out.splitlines()]
+    assert ["email", "(erased)", "(erased)", "the", "document", "side"] in lines
+    assert ["email", "(erased)"] in lines, "it was created"
+    assert not [line for line in lines if line[:1] == ["last_name"]]
+    assert "the person was forgotten" in out
 
 
 def test_the_history_says_how_to_list_what_is_older_than_it_shows(typed, system):

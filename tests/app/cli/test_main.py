@@ -50,6 +50,7 @@ def test_the_commands_are_those_that_are_promised():
         "jobs list", "jobs repair", "jobs observe", "jobs pause", "jobs resume", "jobs allow",
         "logs list", "logs export", "logs stats",
         "audit list", "audit show", "audit verify", "audit prove", "audit check-proof", "audit seals", "audit public-key",
+        "audit forget", "audit archive", "audit archives", "audit restore",
     }  # fmt: skip
 
 

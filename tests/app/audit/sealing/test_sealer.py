@@ -2,6 +2,7 @@
 
 import asyncio
 from base64 import b64encode
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -9,6 +10,7 @@ from app.audit.sealing import sealer as sealer_module
 from app.audit.sealing.keys import public_key_of
 from app.audit.sealing.seals import Seal
 from app.audit.sealing.stream import ChainBrokenError
+from app.clock import now
 from tests.app.audit.sealed import SealedStore, new_key, told, with_keys
 
 
@@ -81,13 +83,36 @@ async def test_the_loser_of_a_race_goes_on_behind_the_winner(sealed: SealedStore
 
 
 async def test_a_seal_that_lacks_its_copy_gets_it_at_the_next_turn(sealed: SealedStore) -> None:
+    sealed.clock = a_while_ago
     await sealed.seal(12)
-    (first, _) = await sealed.redis.xrange(sealed.key("seals"))
-    await sealed.redis.delete(sealed.key("seals"))
-    await sealed.redis.xadd(sealed.key("seals"), first[1], id=first[0])
+    await _lose_copy_of_second(sealed)
     assert await sealed.found() == [("seal missing", 2, None)]
     assert await sealed.seal(3) == 3
     assert (await sealed.verify()).ok
+
+
+async def test_a_new_seal_whose_copy_is_yet_to_come_is_no_fault_but_an_old_one_is(
+    sealed: SealedStore,
+) -> None:
+    await sealed.seal(12)
+    await _lose_copy_of_second(sealed)
+    report = await sealed.verify()
+    assert report.ok
+    assert report.copy_owed == 2
+    assert report.sealed == 12
+    await sealed.redis.delete(sealed.key("seals"))
+    assert await sealed.found() == [("seal missing", 1, None)], "the sealer owes no more than the newest"
+
+
+async def _lose_copy_of_second(sealed: SealedStore) -> None:
+    """As if the sealer had died before it."""
+    (first, _) = await sealed.redis.xrange(sealed.key("seals"))
+    await sealed.redis.delete(sealed.key("seals"))
+    await sealed.redis.xadd(sealed.key("seals"), first[1], id=first[0])
+
+
+def a_while_ago() -> datetime:
+    return now() - timedelta(minutes=4)
 
 
 async def test_a_sealer_that_dies_between_the_stores_leaves_one_seal_without_copy(
@@ -125,6 +150,7 @@ async def test_a_sealer_that_dies_between_the_stores_leaves_one_seal_without_cop
     ],
 )
 async def test_nothing_is_sealed_over_a_break(sealed: SealedStore, tampering: str, place: str) -> None:
+    sealed.clock = a_while_ago
     await sealed.seal(2)
     await sealed.seal(3)
     verb, name, *rest = tampering.split()

@@ -1,6 +1,7 @@
 """A turn of the sealer: by one worker at a time, and a break is not buried."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from loguru import logger
 from app.audit.sealing import sealer as sealer_module
 from app.audit.sealing import turn
 from app.audit.sealing.turn import is_due, take_turn
-from app.scheduling.leases import claim, leader
+from app.clock import now
+from app.scheduling.leases import claim, leader, release
 from app.stores.connections import Stores
 from tests.app.audit.sealed import SealedStore, told, with_keys
 
@@ -48,12 +50,18 @@ async def test_while_another_worker_seals_a_turn_does_nothing(sealed: SealedStor
     assert await sealed.seals() == []
 
 
-async def test_a_break_is_logged_each_time_and_recorded_once(sealed: SealedStore, logged) -> None:
+async def test_a_break_is_logged_once_a_minute_and_recorded_once(sealed: SealedStore, logged) -> None:
     await sealed.seal(5)
     await sealed.change(lambda entries: entries[3][1].update(told("edited")))
-    for _ in range(3):
-        assert await take_turn(sealed.stores) == 0
-    assert logged.count(("ERROR", "sealing.stopped")) == 3
+    for minute in range(3):
+        for _ in range(4):
+            assert await take_turn(sealed.stores) == 0
+        assert logged.count(("ERROR", "sealing.stopped")) == minute + 1
+        waiting = await leader(sealed.stores.core, "sealer")
+        assert timedelta(seconds=40) < waiting.expires_at - now() < timedelta(seconds=55), (
+            "by the next minute"
+        )
+        await release(sealed.stores.core, "sealer", waiting.holder)
     (recorded,) = [
         fields["entry"] for _, fields in await sealed.entries() if "sealing:stop" in fields["entry"]
     ]

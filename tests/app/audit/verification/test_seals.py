@@ -262,3 +262,19 @@ def _nowhere():
     from pydantic import SecretStr
 
     return SecretStr("redis://127.0.0.1:1/0")
+
+
+async def test_what_is_no_entry_of_a_known_kind_is_named_and_is_no_fault_of_a_seal(
+    sealed: SealedStore,
+) -> None:
+    await sealed.append(2)
+    for number, body in enumerate(
+        ["no JSON", '{"type":"gossip"}', '{"type":"fact.2"}', '{"type":"fact"}'], 3
+    ):
+        await sealed.redis.xadd(sealed.key("entries"), {"entry": body}, id=f"{number}-0")
+        await sealed.redis.incr(sealed.key("sequence"))
+    for sealed_too in (False, True):
+        report = await sealed.verify()
+        assert report.ok
+        assert (report.unreadable, report.first_unreadable) == (2, 3)
+        assert await sealed.seal() == (0 if sealed_too else 6)

@@ -1,0 +1,76 @@
+"""A tombstone: the signed text that says which seals have moved to which file. `docs/audit.md` defines it."""
+
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Self
+
+from app.audit.sealing.keys import Keyring
+
+TITLE = "astrocore audit archive 1"
+FIRST_PREVIOUS = bytes(32)
+"""What the first tombstone names as the hash of the one before it."""
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """What it says: the entries `first` to `last`, sealed by `seals`, lie in `file`, whose SHA-256 is `digest`."""
+
+    number: int
+    first: int
+    last: int
+    seals: tuple[int, int]
+    file: str
+    digest: bytes
+    previous: bytes
+    time: datetime
+    key: str
+
+    def signed_by(self, keys: Keyring) -> str:
+        """The tombstone's text, as both stores keep it."""
+        told = self._told()
+        return f"{told}signature {b64encode(keys.signing.sign(told.encode())).decode()}\n"
+
+    def _told(self) -> str:
+        time = self.time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return (
+            f"{TITLE}\nnumber {self.number}\nfirst {self.first}\nlast {self.last}\n"
+            f"seals {self.seals[0]} {self.seals[1]}\nfile {self.file}\nsha256 {self.digest.hex()}\n"
+            f"previous {self.previous.hex()}\ntime {time}\nkey {self.key}\n"
+        )
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """The tombstone of a text. Raises ValueError where it is none; the signature is not looked at."""
+        title, *lines = text.splitlines()
+        told = dict(line.split(" ", 1) for line in lines)
+        try:
+            begin, end = told["seals"].split(" ")
+            read = cls(
+                number=int(told["number"]),
+                first=int(told["first"]),
+                last=int(told["last"]),
+                seals=(int(begin), int(end)),
+                file=told["file"],
+                digest=bytes.fromhex(told["sha256"]),
+                previous=bytes.fromhex(told["previous"]),
+                time=datetime.fromisoformat(told["time"]),
+                key=told["key"],
+            )
+        except KeyError as error:
+            raise ValueError(f"it has no {error}") from error
+        if title != TITLE or f"{read._told()}signature {told.get('signature')}\n" != text:
+            raise ValueError("it is not spelled as a tombstone is")
+        return read
+
+
+def hash_of(text: str) -> bytes:
+    """The hash by which the next tombstone names this one: over all of its text."""
+    return sha256(text.encode()).digest()
+
+
+def is_trusted(text: str, keys: Keyring) -> bool:
+    """Whether the text of a tombstone bears the signature of the key that it names, and that key is trusted."""
+    told, _, signature = text.rpartition("signature ")
+    return keys.trusts(Tombstone.read(text).key, b64decode(signature), told.encode())

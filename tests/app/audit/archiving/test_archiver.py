@@ -1,0 +1,388 @@
+"""Whole seals move to files in order, and leave Redis only once they are safe there."""
+
+import asyncio
+import gzip
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from loguru import logger
+
+from app.audit import outbox
+from app.audit.archiving import archiver as archiver_module
+from app.audit.archiving import turn
+from app.audit.archiving.due import find_due
+from app.audit.archiving.files import ArchiveUnreadableError, members_of
+from app.audit.archiving.orders import get_order, list_archives, order, plan
+from app.audit.archiving.trimming import Trimmer
+from app.audit.archiving.turn import take_turn
+from app.audit.entries import Fact, FactEntry
+from app.audit.queries import EntryFilter
+from app.audit.sealing.proofs import prove
+from app.audit.sealing.stream import ChainBrokenError, Stream
+from app.audit.store import AuditStore
+from app.audit.verification.proofs import check_proofs
+from app.audit.verification.seals import read_keys
+from app.clock import now
+from app.scheduling.leases import claim, leader
+from app.stores.connections import Stores
+from config.settings import Settings
+from tests.app.audit.archived import LATER, ArchivedStore, open_archived
+from tests.app.audit.entries import end, fact, intent
+from tests.app.audit.sealed import told
+from tests.app.audit.test_queries import walked
+
+
+@pytest.fixture
+def logged() -> Any:
+    seen: list[tuple[str, str]] = []
+    sink = logger.add(lambda line: seen.append((line.record["level"].name, line.record["message"])))
+    yield seen
+    logger.remove(sink)
+
+
+@pytest.fixture
+def tomorrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns are taken a day later, so that what was sealed just now is no longer young."""
+    monkeypatch.setattr(turn, "now", lambda: now() + LATER)
+
+
+def with_settings(store: ArchivedStore, **values: object) -> Stores:
+    changed = store.settings.model_copy(update=values)
+    return type(store.stores)(**{**vars(store.stores), "settings": changed})
+
+
+async def test_seals_move_to_a_file_that_anybody_can_read(archived: ArchivedStore) -> None:
+    for _ in range(3):
+        await archived.seal(4)
+    entries, seals = await archived.entries(), await archived.seals()
+
+    assert await archived.archive() == 8
+
+    (file,) = archived.files
+    expected = "".join(
+        seal
+        + "".join(
+            f"{len(body['entry'].encode())}\n{body['entry']}\n" for _place, body in entries[at : at + 4]
+        )
+        for seal, at in zip(seals[:2], (0, 4), strict=True)
+    )
+    assert gzip.decompress(file.read_bytes()).decode() == expected
+    assert [each.seal.number for each in members_of(file)] == [1, 2]
+    assert [place for place, _fields in await archived.entries()] == [
+        f"{number}-0" for number in range(9, 13)
+    ]
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert list(archived.folder.glob("*.partial")) == []
+
+
+async def test_an_archive_is_a_fact_and_has_a_tombstone_in_both_stores(archived: ArchivedStore) -> None:
+    for _ in range(2):
+        await archived.seal(3)
+    await archived.archive()
+    row = await archived.stores.core.fetchrow("SELECT * FROM audit_archives")
+    assert await archived.redis.xrange(archived.key("archives")) == [("1-0", {"tombstone": row["tombstone"]})]
+    assert (row["first_sequence"], row["last_sequence"], row["bytes"]) == (
+        1,
+        3,
+        archived.files[0].stat().st_size,
+    )
+    assert row["trimmed_at"] is not None
+    await outbox.relay(archived.stores.core, archived.audit)
+    made = (await archived.audit.page("by:name:audit:archive:make", 1, 99, newest_first=True, limit=5))[0]
+    assert [each.entry.target for each in made if isinstance(each.entry, FactEntry)] == [
+        archived.files[0].name
+    ]
+
+
+async def test_nothing_is_left_in_redis_that_leads_to_what_is_gone(archived: ArchivedStore) -> None:
+    changes = [intent("a"), intent("b")]
+    await archived.write([changes[0], end(changes[0]), fact()])
+    await archived.write([changes[1], end(changes[1]), fact()])
+    await archived.write([fact(actor="bob")])
+    keys = set(await archived.redis.keys(archived.key("*")))
+    await archived.archive()
+    names = {each.removeprefix(archived.key("")) for each in await archived.redis.keys(archived.key("*"))}
+    assert len(keys) == 20
+    assert {each for each in names if not each.startswith("ids:")} == {
+        "entries", "sequence", "archived", "seals", "archives", "left", "by:kind:fact", "by:name:operator:job:change", "by:actor:bob",
+    }  # fmt: skip
+    assert len([each for each in names if each.startswith("ids:")]) == 1
+
+
+async def test_a_change_that_ended_later_keeps_its_id_until_its_outcome_goes(
+    archived: ArchivedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archiver_module, "FILE_ENTRIES", 1)
+    tried = intent()
+    for each in (tried, end(tried), fact()):
+        await archived.write([each])
+    for archives in (1, 2):
+        assert await archived.archive() == 1
+        begun, ended = (await archived.audit.find([tried.id]))[tried.id]
+        assert (begun.entry, ended and ended.sequence) == (tried, 2)
+        assert await archived.redis.keys(archived.key("ids:*")) != []
+        assert len(archived.files) == archives
+    assert await archived.redis.hlen(archived.key(_ids_of(tried.id))) == 0
+
+
+def _ids_of(id_: UUID) -> str:
+    return f"ids:{id_.bytes[-2]:02x}{id_.bytes[-1]:02x}"
+
+
+async def test_the_newest_seal_stays(archived: ArchivedStore) -> None:
+    await archived.seal(3)
+    assert (await archived.due()).entries == 0
+    await archived.seal(1)
+    due = await archived.due()
+    assert (due.entries, due.seals, due.held_by) == (3, (1, 1), "its seal is the newest one")
+
+
+async def test_what_was_sealed_within_the_hour_stays(archived: ArchivedStore) -> None:
+    for _ in range(3):
+        await archived.seal(3)
+    hot = AuditStore(archived.redis, archived.settings.namespace)
+    for ahead, entries in ((timedelta(minutes=59), 0), (timedelta(minutes=61), 6)):
+        assert (await find_due(archived.stores.core, hot, now() + LATER, now() + ahead)).entries == entries
+    assert (await find_due(archived.stores.core, hot, now() - LATER, now() + LATER)).entries == 0
+
+
+async def test_a_change_without_an_outcome_stays_and_all_after_it(archived: ArchivedStore) -> None:
+    tried = intent()
+    for each in (fact(), tried, fact(), fact()):
+        await archived.write([each])
+    due = await archived.due()
+    assert (due.entries, due.held_by) == (1, "a change has no outcome yet")
+    await archived.write([end(tried)])
+    assert (await archived.due()).entries == 4
+
+
+async def test_a_fact_that_may_be_sent_again_stays(archived: ArchivedStore) -> None:
+    async with archived.stores.core.acquire() as connection, connection.transaction():
+        await outbox.record(connection, Fact.JOB_CHANGED, by="ann", target="x")
+    body = await archived.stores.core.fetchval("SELECT entry FROM audit_outbox")
+    from app.audit.entries import decode
+
+    await archived.write([fact()])
+    await archived.write([decode(body)])
+    for _ in range(3):
+        await archived.write([fact()])
+    due = await archived.due()
+    assert (due.entries, due.held_by) == (1, "a fact waits in the outbox")
+    assert await archived.archive() == 1
+    await outbox.relay(archived.stores.core, archived.audit)
+    assert (await archived.audit.page(None, 1, 99, newest_first=True, limit=99))[0][
+        0
+    ].sequence == 6  # but for its own fact
+    assert (await archived.audit.count()).counted == 6
+
+
+@pytest.mark.parametrize("step", ["add_tombstone", "trim_entries", "trim_lists", "forget_ids"])
+async def test_what_was_begun_is_finished_by_the_next_turn(
+    archived: ArchivedStore, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    for _ in range(3):
+        await archived.seal(3)
+
+    async def die(*_arguments: object) -> None:
+        raise InterruptedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trimmer, step, die)
+        with pytest.raises(InterruptedError):
+            await archived.archive()
+    assert await walked(archived.audit, EntryFilter()) == list(range(9, 0, -1))
+    assert await walked(archived.audit, EntryFilter(actor="tester")) == list(range(9, 0, -1))
+    await archived.archiver.finish()
+    assert (
+        await archived.stores.core.fetchval("SELECT count(*) FROM audit_archives WHERE trimmed_at IS NULL")
+        == 0
+    )
+    assert await archived.redis.lrange(archived.key("by:actor:tester"), 0, -1) == ["7", "8", "9"]
+    assert (await archived.audit.count()).missing == 0
+    assert (await archived.verify()).ok
+
+
+async def test_of_two_archivers_at_once_one_makes_each_archive(archived: ArchivedStore) -> None:
+    for _ in range(3):
+        await archived.seal(3)
+    due = await archived.due()
+    made = await asyncio.gather(*(archived.archiver.archive(due, by="tester") for _ in range(4)))
+    assert sorted(made) == [0, 0, 0, 6]
+    assert (await archived.verify()).ok
+
+
+async def test_nothing_is_archived_that_is_not_what_was_sealed(archived: ArchivedStore) -> None:
+    for _ in range(3):
+        await archived.seal(3)
+    await archived.change(lambda entries: entries[1][1].update(told("edited")))
+    with pytest.raises(ChainBrokenError, match="seal 1"):
+        await archived.archive()
+    assert archived.files == []
+    assert list(archived.folder.glob("*")) == []
+
+
+async def test_nothing_is_trimmed_beside_what_nobody_counted(archived: ArchivedStore) -> None:
+    for _ in range(3):
+        await archived.seal(3)
+
+    async def slip_in(*_arguments: object) -> None:
+        await archived.change(lambda entries: entries.insert(2, ("2-5", told("new"))))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Trimmer, "add_tombstone", slip_in)
+        with pytest.raises(ChainBrokenError, match="not as many"):
+            await archived.archive()
+    assert len(await archived.entries()) == 10
+
+
+async def test_nothing_is_trimmed_while_its_file_is_not_what_was_written(archived: ArchivedStore) -> None:
+    for _ in range(3):
+        await archived.seal(3)
+
+    async def die(*_arguments: object) -> None:
+        raise InterruptedError
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Trimmer, "add_tombstone", die)
+        with pytest.raises(InterruptedError):
+            await archived.archive()
+    held = archived.files[0].read_bytes()
+    archived.files[0].write_bytes(held[:-1])
+    with pytest.raises(ArchiveUnreadableError, match="not what was written"):
+        await archived.archiver.finish()
+    assert len(await archived.entries()) == 9
+    archived.files[0].write_bytes(held)
+    await archived.archiver.finish()
+    assert len(await archived.entries()) == 3
+
+
+async def test_a_turn_works_with_the_rights_of_its_two_users(
+    settings_of_test: Settings, tmp_path: Path, tomorrow: None, logged: list[tuple[str, str]]
+) -> None:
+    async with open_archived(settings_of_test, tmp_path, guarded=True) as store:
+        for _ in range(3):
+            await store.seal(3)
+        stores = with_settings(store, audit_days=1)
+        assert await take_turn(stores) == 0, "the day on which it was sealed is not over by a day"
+        await order(stores, now() + LATER, by="ann", reason="why not")
+        assert await take_turn(stores) == 1
+        assert ("INFO", "audit.archived") in logged
+        assert (await store.verify()).ok
+        assert await leader(stores.core, "archiver") is None
+
+
+async def test_an_order_says_how_it_ended(archived: ArchivedStore, tomorrow: None) -> None:
+    for _ in range(3):
+        await archived.seal(3)
+    stores = with_settings(archived, audit_retention_url=archived.settings.audit_url)
+    made = await order(stores, now() + LATER, by="ann", reason=None)
+    assert await take_turn(stores) == 1
+    ended = await get_order(stores, made.id)
+    assert (ended.archives, ended.entries, ended.refused) == (1, 6, None)
+    (listed,) = (await list_archives(stores, limit=5)).items
+    assert (listed.first, listed.last, listed.trimmed, listed.there) == (1, 6, True, True)
+    archived.files[0].unlink()
+    assert not (await list_archives(stores, limit=5)).items[0].there
+
+
+async def test_without_a_retention_user_nothing_is_archived_and_that_is_said(
+    archived: ArchivedStore, logged: list[tuple[str, str]]
+) -> None:
+    stores = with_settings(archived, audit_retention_url=None)
+    made = await order(stores, now(), by="ann", reason=None)
+    assert await take_turn(stores) == 0
+    assert ("WARNING", "archiving.skipped") in logged
+    assert "ASTROCORE_AUDIT_RETENTION_URL must be set" in str((await get_order(stores, made.id)).refused)
+
+
+async def test_a_break_stops_archiving_and_is_recorded_once_a_day(
+    archived: ArchivedStore, tomorrow: None, logged: list[tuple[str, str]]
+) -> None:
+    for _ in range(3):
+        await archived.seal(3)
+    await archived.change(lambda entries: entries[1][1].update(told("edited")))
+    stores = with_settings(archived, audit_retention_url=archived.settings.audit_url)
+    made = await order(stores, now() + LATER, by="ann", reason=None)
+    for _ in range(2):
+        assert await take_turn(stores) == 0
+        await archived.stores.core.execute("UPDATE audit_archive_orders SET finished_at = NULL")
+    assert logged.count(("ERROR", "archiving.stopped")) == 2
+    assert "seal 1" in str((await get_order(stores, made.id)).refused)
+    stopped = await archived.audit.page("by:name:audit:archive:stop", 1, 99, newest_first=True, limit=9)
+    assert len(stopped[0]) == 1
+
+
+async def test_while_another_worker_archives_a_turn_does_nothing(archived: ArchivedStore) -> None:
+    stores = with_settings(archived, audit_retention_url=archived.settings.audit_url)
+    await claim(stores.core, "archiver", "another", seconds=30)
+    made = await order(stores, now(), by="ann", reason=None)
+    assert await take_turn(stores) == 0
+    assert (await get_order(stores, made.id)).finished_at is None
+
+
+@pytest.mark.usefixtures("tomorrow")
+@pytest.mark.parametrize("past", [(70, 0, False), (85, 0, True), (101, 1, False)])
+async def test_past_the_memory_budget_the_oldest_entries_move_before_their_time(
+    archived: ArchivedStore,
+    logged: list[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    past: tuple[int, int, bool],
+) -> None:
+    used, made, warned = past
+    for _ in range(3):
+        await archived.seal(3)
+
+    async def memory(_trimmer: Trimmer) -> float:
+        return 60.0 if archived.files else float(used)
+
+    monkeypatch.setattr(Trimmer, "used_megabytes", memory)
+    stores = with_settings(
+        archived, audit_retention_url=archived.settings.audit_url, audit_megabytes=100, audit_days=9
+    )
+    assert await take_turn(stores) == made
+    assert (("WARNING", "audit.filled") in logged) is warned
+
+
+async def test_the_memory_is_that_of_the_server(archived: ArchivedStore) -> None:
+    assert 0 < await archived.archiver.trimmer.used_megabytes() < 1000
+
+
+async def test_a_plan_changes_nothing(archived: ArchivedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.audit.archiving import orders
+
+    for _ in range(3):
+        await archived.seal(3)
+    assert (await plan(archived.stores, now())).entries == 0
+    monkeypatch.setattr(orders, "now", lambda: now() + LATER)
+    planned = await plan(archived.stores, now() + LATER)
+    assert (planned.seals, planned.entries, planned.first, planned.last) == (2, 6, 1, 6)
+    assert archived.files == []
+
+
+async def test_an_archived_entry_is_proven(archived: ArchivedStore) -> None:
+    tried = intent()
+    await archived.write([tried, end(tried), fact()])
+    await archived.seal(2)
+    await archived.archive()
+    stream = Stream.of(archived.redis, archived.settings.namespace)
+    async with archived.stores.core.acquire() as connection:
+        assert isinstance(connection, asyncpg.pool.PoolConnectionProxy)
+        import msgspec
+
+        for wanted, sequences in ((tried.id, [1, 2]), (3, [3]), (4, [4])):
+            made = await prove(connection, archived.audit, stream, wanted)
+            proven = check_proofs(msgspec.json.encode(made), read_keys(archived.settings.public_keys))
+            assert [each.sequence for each in proven] == sequences
+
+
+async def test_sealing_goes_on_behind_what_is_archived(archived: ArchivedStore) -> None:
+    for _ in range(3):
+        await archived.seal(3)
+        await archived.archive()
+    assert await archived.seal(3) == 3
+    report = await archived.verify()
+    assert (report.ok, report.sealed, report.archived) == (True, 12, 6)
