@@ -203,6 +203,7 @@ class Settings(BaseModel):
     def archive_dir(self) -> Path:
         """Where audit archives lie."""
         return self.audit_archive_dir or self.data_dir / "audit-archive"
+
     @field_validator("password_peppers", "encryption_keys")
     @classmethod
     def _named_keys_are_keys(cls, value: SecretStr | None) -> SecretStr | None:

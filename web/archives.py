@@ -41,7 +41,9 @@ class Archives(Controller):
         summary="Archive what was sealed before an instant, now",
         opt=needs(Scope.QUEUES_OPERATE),
     )
-    async def order_archives(self, stores: Opened, caller: Calling, data: JSONBody[ArchiveOrder]) -> Response[Order]:
+    async def order_archives(
+        self, stores: Opened, caller: Calling, data: JSONBody[ArchiveOrder]
+    ) -> Response[Order]:
         """A worker does it, within the hour at the latest; the order at `Location` says how it went.
 
         What was sealed within the last hour stays, and so does what a change or a fact still needs.
