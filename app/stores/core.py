@@ -253,6 +253,107 @@ class AuditArchiveOrder(Table, tablename="audit_archive_orders"):
     refused = Text(null=True)
 
 
+class User(Table, tablename="users"):
+    id = UUID(primary_key=True)
+    email = Text(null=True)
+    email_key = Text(null=True)
+    email_verified_at = Timestamptz(null=True)
+    given_name = Text()
+    family_name = Text()
+    roles = Array(base_column=Text())
+    status = Text()
+    password_hash = Text(null=True)
+    password_changed_at = Timestamptz(null=True)
+    totp_key = Text(null=True)
+    totp_confirmed_at = Timestamptz(null=True)
+    totp_step = BigInt()
+    version = Integer()
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
+
+
+class RecoveryCode(Table, tablename="recovery_codes"):
+    user_id = UUID(primary_key=True)
+    code_hash = Bytea()
+    used_at = Timestamptz(null=True)
+
+
+class SignInFailure(Table, tablename="sign_in_failures"):
+    address_hash = Bytea(primary_key=True)
+    failures = Integer()
+    last_at = Timestamptz()
+
+
+class AccountLink(Table, tablename="account_links"):
+    token_hash = Bytea(primary_key=True)
+    user_id = UUID()
+    purpose = Text()
+    email_key = Text()
+    created_at = Timestamptz()
+    expires_at = Timestamptz()
+    used_at = Timestamptz(null=True)
+
+
+class Client(Table, tablename="clients"):
+    name = Text(primary_key=True)
+    scopes = Array(base_column=Text())
+    status = Text()
+    created_by = Text()
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
+
+
+class ClientCredential(Table, tablename="client_credentials"):
+    id = UUID(primary_key=True)
+    client = Text()
+    secret_hash = Bytea(null=True)
+    public_key = JSONB(null=True)
+    created_by = Text()
+    created_at = Timestamptz()
+    expires_at = Timestamptz(null=True)
+    last_used_at = Timestamptz(null=True)
+    revoked_at = Timestamptz(null=True)
+
+
+class ClientAssertion(Table, tablename="client_assertions"):
+    client = Text(primary_key=True)
+    jti = Text()
+    expires_at = Timestamptz()
+
+
+class Session(Table, tablename="sessions"):
+    id = UUID(primary_key=True)
+    user_id = UUID()
+    client = Text()
+    methods = Array(base_column=Text())
+    client_ip = Text(null=True)
+    device = Text(null=True)
+    created_at = Timestamptz()
+    used_at = Timestamptz()
+    expires_at = Timestamptz()
+    ended_at = Timestamptz(null=True)
+    ended_because = Text(null=True)
+
+
+class RefreshToken(Table, tablename="refresh_tokens"):
+    token_hash = Bytea(primary_key=True)
+    session_id = UUID()
+    created_at = Timestamptz()
+    expires_at = Timestamptz()
+    used_at = Timestamptz(null=True)
+    successor = Text(null=True)
+
+
+class TokenKey(Table, tablename="token_keys"):
+    id = Text(primary_key=True)
+    private_key = Text()
+    public_key = JSONB()
+    created_at = Timestamptz()
+    used_from = Timestamptz()
+    used_until = Timestamptz()
+    published_until = Timestamptz()
+
+
 CORE_TABLES: tuple[type[Table], ...] = (
     Job,
     Run,
@@ -275,4 +376,14 @@ CORE_TABLES: tuple[type[Table], ...] = (
     PersonKey,
     AuditArchive,
     AuditArchiveOrder,
+    User,
+    RecoveryCode,
+    SignInFailure,
+    AccountLink,
+    Client,
+    ClientCredential,
+    ClientAssertion,
+    Session,
+    RefreshToken,
+    TokenKey,
 )

@@ -154,7 +154,7 @@ async def test_the_fact_is_found_by_its_name_and_with_the_record(
     await relay(stores.core, AuditStore.of(stores))
     for filters in ({"name": "operator:person:forget"}, {"entity": "customers", "id": key, "kind": "fact"}):
         (fact,) = (await real.get("/v1/audit", params=filters)).json()["items"]
-        assert fact["text"] == f"operator had customers/{key} forgotten: no reason given"
+        assert fact["text"] == f"client:operator had customers/{key} forgotten: no reason given"
 
 
 async def test_of_many_changes_only_the_forgotten_ones_are_refused(

@@ -96,8 +96,7 @@ async def test_a_token_may_be_good_for_less(anybody: httpx.AsyncClient, secret: 
         (
             GRANT | {"client_assertion": "x", "client_assertion_type": ASSERTION_TYPE},
             {},
-            401,
-            "invalid_client",
+            (401, "invalid_client"),
         ),
     ],
     ids=str,
