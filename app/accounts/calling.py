@@ -1,7 +1,8 @@
 """How a client of this service comes by its access tokens: for the commands, and for whoever else calls from Python."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -34,11 +35,31 @@ class _SignedIn(_Granted):
 class Bearer(httpx.Auth):
     """Bears an access token, gets another one before it ends, and once more where it is refused."""
 
-    requires_response_body = True
-
     def __init__(self) -> None:
         self._token: str | None = None
         self._until = 0.0
+
+    # Answers of our own requests are read; that of the caller's may go on for hours, and is theirs to read.
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        flow = self.auth_flow(request)
+        with suppress(StopIteration):
+            wanted = next(flow)
+            while True:
+                response = yield wanted
+                if wanted is not request:
+                    response.read()
+                wanted = flow.send(response)
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        flow = self.auth_flow(request)
+        with suppress(StopIteration):
+            wanted = next(flow)
+            while True:
+                response = yield wanted
+                if wanted is not request:
+                    await response.aread()
+                wanted = flow.send(response)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         fresh = self._token is None or time.monotonic() > self._until
