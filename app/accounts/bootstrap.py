@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 import asyncpg
+from msgspec import Struct
 
-from app.accounts import credentials
+from app.accounts import clients, credentials
 from app.accounts.clients import ENTITY
 from app.accounts.permissions import Role, Scope
 from app.accounts.secrets import SECRET_PREFIX, hash_of
@@ -20,10 +21,20 @@ from config.settings import Settings
 # Any constant will do, as long as everybody takes the same one.
 _LOCK = 4_205_504
 BY = "bootstrap"
+COMMANDS = "astrocore"
+"""The client as which the commands call."""
 
 
-async def first_admin(stores: Stores, profile: Profile, password: str) -> UserView:
-    """Make the first admin, who may sign in at once.
+class FirstAdmin(Struct, frozen=True):
+    """The first admin, and the client through which they sign in; its secret where it was made now: it is told this once."""
+
+    user: UserView
+    client: str
+    secret: str | None
+
+
+async def first_admin(stores: Stores, profile: Profile, password: str) -> FirstAdmin:
+    """Make the first admin, who may sign in at once, and a client to sign in through where there is none.
 
     Raises ConflictError while there is another admin, InvalidInputError for an address or a password that is refused.
     """
@@ -37,7 +48,13 @@ async def first_admin(stores: Stores, profile: Profile, password: str) -> UserVi
             raise ConflictError(
                 f"there is an admin already, {there}: sign in as one, or have one make you one"
             )
-        return await credentials.invite(accounts, profile, password, by=BY, may_grant=frozenset(Role))
+        user = await credentials.invite(accounts, profile, password, by=BY, may_grant=frozenset(Role))
+        there = await connection.fetchval("SELECT name FROM clients ORDER BY created_at LIMIT 1")
+        if there:
+            return FirstAdmin(user, there, None)
+        await clients.create_client(stores, COMMANDS, list(Scope), by=BY)
+        made = await clients.add_credential(stores, COMMANDS, by=BY)
+    return FirstAdmin(user, COMMANDS, made.secret)
 
 
 async def ensure_client(settings: Settings, name: str, secret: str, scopes: Iterable[Scope]) -> None:

@@ -1,7 +1,7 @@
 """`astrocore users`: who may sign in."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -14,7 +14,10 @@ from app.cli.client import connect, every
 from app.cli.errors import CommandError
 from app.cli.options import AsJson, Cursor, Limit, Reason, Yes, confirm, group
 from app.pages import Page
-from config.settings import settings
+from config.settings import PREFIX, settings
+
+if TYPE_CHECKING:
+    from app.accounts.bootstrap import FirstAdmin
 
 app = group("Look after those who may sign in.")
 
@@ -91,10 +94,10 @@ def create(
     if password or bootstrap:
         body["password"] = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     if bootstrap:
-        user = asyncio.run(_bootstrap(body))
-    else:
-        with connect() as api:
-            user = api.post(("users",), UserView, body | {"roles": role or []})
+        _tell_first(asyncio.run(_bootstrap(body)), as_json=as_json)
+        return
+    with connect() as api:
+        user = api.post(("users",), UserView, body | {"roles": role or []})
     _tell(user, as_json)
 
 
@@ -174,7 +177,20 @@ def _move(verb: str, who: str, reason: str, *, as_json: bool) -> None:
     _tell(user, as_json)
 
 
-async def _bootstrap(body: dict[str, Any]) -> UserView:
+def _tell_first(made: "FirstAdmin", *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(made)
+        return
+    _print(made.user, output.stdout())
+    if made.secret:
+        lines = [(f"{PREFIX}CLIENT_ID", made.client), (f"{PREFIX}CLIENT_SECRET", made.secret)]
+        output.stdout().print(output.facts(lines))
+        output.stderr().print(
+            "set these two for the commands, then `astrocore login`; the secret is told this once, and may do everything"
+        )
+
+
+async def _bootstrap(body: dict[str, Any]) -> "FirstAdmin":
     from app.accounts.bootstrap import first_admin
     from app.accounts.users import Profile
     from app.stores.connections import open_stores
