@@ -11,7 +11,18 @@ from app.embedded.launch import EmbeddedStores
 from app.reconciliation.mapping import load_mappings
 from config.settings import parse_settings
 
-NAMES = ("seed", "reconcile", "growth", "incremental", "repairs", "events", "audit", "seals", "logs")
+NAMES = (
+    "seed",
+    "reconcile",
+    "growth",
+    "incremental",
+    "repairs",
+    "events",
+    "audit",
+    "seals",
+    "logs",
+    "logins",
+)
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -30,12 +30,14 @@ _AUDIT, _CHANGES, _RECORDS = "/v1/audit", "/v1/reconciliation/changes", "/v1/rec
 
 
 @asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the web process, which runs as long as the block does."""
+async def served(
+    settings: Settings, extra: Mapping[str, str] | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the web process, which runs as long as the block does, with these settings besides."""
     await migrate(settings)
     await create_foreign_schemas(settings)
     process = await asyncio.create_subprocess_exec(
-        "/bin/sh", "-c", read_procfile()["web"], env=_environment(settings), cwd=repository_root(),
+        "/bin/sh", "-c", read_procfile()["web"], env={**_environment(settings), **(extra or {})}, cwd=repository_root(),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     if settings.client_secret:

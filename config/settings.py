@@ -129,7 +129,7 @@ class Settings(BaseModel):
     sign_in_account_failures: int = Field(
         10,
         ge=1,
-        description="wrong tries of one account in five minutes; after three of them each one doubles the wait",
+        description="wrong tries of one account in five minutes; after three of ten each one doubles the wait",
     )
     sign_in_address_failures: int = Field(
         10, ge=1, description="wrong tries from one IP address in five minutes"

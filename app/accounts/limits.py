@@ -35,9 +35,12 @@ class Limit(Struct, frozen=True):
     free: int
 
 
-FREE = 3
-"""Failures of an account after which waiting begins."""
-ACCOUNT = Limit(failures=10, free=FREE)
+def free_of(failures: int) -> int:
+    """Of so many failures of an account those after which no wait begins: three of ten."""
+    return max(1, failures * 3 // 10)
+
+
+ACCOUNT = Limit(failures=10, free=free_of(10))
 ADDRESS = Limit(failures=10, free=10)
 EVERYBODY = Limit(failures=1000, free=1000)
 

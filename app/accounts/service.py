@@ -7,7 +7,7 @@ from app.accounts.calling import TOKEN_ENDPOINT
 from app.accounts.client_authentication import ClientDesk
 from app.accounts.encryption import Safe
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
-from app.accounts.limits import FREE, Limit, SignInLimits
+from app.accounts.limits import Limit, SignInLimits, free_of
 from app.accounts.token_keys import TokenKeys
 from app.accounts.tokens import Tokens
 from app.clock import Clock, now
@@ -56,7 +56,7 @@ def _limits(stores: Stores) -> SignInLimits:
     return SignInLimits(
         stores.broker,
         stores.settings.namespace,
-        account=Limit(account, min(FREE, account)),
+        account=Limit(account, free_of(account)),
         address=Limit(address, address),
         everybody=Limit(everybody, everybody),
     )
