@@ -15,7 +15,7 @@ from web.waking import wake
 
 
 def letters() -> DeadLetters:
-    """The dead letters of this process's broker."""
+    """The messages of this process's broker that did not succeed."""
     return DeadLetters(broker.client, broker.namespace)
 
 
@@ -27,9 +27,10 @@ class Erasures(Controller):
 
     @post(status_code=201, summary="Forget a person")
     async def forget_person(self, stores: Opened, data: JSONBody[ErasureOrder]) -> Response[ErasureView]:
-        """Destroys the key of their values in the audit store, and erases them from diffs and waiting messages.
+        """Destroys the key of their values in the audit store, and erases them from diffs, waiting facts and the broker.
 
-        Answers 200 where nothing was left to erase. What the two services hold of them is not touched.
+        Answers 200 where nothing was left to erase. What the two services hold of them is not touched. `unread` says that an
+        archive cannot be read, and may have more.
         """
         erased = await forgetting.forget(
             stores, letters(), entity=data.entity, key=data.person, by=OPERATOR, reason=data.reason
