@@ -499,7 +499,7 @@ async def test_past_the_memory_budget_the_oldest_entries_move_before_their_time(
     async def memory(_stores: Stores) -> float:
         return 60.0 if archived.files else float(used)
 
-    monkeypatch.setattr(turn, "_used_megabytes", memory)
+    monkeypatch.setattr(turn, "used_megabytes", memory)
     stores = with_settings(
         archived, audit_retention_url=archived.settings.audit_url, audit_megabytes=100, audit_days=9
     )
@@ -508,7 +508,7 @@ async def test_past_the_memory_budget_the_oldest_entries_move_before_their_time(
 
 
 async def test_the_memory_is_that_of_the_server(archived: ArchivedStore) -> None:
-    assert 0 < await turn._used_megabytes(archived.stores) < 1000
+    assert 0 < await turn.used_megabytes(archived.stores.audit) < 1000
 
 
 async def test_a_plan_changes_nothing(archived: ArchivedStore, monkeypatch: pytest.MonkeyPatch) -> None:
