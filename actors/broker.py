@@ -27,6 +27,7 @@ from actors.correlation import CorrelatedMessages
 from app.errors import StoreUnavailableError
 from app.logs.shipping import Shipper, start_shipping
 from app.reconciliation.mapping import load_mappings
+from app.reconciliation.scanning.scan import sweep_folders
 from app.stores.connections import Stores, open_stores
 from config.logging import log_start, log_stop
 from config.processes import die_with_parent
@@ -68,6 +69,7 @@ class WorkerStores(Middleware):
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         load_mappings(settings().mappings)
+        sweep_folders(settings())
         loop = get_event_loop_thread()
         assert loop is not None
         # Dramatiq would only log what is raised here, and go on with a worker that fails every message.

@@ -12,8 +12,10 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
+from app.audit.archiving.kept import read_kept
 from app.audit.archiving.turn import FILLING
 from app.audit.rights import FORBIDDEN, NEEDED, lacking, let_through
+from app.audit.sealing.stream import ChainBrokenError
 from app.audit.store import AuditStore
 from app.clock import now
 from app.errors import CoreError
@@ -276,7 +278,7 @@ async def _look_at_entries(settings: Settings) -> list[Check]:
 
 async def _look_at_memory(settings: Settings) -> list[Check]:
     async with open_redis(settings.url("audit_url")) as redis:
-        used, budget = (await redis.info("memory"))["used_memory"] / 2**20, settings.audit_megabytes
+        used, budget = (await redis.info(section="memory"))["used_memory"] / 2**20, settings.audit_megabytes
     good = used < FILLING * budget
     advice = f"raise {PREFIX}AUDIT_MEGABYTES, or lower {PREFIX}AUDIT_DAYS: past the budget entries move to archives"
     return [
@@ -291,8 +293,14 @@ async def _look_at_memory(settings: Settings) -> list[Check]:
 
 async def _look_at_archives(settings: Settings) -> list[Check]:
     async with _connection(settings, "core_database_url") as connection:
-        rows = await connection.fetch("SELECT file, bytes FROM audit_archives ORDER BY number")
-    lacking = [row["file"] for row in rows if _size_of(settings.archive_dir / row["file"]) != row["bytes"]]
+        rows = await connection.fetch("SELECT number, bytes, tombstone FROM audit_archives ORDER BY number")
+    try:
+        files = [(read_kept(row).file, row["bytes"]) for row in rows]
+    except ChainBrokenError as error:
+        return [
+            Check("audit archives", ok=False, found=str(error), advice="`astrocore audit verify` tells more")
+        ]
+    lacking = [file for file, size in files if _size_of(settings.archive_dir / file) != size]
     advice = f"`astrocore audit restore` takes them back from a backup, into {settings.archive_dir}"
     return [_expect("audit archives", lacking, advice)]
 

@@ -2,7 +2,8 @@
 
 Entries are appended as the repair path does it, 500 at a time, four batches at once, every answer durable. Of ten entries
 one is a fact, the others are changes: intents with their outcomes. A page of 50 is timed at random places, from the query
-to its JSON and, over HTTP, from the request to its answer; ten million entries with `--records 10000000`.
+to its JSON and, over HTTP, from the request to its answer; ten million entries with `--records 10000000`. Then all of them
+are moved to archives, and the pages are timed again.
 """
 
 import asyncio
@@ -21,7 +22,8 @@ from app.audit.queries import EntryFilter, list_entries
 from app.audit.store import AuditStore
 from app.audit.views import view
 from app.pages import encode_cursor
-from app.stores.connections import open_redis
+from app.stores.connections import open_redis, open_stores
+from benchmarks.audit_archives import move_all
 from benchmarks.audit_entries import ACTORS, ENTITIES, Made
 from benchmarks.audit_web import served, web_pages
 from benchmarks.figure import Figure, compare
@@ -32,6 +34,7 @@ _LIMIT = 50
 _PAGE_GOAL_MS = 50.0
 _KINDS = [each for each in Kind if each is not Kind.UNREADABLE]  # it has no index, and there is none
 _APPEND_GOAL = 0.2
+_MOST_MOVED = 2_000_000
 
 Page = Callable[[], Awaitable[object]]
 
@@ -57,6 +60,19 @@ async def _measure(settings: Settings, number: int, samples: int) -> list[Figure
         async with served(settings) as client:
             for name, page in web_pages(client, made, _LIMIT).items():
                 figures += await _timed(name, page, bare, samples)
+    # More would take half an hour to move.
+    return figures + (await _archived(settings, made, samples) if number <= _MOST_MOVED else [])
+
+
+async def _archived(settings: Settings, made: Made, samples: int) -> list[Figure]:
+    """Pages of what lies in archives; the limit is a bare read of as many entries before they were moved."""
+    async with open_stores(settings) as stores:
+        audit, key = AuditStore.of(stores), f"{settings.namespace}:audit:entries"
+        bare = [await _milliseconds(_bare(stores.audit, key, made.count)) for _ in range(samples)]
+        figures = [await move_all(stores)]
+        for name, page in _pages(audit, made).items():
+            ours = [await _milliseconds(page) for _ in range(samples)]
+            figures += _figures(f"{name}, archived", ours, bare)
         return figures
 
 
@@ -161,6 +177,10 @@ def _pages(audit: AuditStore, made: Made) -> dict[str, Page]:
         "changes of an entity": changes(lambda: {"entity": random.choice(ENTITIES)}),
         "changes of a run": changes(lambda: {"run_id": random.choice(made.runs)}),
         "changes of a record": changes(record),
+        "changes of a record, each in another seal": changes(
+            lambda: {"entity": ENTITIES[0], "key": made.busy}
+        ),
+        "a record, each change in another seal": of(lambda: EntryFilter(entity=ENTITIES[0], key=made.busy)),
     }
 
 
@@ -185,6 +205,10 @@ async def _timed(name: str, page: Page, bare: Page, samples: int) -> list[Figure
     for _ in range(samples):
         ours.append(await _milliseconds(page))
         limits.append(await _milliseconds(bare))
+    return _figures(name, ours, limits)
+
+
+def _figures(name: str, ours: list[float], limits: list[float]) -> list[Figure]:
     return [_figure(name, part, sorted(ours), sorted(limits)) for part in (50, 95)]
 
 

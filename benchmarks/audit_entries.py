@@ -4,6 +4,8 @@ import random
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from app.audit.entries import Entry, Fact, FactEntry, IntentEntry, Outcome, OutcomeEntry
 
 SPAN = timedelta(days=30)
@@ -21,10 +23,14 @@ class Made:
         self.count = 0
         self.records = [str(_uuid()) for _ in range(max(1, number // 6))]
         self.runs: list[UUID] = []
+        self.busy = str(_uuid())
+        """A customer that every other batch changes once: its changes are spread over as many seals."""
 
     def batch(self, size: int) -> list[Entry]:
         facts = [self._fact(self._at(place)) for place in range(size // 10)]
         intents = [self._intent(self._at(place)) for place in range((size - len(facts)) // 2)]
+        if self.count // size % 2:
+            intents[0] = replace(intents[0], entity=ENTITIES[0], key=self.busy)
         ended = [OutcomeEntry(id=each.id, at=each.at, outcome=Outcome.APPLIED) for each in intents]
         self.count += len(facts) + len(intents) + len(ended)
         return [*facts, *intents, *ended]

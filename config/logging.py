@@ -43,6 +43,10 @@ Ship = Callable[[LogEntry], None]
 class _Intercept(logging.Handler):
     """Hands records of the standard library to loguru: one event, what was said as a field."""
 
+    def createLock(self) -> None:  # noqa: N802  (the name that `logging` calls)
+        # loguru has a lock of its own. Of two, a finalizer that logs may take the second first.
+        self.lock = None
+
     def emit(self, record: logging.LogRecord) -> None:
         # loguru refuses what a finalizer says in the middle of the writing of an entry; and a library may give what is
         # no exception for one.

@@ -19,43 +19,69 @@ LEAST_LENGTH = 12  # a shorter secret of ours may be an everyday word, as passwo
 # A name is compared in lower case and without what separates its words.
 _SEPARATORS = re.compile(r"[^a-z0-9]")
 _SECRET_PARTS = re.compile(
-    r"password|passwd|passphrase|passcode|pwd|secret|token|authorization|cookie|apikey|accesskey|privatekey"
-    r"|operatorkey|signingkey|encryptionkey|pepper|credential|sessionid|sessionkey|csrf|xsrf|jwt|bearer|amzsignature|googsignature"
+    r"password|passwd|passphrase|passcode|pword|pwd|pw$|secret|token|authorization|(?<!o)auth$|cookie"
+    r"|(?:api|access|private|operator|signing|encrypt(?:ion)?|master|auth|ssh|vault|account)key"
+    r"|pepper|credential|sess(?:ion)?(?:id|key)|csrf|xsrf|jwt|bearer|amzsignature|googsignature"
+    r"|(?<!by)(?<!com)(?<!sur)(?<!tres)(?<!over)(?<!under)pass$"
+    # What a mail says, which is its reader's business alone; not how long it is.
+    r"|(?<!any)(?<!some)(?<!every)(?<!no)bod(?:y|ies)$|^body(?!size|length|bytes|limit|type|count|hash)"
     r"|(?:onetime|verification|confirmation|security|access|auth|login|signin|2fa|mfa|otp|reset|recovery|backup"
     r"|activation)codes?$"
 )
-_SECRET_NAMES = frozenset(
-    # The second line is what a mail says, which is its reader's business alone.
-    ["auth", "pass", "pin", "otp", "totp", "session", "sid", "body", "html", "text", "payload", "attachments"]
-)
+_SECRET_NAMES = frozenset(["pin", "otp", "totp", "session", "sid", "html", "text", "payload", "attachments"])
 
 # In a text: a name that says secret, in any spelling and quoting, and what it is set to.
+_KEYS = [
+    "api",
+    "access",
+    "private",
+    "operator",
+    "signing",
+    "encrypt",
+    "encryption",
+    "master",
+    "auth",
+    "ssh",
+    "vault",
+]
+_KEY = "|".join([*(rf"{each}[_ -]?key" for each in _KEYS), "accountkey"])
 _NAME = (
-    r"(?:passw(?:or)?d|pass-?phrase|passcode|pwd|secret|token|(?:api|access|private|operator|signing|encryption)[_ -]?key"
-    r"|pepper|credential|session[_-]?(?:id|key)|[cx]srf|jwt)[\w.-]{0,40}"
+    rf"(?:passw(?:or)?d|pass-?phrase|passcode|pword|pwd|secret|token|(?:{_KEY})"
+    r"|pepper|credential|sess(?:ion)?[_-]?(?:id|key)|[cx]srf|jwt)[\w.-]{0,40}"
 )
-_MAIL = r"body|html|text|payload|attachments"
+_MAIL = (
+    r"(?:\b|_|mail|message|html|text|plain|raw|request|response)bod(?:y(?:[_-][\w-]{0,20}|(?![a-z]))|ies\b)"
+    r"|\b(?:html|text|payload|attachments)"
+)
 # Names that are also the ends of everyday words, or words themselves: only whole, and only where they are set.
 _CODE_NAME = (
     r"(?:one[ _-]?time|verification|confirmation|security|access|auth|log-?in|sign-?in|[2m]fa|otp|reset|recovery|backup"
     r"|activation)[ _-]?codes?"
 )
-_WORD = rf"pass|pin|t?otp|auth|session|sid|(?:amz|goog)-signature|{_CODE_NAME}"
+_WORD = rf"(?:db|user|smtp|pg|root|admin)?(?:pass|pw)(?!://)|pin|t?otp|x?auth|session|sid|(?:amz|goog)-signature|{_CODE_NAME}"
 CODE = "code"
 # A code may be anything. Of six to eight digits it is one to use once, unless what stands before it says otherwise.
 _ONE_TIME = r"[0-9]{6,8}"
 _OTHER_CODES = "".join(f"(?<!{word}[ _-])" for word in ("error", "exit", "status", "postal", "zip", "return"))
 _HEADER = r"authorization|cookies?2?"
-_SETS = r"""\\*["']?\s{0,9}(?:=>|:=|[=:>])\s{0,9}|\\*["']\s{0,9},\s{0,9}(?=b?\\*["'])|\s{1,9}(?=\\*["'])"""
+# As many blanks as an aligned text may have.
+_SETS = (
+    r"""\\*["']?\s{0,80}+(?:=>|:=|[=:>])\s{0,80}+|\\*["']\s{0,80}+,\s{0,80}+(?=b?\\*["'])"""
+    r"""|\s{1,80}+(?=\\*["'])"""
+)
 # Quotes may be escaped themselves, where a text was quoted twice; a text that was cut may lack the closing one. Behind
 # any number of backslashes a quote is taken for a part of the text: rather too much is hidden than too little.
 _QUOTED = (
-    r"""[bruf]{0,2}(?:(?P<escape>\\+)(?P<quote>["'])(?:.*?[^\\])??(?:(?P=escape)(?P=quote)|\Z)"""
-    r"""|"(?:[^"\\]|\\+.)*(?:"|\Z)|'(?:[^'\\]|\\+.)*(?:'|\Z))"""
+    r"""[bruf]{0,2}(?:(?P<triple>\'{3}|"{3}).*?(?:(?P=triple)|\Z)"""
+    r"""|(?P<escape>\\++)(?P<quote>["'])(?:.*?[^\\])??(?:(?P=escape)(?P=quote)|\\*+\Z)"""
+    r"""|"(?:[^"\\]|\\++(?:.|\Z))*+(?:"|\Z)|'(?:[^'\\]|\\++(?:.|\Z))*+(?:'|\Z))"""
 )
 _BARE = r"""[^\s,;&<>"')}\]]+"""
 _VALUE = rf"(?:{_QUOTED}|\[[^\]]*\]?|\{{[^}}]*\}}?|\([^)]*\)?|{_BARE})"
-_PREFIXES = r"gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|[srp]k_(?:live|test)_|whsec_|AIza|AKIA"
+# In a sentence only what is like no word: it has a digit or a sign in it.
+_SAYS = r"(?:\s(?:for|of)\s[^\s:=]{1,60}(?:\s[^\s:=]{1,60})?)?(?:\s{1,3}(?:is|are|was|were)(?::|\s)|\s?[:=])\s{0,9}"
+_ODD = r"""(?=[^\s,;"']{0,60}?(?:[0-9$%^&*+@#~=]|!\w))[^\s,;"']{4,}"""
+_PREFIXES = r"gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|sk_(?:live|test)_|rk_(?:live|test)_|pk_(?:live|test)_|whsec_|dop_v1_|ya29\.|AIza|AKIA"
 _PORT = r"""\d{1,5}(?:[/?#\s,;:"')\]}]|\.?(?:\s|\Z))"""
 _PRIVATE = r"[A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)? ?-{4,5}"
 
@@ -77,8 +103,12 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         f"://{REDACTED}@",
     ),
     (re.compile(rf"(?is)({_NAME})({_SETS}){_VALUE}"), rf"\1\2{REDACTED}"),
-    (re.compile(rf"(?is)\b({_MAIL})({_SETS}){_QUOTED}"), rf"\1\2{REDACTED}"),
+    (re.compile(rf"(?is)({_MAIL})({_SETS}){_QUOTED}"), rf"\1\2{REDACTED}"),
     (re.compile(rf"(?is)(?<![a-z0-9])({_WORD})({_SETS}){_VALUE}"), rf"\1\2{REDACTED}"),
+    (
+        re.compile(rf"(?is)(?<![a-z0-9])({_NAME}|{_WORD})({_SAYS})(?:{_QUOTED}|{_ODD})"),
+        rf"\1\2{REDACTED}",
+    ),
     (re.compile(rf"(?i)({_CODE_NAME} (?:is|are|was) )[\w-]{{4,}}"), rf"\1{REDACTED}"),
     (
         re.compile(
@@ -87,19 +117,36 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1\2{REDACTED}",
     ),
     (re.compile(r"(?i)([?&;](?:sig|signature|code)=)[^\s&;\"'<>]{6,}"), rf"\1{REDACTED}"),
-    (re.compile(rf"(?is)(--[\w-]{{0,30}}{_NAME})(\s{{1,9}}){_VALUE}"), rf"\1\2{REDACTED}"),
+    (re.compile(rf"(?is)((?<!-)--[\w-]{{0,30}}{_NAME})(\s{{1,9}}){_VALUE}"), rf"\1\2{REDACTED}"),
+    (
+        re.compile(rf"(?s)((?:-cli|-benchmark)\b[^\r\n]{{0,200}}?\s(?:-a|--pass)\s{{1,9}}){_VALUE}"),
+        rf"\1{REDACTED}",
+    ),
+    (
+        re.compile(
+            rf"""((?: -u|--(?:proxy-)?user)[\s=]{{0,3}}["']?(?!\d{{1,9}}:)[^\s:"'/]{{1,80}}:(?!//)){_BARE}"""
+        ),
+        rf"\1{REDACTED}",
+    ),
+    # What is said to Redis, and to a mail server.
+    (re.compile(rf"(?is)(\bHELLO [23] AUTH )\S{{1,200}} {_VALUE}"), rf"\1{REDACTED}"),
+    (re.compile(rf"(\bAUTH (?:default |(?:[^\s,;]{{1,80}} )??(?={_ODD})))(?s:{_VALUE})"), rf"\1{REDACTED}"),
     (re.compile(rf"(?i)\b(bearer|basic)((?:\s|%20|\+){{1,9}})(?!\[redacted){_BARE}"), rf"\1\2{REDACTED}"),
     (re.compile(r"eyJ[\w-]{6,}(?:\.[\w-]*){0,4}"), REDACTED),
     (re.compile(r"\$(?:argon2|scrypt|pbkdf2|2[aby]\$)[\w$=,./+-]+"), REDACTED),
     (re.compile(rf"(?:{_PREFIXES})[\w-]{{8,}}|ASIA[A-Z0-9]{{12,}}"), REDACTED),
+    (re.compile(r"(?<![A-Za-z0-9])(?:npm|hf)_[A-Za-z0-9]{16,}"), REDACTED),
+    (re.compile(r"(?<![\w-])sk-(?=[\w-]{0,60}[0-9])[\w-]{16,}"), REDACTED),
+    (re.compile(r"""(?i)(hooks\.slack\.com/)[^\s"'<>]+"""), rf"\1{REDACTED}"),
     (re.compile(r"(?:(?<![A-Za-z0-9])|(?<=%3D))SG\.[\w-]{12,}(?:\.[\w-]*)?"), REDACTED),
 )
 # What must be there, in lower case, for any of the patterns to match. Most texts have nothing of it, and to ignore case
-# in a search takes five times as long.
+# in a search takes five times as long. Each choice begins with a letter of its own: so most places are passed over.
 _HINTS = re.compile(
-    r"passw|phrase|passcode|pwd|secret|token|(?:api|access|private|operator|signing|encryption)[_ -]?key|pepper"
-    rf"|credential|session|[cx]srf|jwt|auth|cookie|bearer|basic|{_MAIL}|://|eyj|\$|{_PREFIXES.lower()}|asia|sg\."
-    rf"|(?:pass|pin|otp|sid|sig|signature|codes?)\b"
+    rf"passw|phrase|passcode|pw|secret|token|{_KEY}|pepper|credential|sess|csrf|xsrf|jwt|auth|cookie|bearer|basic"
+    r"|bod(?:y|ies)|html|text|payload|attachments"
+    rf"|://|eyj|\$|{_PREFIXES.lower()}|asia|sg\.|npm_|hf_|sk-|hooks\.| -u|--(?:proxy-)?user|-cli|-bench"
+    r"|pass\b|pin\b|otp\b|sid\b|sig\b|signature\b|codes?\b"
 )
 _PLAIN = re.compile(r"[0-9a-fA-F:.TZ+ -]*")  # ids, numbers and times; no hint can be spelt with these
 _SHORT = 200  # characters; what is logged over and over is looked through once

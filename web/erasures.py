@@ -16,7 +16,7 @@ from web.waking import wake
 
 
 def letters() -> DeadLetters:
-    """The dead letters of this process's broker."""
+    """The messages of this process's broker that did not succeed."""
     return DeadLetters(broker.client, broker.namespace)
 
 
@@ -31,9 +31,10 @@ class Erasures(Controller):
     async def forget_person(
         self, stores: Opened, caller: Calling, data: JSONBody[ErasureOrder]
     ) -> Response[ErasureView]:
-        """Destroys the key of their values in the audit store, and erases them from diffs and waiting messages.
+        """Destroys the key of their values in the audit store, and erases them from diffs, waiting facts and the broker.
 
-        Answers 200 where nothing was left to erase. What the two services hold of them is not touched.
+        Answers 200 where nothing was left to erase. What the two services hold of them is not touched. `unread` says that an
+        archive cannot be read, and may have more.
         """
         erased = await forgetting.forget(
             stores, letters(), entity=data.entity, key=data.person, by=caller.name, reason=data.reason

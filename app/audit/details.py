@@ -90,12 +90,18 @@ class RecordRead(_Detail):
 
 
 class PersonForgotten(_Detail):
-    """Where values of the person were cleared, and from how many."""
+    """Where values of the person were cleared, and from how many.
+
+    `key` is the id of the key that was destroyed; None where there was none. `unread` says that there may be more changes
+    than were counted, in an archive that could not be read.
+    """
 
     changes: int
     diffs: int
     facts: int
     letters: int
+    key: str | None
+    unread: bool
 
 
 class UserCreated(_Detail):

@@ -84,13 +84,14 @@ class Personal(Struct, frozen=True, omit_defaults=True):
 
     `persons` says whose they are, each one `entity/key`; `fields` which: of an intent names in `before` and `after`, of an
     outcome its own members. In the process an entry is in clear. Where it is stored these values stand in `text` alone,
-    encrypted with each of `keys` in turn; see `app.audit.persons`.
+    encrypted with each of `keys` in turn; see `app.audit.persons`. `checks` tell each key from any other one.
     """
 
     persons: tuple[str, ...]
     fields: tuple[str, ...]
     keys: tuple[UUID, ...] = ()
     text: bytes | None = None
+    checks: tuple[bytes, ...] = ()
 
     @property
     def is_erased(self) -> bool:
@@ -119,6 +120,9 @@ class IntentEntry(Struct, frozen=True, tag="intent"):
     updated_at_after: datetime | None = None
     undoes: UUID | None = None
     """The change that this one takes back."""
+    trace_id: str | None = None
+    """What the change came of, as log entries have it; so is `request_id`, where that was a request."""
+    request_id: str | None = None
     personal: Personal | UnsetType = UNSET
 
 

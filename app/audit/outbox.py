@@ -80,7 +80,12 @@ async def count(core: asyncpg.Pool, records: Collection[tuple[str, str]]) -> int
 
 
 async def erase(connection: asyncpg.Connection, records: Collection[tuple[str, str]]) -> int:
-    """Take detail and reason out of the waiting facts about these records; answers out of how many."""
+    """Take detail and reason out of the waiting facts about these records; answers out of how many.
+
+    It waits for a relay that is moving facts, and keeps others away until the transaction ends: what is counted as erased
+    goes nowhere as it was.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _RELAY_LOCK)
     rows = await connection.fetch(
         f"""
         UPDATE audit_outbox SET entry = entry || jsonb_build_object(

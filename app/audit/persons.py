@@ -5,9 +5,11 @@ text takes their place; on the way back they return. Whoever destroys the key fo
 so its seal, stays as it is.
 
 The text is the JSON of what was taken out, encrypted by AES-256-GCM (NIST SP 800-38D) as nonce || ciphertext || tag; where
-it tells of several persons, that again with the next one's key. The associated data is `<kind> <id>` of the entry.
+it tells of several persons, that again with the next one's key. The associated data is `<kind> <id>` of the entry. Of each
+key a check value is kept beside the text, so that a key which was exchanged is seen by whoever may not use it.
 """
 
+import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from app.stores.health import POSTGRES_FAULTS
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
+CHECK_BYTES = 8
 # Of an entry's values by its members; of an intent's by record and field.
 _Values = dict[str, Any]
 _PersonalEntry = IntentEntry | OutcomeEntry
@@ -38,6 +41,11 @@ class PersonKey:
 
     id: UUID
     secret: bytes
+
+    @property
+    def check(self) -> bytes:
+        """Tells this key from any other one, and nothing about it."""
+        return hashlib.sha256(self.secret).digest()[:CHECK_BYTES]
 
 
 class PersonKeys:
@@ -87,15 +95,15 @@ class PersonKeys:
         )
 
 
-async def destroy_key(connection: asyncpg.Connection, person: str) -> bool:
-    """Destroy a person's live key in the open transaction of `connection`; answers whether there was one."""
-    destroyed = await connection.fetchval(
+async def destroy_key(connection: asyncpg.Connection, person: str) -> UUID | None:
+    """Destroy a person's live key in the open transaction of `connection`; answers its id, None where there was none."""
+    destroyed: UUID | None = await connection.fetchval(
         """
-        UPDATE person_keys SET key = NULL, forgotten_at = now() WHERE person = $1 AND key IS NOT NULL RETURNING true
+        UPDATE person_keys SET key = NULL, forgotten_at = now() WHERE person = $1 AND key IS NOT NULL RETURNING id
         """,
         person,
     )
-    return destroyed is not None
+    return destroyed
 
 
 async def hide(keys: PersonKeys | None, entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -132,7 +140,12 @@ def hidden(entry: Entry, keys: Mapping[str, PersonKey]) -> Entry:
     for key in own:
         nonce = os.urandom(NONCE_BYTES)
         text = nonce + AESGCM(key.secret).encrypt(nonce, text, _bound_to(entry))
-    personal = replace(entry.personal, keys=tuple(each.id for each in own), text=text)
+    personal = replace(
+        entry.personal,
+        keys=tuple(each.id for each in own),
+        text=text,
+        checks=tuple(each.check for each in own),
+    )
     return replace(entry, personal=personal, **_left(entry, personal))
 
 

@@ -200,7 +200,8 @@ async def _with_intents(
     """The entries, outcomes with their intents: most of them lie beside."""
     known = {each.entry.id: each.entry for each in beside if isinstance(each.entry, IntentEntry)}
     ended = {each.entry.id for each in entries if isinstance(each.entry, OutcomeEntry)}
-    for each, (begun, _) in (await audit.find(list(ended - known.keys()))).items():
+    near = entries[0].sequence if entries else None
+    for each, (begun, _) in (await audit.find(list(ended - known.keys()), near)).items():
         if isinstance(begun.entry, IntentEntry):
             known[each] = begun.entry
     return [Found(each.sequence, each.entry, _intent_of(each, known)) for each in entries]

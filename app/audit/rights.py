@@ -19,7 +19,7 @@ _CONNECTION = (
     "+ping +info +time +select +client|setinfo +client|setname +acl|whoami +evalsha +script|load +multi +exec"
 )
 _READS = "+xrange +xrevrange +xlen +xinfo|stream +get +mget +hget +hmget +hvals +hlen +lindex +llen +lrange +exists"
-_APPENDS = "+xadd +hset +rpush"
+_APPENDS = "+hset +rpush"
 
 
 def rules(user: str, keys: str) -> str:
@@ -27,11 +27,15 @@ def rules(user: str, keys: str) -> str:
     shared = f"resetchannels ~{keys}* -@all {_CONNECTION} {_READS} {_APPENDS}"
     if user == SERVICE:
         # An intent that has ended is no longer open; later entries of a second take the place of earlier ones; the
-        # counter grows. Nothing else is ever taken away or changed.
-        return f"{shared} (~{keys}open +hdel) (~{keys}left +rpop) (~{keys}sequence +incrby)"
+        # counter grows. Nothing else is ever taken away or changed. Tombstones are not its own to add: a stream takes
+        # none before the greatest id that it has had.
+        added = f"(~{keys}entries +xadd) (~{keys}seals +xadd)"
+        return f"{shared} {added} (~{keys}open +hdel) (~{keys}left +rpop) (~{keys}sequence +incrby)"
     # RENAME puts a stream without what was slipped in past the counter in its place (docs/audit.md): a stream that has
     # lost its last entry to XDEL takes none before it. CONFIG GET lets `astrocore doctor` see whether entries are durable.
-    return f"{shared} +hdel +incrby +set +lpop +rpop +ltrim +xtrim +xdel +del +unlink +rename +config|get"
+    return (
+        f"{shared} +xadd +hdel +incrby +set +lpop +rpop +ltrim +xtrim +xdel +del +unlink +rename +config|get"
+    )
 
 
 def acl_file(passwords: Mapping[str, str], keys: str) -> str:
@@ -84,6 +88,7 @@ return lacking
 # Calls that the service's user must not be let through with. Each does nothing, or fails, where it is: no key is named
 # so, no subcommand or option is.
 FORBIDDEN: tuple[tuple[str, ...], ...] = (
+    ("XADD", "{key}:none", "NOMKSTREAM", "*", "field", "value"),
     ("XDEL", "{key}", "1-0"),
     ("XTRIM", "{key}", "MAXLEN", "0"),
     ("XSETID", "{key}", "1-0"),

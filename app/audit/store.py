@@ -75,6 +75,9 @@ class AuditPort(Protocol):
     ) -> list[Change]:
         """Changes from the newest to the oldest, of a record, of an entity or of all."""
 
+    async def changes_by_id(self, ids: Sequence[UUID]) -> dict[UUID, Change]:
+        """The changes with these ids; unknown ones are left out."""
+
 
 class AuditStore:
     """Appends to and reads from the audit store. Every method raises StoreUnavailableError when it is away.
@@ -118,6 +121,11 @@ class AuditStore:
     async def open_intents(self) -> list[IntentEntry]:
         """Every intent without an outcome."""
         return await self._open_intents([])
+
+    async def first_open(self) -> int | None:
+        """The number of the first intent without an outcome, whether this version can read it or not."""
+        found = read_page(await self._open([self._key("entries"), self._key("open")], []))
+        return min((each.sequence for each in found), default=None)
 
     async def open_intents_of(self, entity: str, keys: Collection[str]) -> list[IntentEntry]:
         """The intents without an outcome to change one of these records."""
@@ -174,13 +182,18 @@ class AuditStore:
             if isinstance(begun.entry, IntentEntry)
         }
 
-    async def find(self, ids: Sequence[UUID]) -> dict[UUID, tuple[Stored, Stored | None]]:
-        """The facts and the intents with these ids, intents with their outcome; unknown ids are left out."""
+    async def find(
+        self, ids: Sequence[UUID], near: int | None = None
+    ) -> dict[UUID, tuple[Stored, Stored | None]]:
+        """The facts and the intents with these ids, intents with their outcome; unknown ids are left out.
+
+        They are found sooner where most of them lie near this sequence number.
+        """
         if not ids:
             return {}
         arguments: list[str | bytes] = [self._prefix, *(each.bytes for each in ids)]
         hot = read_pairs(await self._find([self._key("entries")], arguments))
-        pairs = await self._with_archived(ids, hot)
+        pairs = await self._with_archived(ids, hot, near)
         there = [each for pair in pairs for each in pair if each is not None]
         shown = {each.sequence: each for each in await self._in_clear(there)}
         return {
@@ -257,7 +270,7 @@ class AuditStore:
         return Count(counted, archived, places[0], places[1], length)
 
     async def _with_archived(
-        self, ids: Sequence[UUID], pairs: list[tuple[Stored | None, Stored | None]]
+        self, ids: Sequence[UUID], pairs: list[tuple[Stored | None, Stored | None]], near: int | None
     ) -> list[tuple[Stored | None, Stored | None]]:
         """What begins an id, and has left the store, with its end, which may not have."""
         lacking = [each for each, (begun, _) in zip(ids, pairs, strict=True) if begun is None]
@@ -265,7 +278,7 @@ class AuditStore:
             return pairs
         with answers():
             archived = int(await self._redis.get(self._key("archived")) or 0)
-        old = await self._archives.find(lacking, archived) if archived else {}
+        old = await self._archives.find(lacking, archived, near) if archived else {}
         return [
             (begun, ended) if begun else _pair(old.get(each, (None, None)), ended)
             for each, (begun, ended) in zip(ids, pairs, strict=True)
@@ -281,7 +294,7 @@ class AuditStore:
         return int((seconds + patience) * 1_000_000) + micros
 
     async def _with_outcomes(self, found: Sequence[tuple[int, IntentEntry]]) -> list[Change]:
-        known = await self.find([intent.id for _, intent in found])
+        known = await self.find([intent.id for _, intent in found], found[0][0] if found else None)
         ended = {each: outcome for each, (_, outcome) in known.items()}
         return [Change(sequence, intent, _outcome(ended.get(intent.id))) for sequence, intent in found]
 

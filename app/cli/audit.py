@@ -204,6 +204,7 @@ async def _verify(keys: "Keys", known: dict[int, str], show: "Show | None", arch
 
 async def _prove(wanted: int | UUID) -> "ProofFile":
     from app.audit.archiving.library import Library
+    from app.audit.sealing.keys import trusted_by
     from app.audit.sealing.proofs import prove as make
     from app.audit.sealing.stream import ChainBrokenError, Stream
     from app.audit.store import AuditStore
@@ -212,7 +213,9 @@ async def _prove(wanted: int | UUID) -> "ProofFile":
     namespace = settings().namespace
     async with open_core() as core, open_redis(settings().url("audit_url")) as redis:
         try:
-            audit = AuditStore(redis, namespace, archives=Library(core, settings().archive_dir))
+            audit = AuditStore(
+                redis, namespace, archives=Library(core, settings().archive_dir, trusted_by(settings()))
+            )
             return await make(core, audit, Stream.of(redis, namespace), wanted)
         except NotFoundError as error:
             raise CommandError(str(error), "`astrocore audit list` lists what there is") from error
@@ -284,6 +287,9 @@ def _print(report: Report, console: Console) -> None:
         console.print(Text(f"{told}: `astrocore audit show {report.first_unreadable}`", "yellow"))
     if report.copy_owed:
         console.print(Text(f"seal {report.copy_owed} has yet to get its copy in Redis: it is new", "yellow"))
+    if report.tombstone_owed:
+        told = f"the tombstone of archive {report.tombstone_owed} has yet to get its copy in Redis"
+        console.print(Text(f"{told}: it is new, and its entries are still there", "yellow"))
     if (since := report.unsealed_since) and (now() - since).total_seconds() > STALE_SECONDS:
         console.print(
             Text(f"entries since {output.moment(since)} are not sealed: does the sealer run?", "yellow")

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 PATH = ("audit", "archives")
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
+# Without an end for so long something is said, or no longer waited for.
+SAYING_SECONDS = 10.0
+WAITING_SECONDS = 1800.0
 
 
 def archive(
@@ -97,15 +100,17 @@ def restore(
 
 
 async def _restore(files: list[Path]) -> "list[Restored]":
-    from app.audit.archiving.restoring import restore as put_back
+    from app.audit.archiving.restoring import Restorer
     from app.audit.sealing.keys import Keyring
+    from app.stores.connections import open_redis
 
     keys = Keyring.of(settings())
     if keys is None:
         raise CommandError(f"{PREFIX}AUDIT_SIGNING_KEY is not set, and archives are checked with it")
-    async with open_core() as core:
+    async with open_core() as core, open_redis(settings().url("audit_url")) as redis:
+        restorer = Restorer(core, redis, settings().namespace, settings().archive_dir, keys)
         try:
-            return await put_back(core, files, settings().archive_dir, keys, by="command line")
+            return await restorer.restore(files, by="command line")
         except InvalidInputError as error:
             told = [str(error), *(f"  {each.where}: {each.message}" for each in error.faults)]
             raise CommandError("\n".join(told), "nothing was changed") from error
@@ -138,10 +143,22 @@ def _print_plan(planned: Plan, *, as_json: bool) -> None:
 
 
 def _follow(api: Api, order: Order) -> Order:
-    """Wait until a worker has done it; raises UnreachableError after a minute of silence."""
-    heard = time.monotonic()
+    """Wait until a worker has done it; raises UnreachableError after a minute of silence, CommandError after half an hour."""
+    started = heard = time.monotonic()
+    said = False
     while order.finished_at is None:
         time.sleep(POLL_SECONDS)
+        waited = time.monotonic() - started
+        if waited > WAITING_SECONDS:
+            raise CommandError(
+                f"no worker has ended order {order.id}; it stands",
+                "the log of the workers and `astrocore doctor` say more",
+            )
+        if waited > SAYING_SECONDS and not said:
+            said = True
+            output.stderr().print(
+                "waiting for a worker to end it; one that runs begins at once, or within the hour"
+            )
         try:
             order = api.get((*PATH, "orders", str(order.id)), Order)
             heard = time.monotonic()

@@ -54,6 +54,12 @@ def _show(found: ErasureView, *, yes: bool) -> None:
             "is recorded again"
         )
         console.print(Text(warning, "yellow"), soft_wrap=True)
+    if found.unread:
+        warning = (
+            "an archive of the audit store cannot be read: there may be more changes, which cannot be read afterwards either, "
+            "and messages and facts that only they lead to; `astrocore audit verify` names it"
+        )
+        console.print(Text(warning, "yellow"), soft_wrap=True)
     if not yes:
         confirm(f"Forget {output.printable(f'{found.entity} {found.id}')} for ever?")
 
@@ -62,9 +68,12 @@ def _facts(found: ErasureView) -> Any:
     return output.facts(
         [
             ("person", output.printable(f"{found.entity} {found.id}")),
-            ("audit store", f"{counted(found.changes, 'change')} that can no longer be read or undone"),
+            (
+                "audit store",
+                f"{'at least ' if found.unread else ''}{counted(found.changes, 'change')} that can no longer be read or undone",
+            ),
             ("diffs", f"{counted(found.diffs, 'diff')} without their values"),
             ("outbox", f"{counted(found.facts, 'fact')} without detail and reason"),
-            ("dead letters", f"{found.letters:,} removed"),
+            ("broker", f"{counted(found.letters, 'message')} removed, or without what went wrong"),
         ]
     )

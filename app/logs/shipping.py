@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.util import Finalize
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 import msgspec
@@ -55,7 +56,9 @@ class Shipper:
         self._adopt_at = self._report_at = 0.0
         self._faults = self._reported = 0
         self._refused = False
-        self._awake, self._stopping = Event(), Event()
+        # The one signal that may be given while its lock is held: by a finalizer that logs an error.
+        self._awake: SimpleQueue[None] = SimpleQueue()
+        self._stopping = Event()
         self._deadline = float("inf")
         self._thread = Thread(target=self._run, name="log-shipper", daemon=True)
 
@@ -63,7 +66,7 @@ class Shipper:
         """Take an entry. It neither raises nor waits for the store; ERROR and above are sent at once."""
         self._spool.append(entry.process, msgspec.json.encode(entry) + b"\n")
         if entry.level in _AT_ONCE:
-            self._awake.set()
+            self._wake()
 
     def start(self) -> None:
         self._thread.start()
@@ -75,7 +78,7 @@ class Shipper:
         """
         self._deadline = time.monotonic() + seconds
         self._stopping.set()
-        self._awake.set()
+        self._wake()
         if self._thread.is_alive():
             self._thread.join(seconds + _STORE_SECONDS)
         elif not self._spool.is_empty():
@@ -89,9 +92,13 @@ class Shipper:
                 self._back_off(error)
                 continue
             if shipped < _WORTH_GOING_ON:
-                self._awake.wait(_PAUSE_SECONDS)
-                self._awake.clear()
+                with suppress(Empty):
+                    self._awake.get(timeout=_PAUSE_SECONDS)
         self._finish()
+
+    def _wake(self) -> None:
+        if self._awake.empty():
+            self._awake.put(None)
 
     def _turn(self) -> int:
         """Ship a block of every folder; answers how many bytes they were."""

@@ -20,6 +20,8 @@ _LOCK = "lock"
 BLOCK_BYTES = 131_072  # read at once: more than an entry can have, and no more than the store takes in some milliseconds
 HELD_BYTES = 4_000_000  # of lines that wait in memory, because the disk did not take them
 _SECONDS_BETWEEN_LOOKS_FOR_ROOM = 1.0
+# Whoever holds the spool may wait itself for whoever logs: a finalizer may log, in whatever thread and moment it runs.
+_LONGEST_WAIT_SECONDS = 0.2
 
 
 class Folder:
@@ -89,6 +91,8 @@ class Spool:
     The segments of all processes of a data directory together take `limit_bytes` and at most one segment a process
     more. Where there is no room, or the disk refuses, lines wait in memory, up to HELD_BYTES, and go to the disk once
     it takes them, or to whoever asks for them; beyond that they are dropped and counted. The order stays.
+
+    `append` may be called anywhere, in the middle of another call of the same thread too.
     """
 
     def __init__(self, root: Path, *, limit_bytes: int) -> None:
@@ -96,6 +100,7 @@ class Spool:
         self.dropped = 0
         self._root, self._limit = root, limit_bytes
         self._process = ""
+        self._arrived: deque[bytes] = deque()
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
         self._segment: int | None = None
@@ -104,15 +109,25 @@ class Spool:
         self._writing = Lock()
 
     def append(self, process: str, line: bytes) -> None:
-        """Keep a line of that process, newline included. It never raises."""
-        with self._writing:
-            self._process = process
-            if not (self._unload() and self._keep(line)):
-                self._hold(line)
+        """Keep a line of that process, newline included. It never raises.
+
+        Where it would have to wait for long, the line is kept by whoever comes next; that is the shipper, soon.
+        """
+        self._process = process
+        if not self._writing.acquire(timeout=_LONGEST_WAIT_SECONDS):
+            self._arrived.append(line)
+            return
+        try:
+            if self._arrived or self._held or not self._keep(line):
+                self._arrived.append(line)
+                self._take_in()
+        finally:
+            self._writing.release()
 
     def held(self) -> list[bytes]:
         """The first of the lines that wait in memory. Every line that was on the disk by then is older."""
         with self._writing:
+            self._take_in()
             lines, size = list[bytes](), 0
             for line in self._held:
                 size += len(line)
@@ -132,16 +147,18 @@ class Spool:
         """End the segment at hand; the next entry would begin another one."""
         with self._writing:
             self._look_again = 0.0
+            self._take_in()
             self._unload()
             self._close_segment()
 
     def is_empty(self) -> bool:
         """Whether nothing waits, in memory or on the disk."""
-        return not self._held and (self.folder is None or not self.folder.segments())
+        return not self._arrived and not self._held and (self.folder is None or not self.folder.segments())
 
     def abandon(self) -> None:
         """Count the lines that still wait in memory as dropped, for the process ends."""
         with self._writing:
+            self._take_in()
             self.dropped += len(self._held)
             self._held.clear()
             self._held_bytes = 0
@@ -152,6 +169,12 @@ class Spool:
             if self.folder is not None and not self.folder.segments():
                 self.folder.release(remove=True)
                 self.folder = None
+
+    def _take_in(self) -> None:
+        while self._arrived:
+            line = self._arrived.popleft()
+            if not (self._unload() and self._keep(line)):
+                self._hold(line)
 
     def _hold(self, line: bytes) -> None:
         if self._held_bytes + len(line) > HELD_BYTES:

@@ -27,6 +27,7 @@ CUSTOMERS = declare(
         table="customers",
         missing_document=Missing.REVIEW,
         missing_relational=Missing.CREATE,
+        known_by=(("email",), ("contact_number",), ("first_name", "last_name")),
         fields=(
             Field("first_name", Kind.TEXT, DOCUMENT, personal=True),
             Field("last_name", Kind.TEXT, DOCUMENT, personal=True),

@@ -48,6 +48,8 @@ def faults_of(mapping: "Mapping") -> Iterable[Fault]:
             yield Fault(reference.field, "holds a key, which is stored as it is: no converter")
     if mapping.whose:
         yield from _whose_faults(mapping)
+    for name in sorted({name for names in mapping.known_by for name in names} - mapping.personal_fields):
+        yield Fault(name, "says who a person is, and is no personal field")
 
 
 def _name_faults(mapping: "Mapping") -> Iterable[Fault]:

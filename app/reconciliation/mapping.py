@@ -86,6 +86,8 @@ class Mapping:
     """Columns and (dotted paths of) fields that the mapping leaves out on purpose: they are no drift of the schema."""
     whose: str = ""
     """The reference that leads to the person whose the personal fields are; empty where the record is that person."""
+    known_by: tuple[tuple[str, ...], ...] = ()
+    """Personal fields whose values, together, tell of one person and of nobody else."""
 
     def __post_init__(self) -> None:
         faults = list(faults_of(self))

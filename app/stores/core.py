@@ -237,8 +237,6 @@ class AuditArchive(Table, tablename="audit_archives"):
     last_sequence = BigInt()
     file = Text()
     bytes = BigInt()
-    earliest_second = BigInt()
-    latest_second = BigInt()
     tombstone = Text()
     trimmed_at = Timestamptz(null=True)
 

@@ -152,3 +152,9 @@ async def test_the_doctor_misses_archives(settings_of_test: Settings, tmp_path: 
         (check,) = await doctor._look_at_archives(store.settings)
         assert check.found == f"missing: {store.files[0].name}"
         assert "audit restore" in (check.advice or "")
+        await store.stores.core.execute("UPDATE audit_archives SET file = $1", str(tmp_path / "other"))
+        assert (await doctor._look_at_archives(store.settings))[0].found == check.found
+        await store.stores.core.execute("UPDATE audit_archives SET tombstone = 'none'")
+        (check,) = await doctor._look_at_archives(store.settings)
+        assert not check.ok
+        assert "archive 1: its tombstone cannot be read" in check.found

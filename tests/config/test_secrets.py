@@ -1,6 +1,7 @@
 """Fifty secrets are planted in every place that an entry can carry one, and none comes out of any sink."""
 
 import logging
+import random
 import string
 import time
 from typing import Any
@@ -163,6 +164,15 @@ def test_no_half_of_a_secret_comes_to_light_where_a_name_is_cut(
         "https://example.com/a:b?x=ada@example.com",
         '{"url":"http://host","mail":"ada@example.com"}',
         "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----",
+        "password is required, the password was changed, token is expired: 401",
+        "the token was 512 bytes long; password is 8 characters; the pin is 3 mm",
+        "Password for ada: refused; token for run 7: expired; API key for partner: missing",
+        "session of run 12: ended, session for 2026: closed, session was closed at 12:30",
+        "the access key for the partner is not set",
+        "SMTP AUTH extension not supported by server. AUTH failed after 5000 ms",
+        "docker run -u 1000:1000; curl -u ada https://x:443/; user=ada -u http://x:8080/; ls -a x",
+        "somebody 'else' and nobody: \"x\"; embody 'x', antibody: 'x', bodyguard 'x', body_size=12",
+        "risk-assessment-2026-of-something, task-sk-1234567890123456, npm_config_registry=x",
     ],
 )
 def test_what_is_no_secret_is_told(text: str) -> None:
@@ -190,6 +200,13 @@ def test_what_stands_around_a_secret_is_told(text: str, told: str) -> None:
         "otp=1234", "totp: 1234", "pass=1234", "pwd=1234", "sid=1234", "session: 1234", "auth=1234",
         "code=481234", "code: 481234", "your code: 481234", "{'code': '481234'}", "code=12345678",
         "one-time code: 1234", "2fa code 'x1234'", "Your login code is AB-1234", "sk_test_1234567890",
+        "password is x1234", "the pin was 1234", "Password for user bob: x1234", "api key is 'x1234'", "AUTH default x1234",
+        "AUTH x1234", "HELLO 3 AUTH core x1234", "curl -u ada:x1234 https://x", "redis-cli -p 1 -a x1234 ping",
+        "password='''x1234'''", 'password="""a"\n1234"""', 'password="x1234\\', "PHPSESSID=x1234",
+        "AccountKey=x1234=", "smtp_pass: 1234", "DBPASS=1234", "pw=1234", "master_key=1234", "X-Auth-Key: 1234",
+        'password=\\"x1234\\', f"password:{' ' * 70}1234", f'{{"password" :\n{" " * 70}"1234"}}', "ya29.x1234567890",
+        '{"html_body": "Dear 1234"}', '{"emailBody": "1234"}', '{"body_text": "1234"}', "sk-x1234567890abcdefg",
+        "npm_x1234567890abcdefg", "hf_x1234567890abcdefg", "https://hooks.slack.com/services/T0/B0/x1234",
         "AKIAIOSF1234EXAMPLE", "ASIAIOSF1234EXAMPLE", "redis://u:p1234@h", "redis://u:x#y/1234@h:1/0",
     ],
 )  # fmt: skip
@@ -235,8 +252,13 @@ def test_a_field_named_code_is_hidden_where_it_is_one_to_use_once(set_up: SetUp)
 
 
 @pytest.mark.parametrize(
-    "name", ["verification_code", "otpCode", "backup-codes", "session_key", "X-Amz-Signature"]
-)
+    "name",
+    [
+        "verification_code", "otpCode", "backup-codes", "session_key", "X-Amz-Signature", "smtp_pass", "dbPass", "pw",
+        "X-Auth-Key", "x-auth", "master_key", "ssh_key", "encrypt_key", "html_body", "message_body", "body_text",
+        "email_body", "bodies",
+    ],
+)  # fmt: skip
 def test_a_name_that_says_secret_is_one(name: str) -> None:
     assert is_secret(name)
 
@@ -255,6 +277,11 @@ def test_a_name_that_says_secret_is_one(name: str) -> None:
         "status",
         "keys",
         "compass",
+        "bypass",
+        "oauth",
+        "anybody",
+        "body_size",
+        "partner_key",
     ],
 )
 def test_a_harmless_name_hides_nothing(name: str) -> None:
@@ -298,13 +325,53 @@ def test_short_secrets_of_ours_do_not_blacken_everyday_words() -> None:
         "://a:b",
         " bearer",
         'secret"',
+        'password=\\"',
+        "password='x ",
+        "token is ",
+        "AUTH a ",
+        "redis-cli -a ",
+        " -u a:",
     ],
 )
 def test_no_text_takes_longer_than_its_length_allows(piece: str) -> None:
     def seconds(length: int) -> float:
         started = time.process_time()
-        redact("password " + piece * (length // len(piece)))
+        redact("password " + piece * (length // len(piece)) + "\\")
         return time.process_time() - started
 
     # Four times the text at up to eight times the price passes; what grows with the square would cost sixteen.
     assert seconds(64_000) < 8 * max(seconds(16_000), 0.01)
+
+
+PIECES = (
+    "\\\\a",
+    "\\",
+    "\\\\",
+    "a",
+    " ",
+    '"',
+    "'",
+    "password=",
+    "b'",
+    "=",
+    ",",
+    "-",
+    "token is ",
+    "://",
+    ":",
+    "@",
+)
+
+
+def test_no_short_text_takes_longer_than_others_of_its_length() -> None:
+    def seconds(text: str) -> float:
+        started = time.process_time()
+        redact(text)
+        return time.process_time() - started
+
+    chosen = random.Random(1)
+    units = ["\\\\a", *("".join(chosen.choices(PIECES, k=chosen.randint(1, 3))) for _ in range(600))]
+    texts = [f"password={quote}{unit * 62}"[:72] + "\\" for quote in "\"'" for unit in units]
+    # What doubles with every few characters takes a thousand times as long.
+    most = 100 * max(seconds(f"password=x {'ab ' * 21}"), 0.0003)
+    assert [text for text in texts if seconds(text) > most] == []

@@ -6,7 +6,9 @@ from uuid import UUID
 
 import asyncpg
 from msgspec import Struct
+from redis.asyncio import Redis
 
+from app.audit.archiving.kept import LAST, read_kept
 from app.audit.sealing.seals import Seal
 from app.audit.sealing.stream import ChainBrokenError
 from app.audit.store import AuditStore
@@ -18,7 +20,6 @@ FILE_ENTRIES = 100_000
 """One archive holds no more entries, unless one seal has them."""
 
 _IDS_AT_ONCE = 1000
-_LAST_ARCHIVED = "SELECT last_sequence FROM audit_archives ORDER BY number DESC LIMIT 1"
 _COVERING = "SELECT number FROM audit_seals WHERE first_sequence <= $1 ORDER BY first_sequence DESC LIMIT 1"
 
 
@@ -39,7 +40,7 @@ class Due(Struct, frozen=True):
 
 
 async def find_due(core: asyncpg.Pool, audit: AuditStore, before: datetime, now: datetime) -> Due:
-    """What was sealed before an instant, and at least an hour ago."""
+    """What was sealed before an instant, and at least an hour ago. Raises ChainBrokenError where the core DB lacks a seal."""
     begin, first = await next_in_line(core)
     newest = await core.fetchval("SELECT max(number) FROM audit_seals") or 0
     free, held_by = newest - 1, "its seal is the newest one"
@@ -56,20 +57,23 @@ async def find_due(core: asyncpg.Pool, audit: AuditStore, before: datetime, now:
     return Due((begin, end), first, last or first - 1, held_by if end == free else None)
 
 
+async def used_megabytes(redis: Redis) -> float:
+    """The memory that the audit store's server uses, for all that lies in it."""
+    return float((await redis.info(section="memory"))["used_memory"]) / 2**20
+
+
 async def next_in_line(core: asyncpg.Pool) -> tuple[int, int]:
     """The seal and the entry that the next archive begins with."""
-    row = await core.fetchrow(_LAST_ARCHIVED)
+    row = await core.fetchrow(LAST)
     if row is None:
         return 1, 1
-    last = int(row["last_sequence"])
-    return int(
-        await core.fetchval("SELECT number FROM audit_seals WHERE first_sequence = $1", last + 1) or 0
-    ), last + 1
+    last = read_kept(row)
+    return last.seals[1] + 1, last.last + 1
 
 
 async def _first_needed(core: asyncpg.Pool, audit: AuditStore) -> tuple[int, str] | None:
     """The first entry that is still looked for by its id, and what for."""
-    opened = await _first_of(audit, [each.id for each in await audit.open_intents()])
+    opened = await audit.first_open()
     waiting: list[int] = []
     after = 0
     while rows := await core.fetch(
@@ -79,7 +83,7 @@ async def _first_needed(core: asyncpg.Pool, audit: AuditStore) -> tuple[int, str
     ):
         after = rows[-1]["position"]
         waiting += await _first_of(audit, [row["id"] for row in rows])
-    found = [(each, "a change has no outcome yet") for each in opened]
+    found = [(opened, "a change has no outcome yet")] if opened else []
     found += [(each, "a fact waits in the outbox") for each in waiting]
     return min(found, default=None)
 

@@ -1,13 +1,17 @@
 """What operators ask of archives: to make some now, and to see what there is."""
 
+import asyncio
+import sqlite3
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
 
 from app.audit import outbox
 from app.audit.archiving.due import find_due
-from app.audit.archiving.tombstones import Tombstone
+from app.audit.archiving.index import opened
+from app.audit.archiving.kept import read_kept
 from app.audit.archiving.views import ArchiveView, Order, Plan
 from app.audit.entries import Fact
 from app.audit.sealing.stream import ChainBrokenError
@@ -90,22 +94,24 @@ async def list_archives(stores: Stores, *, limit: int, cursor: str | None = None
         decode_cursor_number(cursor),
         check_limit(limit) + 1,
     )
-    items = [_view(stores, row) for row in rows[:limit]]
+    items = await asyncio.to_thread(lambda: [_view(stores, row) for row in rows[:limit]])
     return Page(items, encode_cursor(str(items[-1].number)) if len(rows) > limit else None)
 
 
 def _view(stores: Stores, row: asyncpg.Record) -> ArchiveView:
+    """Looks for the file, so it waits for the disk."""
     try:
-        tombstone = Tombstone.read(row["tombstone"])
-    except ValueError as error:
-        raise ConflictError(f"the tombstone of archive {row['number']} cannot be read: {error}") from error
+        tombstone = read_kept(row)
+    except ChainBrokenError as error:
+        raise ConflictError(f"{error}; `astrocore audit verify` tells more") from error
     path = stores.settings.archive_dir / tombstone.file
+    earliest, latest = _extent(path, tombstone.digest)
     return ArchiveView(
         number=row["number"],
         first=tombstone.first,
         last=tombstone.last,
-        earliest=datetime.fromtimestamp(row["earliest_second"], UTC),
-        latest=datetime.fromtimestamp(row["latest_second"], UTC),
+        earliest=earliest,
+        latest=latest,
         made_at=tombstone.time,
         file=tombstone.file,
         bytes=row["bytes"],
@@ -113,6 +119,20 @@ def _view(stores: Stores, row: asyncpg.Record) -> ArchiveView:
         trimmed=row["trimmed_at"] is not None,
         there=path.is_file() and path.stat().st_size == row["bytes"],
     )
+
+
+def _extent(path: Path, digest: bytes) -> tuple[datetime | None, datetime | None]:
+    """The seconds between which its entries happened."""
+    try:
+        with opened(path, digest) as index:
+            first, last = index.extent()
+    except sqlite3.Error:
+        return None, None
+    return _moment(first), _moment(last)
+
+
+def _moment(second: int | None) -> datetime | None:
+    return None if second is None else datetime.fromtimestamp(second, UTC)
 
 
 def _order(row: asyncpg.Record) -> Order:

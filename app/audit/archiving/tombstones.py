@@ -1,16 +1,19 @@
 """A tombstone: the signed text that says which seals have moved to which file. `docs/audit.md` defines it."""
 
+import re
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Self
 
-from app.audit.sealing.keys import Keyring
+from app.audit.sealing.keys import Keyring, PublicKeys
 
 TITLE = "astrocore audit archive 1"
 FIRST_PREVIOUS = bytes(32)
 """What the first tombstone names as the hash of the one before it."""
+
+_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Tombstone:
             raise ValueError(f"it has no {error}") from error
         if title != TITLE or f"{read._told()}signature {told.get('signature')}\n" != text:
             raise ValueError("it is not spelled as a tombstone is")
+        if not _FILE.fullmatch(read.file):
+            raise ValueError("its file has a name that no archive has")
         return read
 
 
@@ -70,7 +75,10 @@ def hash_of(text: str) -> bytes:
     return sha256(text.encode()).digest()
 
 
-def is_trusted(text: str, keys: Keyring) -> bool:
-    """Whether the text of a tombstone bears the signature of the key that it names, and that key is trusted."""
+def is_trusted(text: str, keys: PublicKeys) -> bool:
+    """Whether a text is a tombstone and bears the signature of the key that it names, and that key is trusted."""
     told, _, signature = text.rpartition("signature ")
-    return keys.trusts(Tombstone.read(text).key, b64decode(signature), told.encode())
+    try:
+        return keys.trusts(Tombstone.read(text).key, b64decode(signature), told.encode())
+    except ValueError:
+        return False

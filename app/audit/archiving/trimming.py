@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Self
+from typing import Any, Self
 
 from redis.asyncio import Redis
+from redis.client import NEVER_DECODE
 from redis.exceptions import ResponseError
 
 from app.audit.scripting import Argument, Script
@@ -22,7 +23,7 @@ local first, last = tonumber(ARGV[1]), tonumber(ARGV[2])
 local archived = tonumber(redis.call('GET', KEYS[3]) or 0)
 if archived >= last then return 0 end
 local counted = tonumber(redis.call('GET', KEYS[2]) or 0)
-if archived ~= first - 1 or redis.call('XLEN', KEYS[1]) ~= counted - archived then return -1 end
+if archived ~= first - 1 or counted < last or redis.call('XLEN', KEYS[1]) ~= counted - archived then return -1 end
 local gone = redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%d-0', last + 1))
 redis.call('SET', KEYS[3], string.format('%d', last))
 return gone
@@ -58,6 +59,14 @@ end
 
 
 @dataclass(frozen=True)
+class Reach:
+    """What Redis has of archives: the greatest number that a tombstone has had there, and up to where entries are gone."""
+
+    tombstones: int
+    archived: int
+
+
+@dataclass(frozen=True)
 class Trimmer:
     """Works with the connection of the retention user. Its methods raise StoreUnavailableError."""
 
@@ -68,6 +77,23 @@ class Trimmer:
     @classmethod
     def of(cls, redis: Redis, namespace: str) -> Self:
         return cls(redis, f"{namespace}:audit:")
+
+    async def held(self) -> Reach:
+        """How far Redis is; raises ChainBrokenError where no tombstones lie in their place."""
+        execute: Any = self.redis.execute_command
+        try:
+            # Not decoded: what stands there may be no text.
+            told = await execute("XINFO STREAM", f"{self.prefix}archives", **{NEVER_DECODE: True})
+        except ResponseError as error:
+            if "WRONGTYPE" in str(error):
+                raise ChainBrokenError(
+                    "the tombstones in Redis", "something else is in their place"
+                ) from error
+            if "no such key" not in str(error):
+                raise
+            told = {"last-generated-id": b"0-0"}
+        archived = int(await self.redis.get(f"{self.prefix}archived") or 0)
+        return Reach(int(told["last-generated-id"].partition(b"-")[0]), archived)
 
     async def add_tombstone(self, number: int, text: str) -> None:
         """Keep the copy of a tombstone; raises ChainBrokenError where Redis has another one, or a later one."""
@@ -102,10 +128,6 @@ class Trimmer:
         every = iter(ids)
         while chunk := list(islice(every, _AT_ONCE)):
             await self._call(_IDS, [self.prefix], [last, *chunk])
-
-    async def used_megabytes(self) -> float:
-        """The memory that the server uses, for all that lies in it."""
-        return float((await self.redis.info("memory"))["used_memory"]) / 2**20
 
     async def _call(self, source: str, keys: list[str], arguments: list[Argument]) -> int:
         script = self._scripts.setdefault(source, Script(self.redis, source))

@@ -1,12 +1,14 @@
 """One turn of the archiver: what has come of age, what operators ask for, and what there is no memory for."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 from uuid import NAMESPACE_URL, uuid5
 
 from loguru import logger
+from redis.exceptions import RedisError
 
 from app.audit.archiving.archiver import Archiver
-from app.audit.archiving.due import find_due
+from app.audit.archiving.due import find_due, used_megabytes
 from app.audit.archiving.orders import finish_orders, open_orders
 from app.audit.archiving.trimming import Trimmer
 from app.audit.archiving.views import Order
@@ -18,6 +20,7 @@ from app.clock import now
 from app.errors import StoreUnavailableError
 from app.scheduling.leases import claim, new_holder, release
 from app.stores.connections import Stores, open_redis
+from app.stores.health import FAULTS
 from config.settings import PREFIX
 
 FILLING = 0.8
@@ -34,9 +37,24 @@ async def take_turn(stores: Stores) -> int:
     """Archive what is due unless another worker is at it; answers how many archives were made.
 
     Where something is not what was sealed, nothing is archived: it is logged each time and recorded as a fact once a day.
-    Raises StoreUnavailableError and what the stores' drivers raise.
+    Raises StoreUnavailableError and what the stores' drivers raise. However it ends, orders are told.
     """
+    await _warn_of_memory(stores)
     orders = await open_orders(stores.core)
+    try:
+        return await _take_turn(stores, orders)
+    except ChainBrokenError as error:
+        logger.bind(place=error.place, reason=str(error)).error("archiving.stopped")
+        await _record(stores, error)
+        await finish_orders(stores.core, orders, refused=str(error))
+        return 0
+    except (StoreUnavailableError, *FAULTS) as error:
+        with suppress(*FAULTS):
+            await finish_orders(stores.core, orders, refused=str(error))
+        raise
+
+
+async def _take_turn(stores: Stores, orders: list[Order]) -> int:
     if (lacking := _lacking(stores)) is not None:
         logger.bind(reason=lacking).warning("archiving.skipped")
         await finish_orders(stores.core, orders, refused=lacking)
@@ -49,13 +67,16 @@ async def take_turn(stores: Stores) -> int:
             return await _Turn(
                 stores, _archiver(stores, Trimmer.of(redis, stores.settings.namespace)), holder
             ).take(orders)
-    except ChainBrokenError as error:
-        logger.bind(place=error.place, reason=str(error)).error("archiving.stopped")
-        await _record(stores, error)
-        await finish_orders(stores.core, orders, refused=str(error))
-        return 0
     finally:
         await release(stores.core, _OFFICE, holder)
+
+
+async def _warn_of_memory(stores: Stores) -> None:
+    """Before all else, whatever becomes of the turn; where the store is away, the turn tells."""
+    budget = stores.settings.audit_megabytes
+    with suppress(RedisError):
+        if (used := await used_megabytes(stores.audit)) >= FILLING * budget:
+            logger.bind(megabytes=round(used), budget_megabytes=budget).warning("audit.filled")
 
 
 def _lacking(stores: Stores) -> str | None:
@@ -111,12 +132,10 @@ class _Turn:
 
     async def _make_room(self) -> None:
         budget = self._stores.settings.audit_megabytes
-        used = await self._archiver.trimmer.used_megabytes()
+        used = await used_megabytes(self._stores.audit)
         if used > budget:
             while used > _FREED * budget and await self._archive(now()):
-                used = await self._archiver.trimmer.used_megabytes()
-        if used >= FILLING * budget:
-            logger.bind(megabytes=round(used), budget_megabytes=budget).warning("audit.filled")
+                used = await used_megabytes(self._stores.audit)
 
 
 def _day_of(instant: datetime) -> datetime:

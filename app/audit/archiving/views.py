@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class ArchiveView(Struct, frozen=True):
-    """An archive: the entries that it holds, when they happened, and its file.
+    """An archive: the entries that it holds, when they happened (null where no index tells), and its file.
 
     `trimmed` is false while its entries may still lie in Redis too; `there` is whether the file lies where the web process
     looks for it, with the size that it should have.
@@ -16,8 +16,8 @@ class ArchiveView(Struct, frozen=True):
     number: int
     first: int
     last: int
-    earliest: datetime
-    latest: datetime
+    earliest: datetime | None
+    latest: datetime | None
     made_at: datetime
     file: str
     bytes: int

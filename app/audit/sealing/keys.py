@@ -1,6 +1,7 @@
 """The Ed25519 keys of seals (RFC 8032), by their ids."""
 
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
@@ -25,26 +26,29 @@ def _private(signing_key: str) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(b64decode(signing_key))
 
 
-@dataclass(frozen=True)
-class Keyring:
-    """The key that signs, and every key whose seals are trusted, by id."""
+def trusted_by(settings: Settings) -> tuple[str, ...]:
+    """The public keys, in base64, whose seals are trusted: that of the signing key among them, where one is set."""
+    signing = settings.audit_signing_key
+    own = (public_key_of(signing.get_secret_value()),) if signing else ()
+    return (*own, *settings.public_keys)
 
-    signing: Ed25519PrivateKey
+
+@dataclass(frozen=True)
+class PublicKeys:
+    """Every key whose seals are trusted, by id."""
+
     trusted: dict[str, Ed25519PublicKey]
 
     @classmethod
-    def of(cls, settings: Settings) -> Self | None:
-        """The keys of the settings; None where no signing key is set."""
-        if settings.audit_signing_key is None:
-            return None
-        signing = _private(settings.audit_signing_key.get_secret_value())
-        retired = (Ed25519PublicKey.from_public_bytes(b64decode(each)) for each in settings.public_keys)
-        return cls(signing, {key_id(each): each for each in (signing.public_key(), *retired)})
+    def of_texts(cls, keys: Iterable[str]) -> "PublicKeys":
+        """The keys that are written so, in base64."""
+        public = (Ed25519PublicKey.from_public_bytes(b64decode(each)) for each in keys)
+        return PublicKeys({key_id(each): each for each in public})
 
     @property
-    def id(self) -> str:
-        """The id of the key that signs."""
-        return key_id(self.signing.public_key())
+    def texts(self) -> tuple[str, ...]:
+        """The keys in base64."""
+        return tuple(b64encode(each.public_bytes_raw()).decode() for each in self.trusted.values())
 
     def trusts(self, key: str, signature: bytes, signed: bytes) -> bool:
         """Whether the signature is that of the trusted key with this id."""
@@ -55,3 +59,23 @@ class Keyring:
         except InvalidSignature:
             return False
         return public is not None
+
+
+@dataclass(frozen=True)
+class Keyring(PublicKeys):
+    """The key that signs, and every key whose seals are trusted, by id."""
+
+    signing: Ed25519PrivateKey
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self | None:
+        """The keys of the settings; None where no signing key is set."""
+        if settings.audit_signing_key is None:
+            return None
+        signing = _private(settings.audit_signing_key.get_secret_value())
+        return cls(cls.of_texts(trusted_by(settings)).trusted, signing)
+
+    @property
+    def id(self) -> str:
+        """The id of the key that signs."""
+        return key_id(self.signing.public_key())

@@ -6,21 +6,25 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import file_digest, sha256
-from io import BufferedReader
+from io import SEEK_END, BufferedReader
 from pathlib import Path
 from typing import IO
 
 from app.audit.verification.report import Finding, Wrong
 from app.audit.verification.seals import Keys, SealRead
 from app.audit.verification.stores import Evidence, Stored
-from app.audit.verification.tombstones import TombstoneChain, TombstoneRead
+from app.audit.verification.tombstones import Standing, TombstoneChain, TombstoneRead
 
 _TITLE = b"astrocore audit seal 1\n"
 _SEAL_BYTES = 1000  # its text has less
 _LENGTH_BYTES = 12
 _BUFFER = 1 << 17
 _MOST = 2**29  # bytes that Redis takes in one value
+FOREIGN_BYTES = 2**24
+"""The entries of one seal that are read of a file that is not what was signed: it may be made to inflate without end."""
+
 _DAMAGE = (OSError, EOFError, ValueError, zlib.error)
 
 
@@ -31,6 +35,8 @@ class _File:
     tombstone: TombstoneRead
     content: IO[bytes] | None
     title: bytes = b""
+    signed: bool = False
+    """Whether it is, to the byte, what its tombstone names."""
     skipped: int = 0
     """Seals to pass over: they were read from Redis before they were archived."""
 
@@ -55,8 +61,7 @@ class Archives:
 
     async def refresh(self) -> bool:
         """See what was archived since; answers whether something was."""
-        last = self.chain.last
-        return self.chain.follow(await self.evidence.tombstones(last.number if last else 0))
+        return self.chain.follow(await self.evidence.tombstones(self.chain.number))
 
     def take(self, seal: SealRead, tombstone: TombstoneRead) -> list[Stored] | None:
         """What stands in its file in the place of a seal's entries, one more where there are more; None where none can be read.
@@ -84,26 +89,50 @@ class Archives:
     def close(self) -> None:
         self._opened.close()
 
-    def findings(self, last: SealRead | None, break_: Finding | None) -> list[Finding]:
-        """What was noted. `last` is the last seal that holds, `break_` what the walk has ended at before the end."""
-        self.chain.findings = list(dict.fromkeys(self.chain.findings))
-        if break_ is not None and self.chain.owed is not None:
-            what = "its tombstone is in the core DB and not in Redis"
-            self.chain.note(Wrong.TOMBSTONE_MISSING, self.chain.owed, what)
+    async def findings(self, last: SealRead | None, *, whole: bool) -> list[Finding]:
+        """What is wrong. `last` is the last seal that holds, `whole` whether the walk got to the end."""
         reach = self.chain.last
-        if break_ is None and reach and reach.end > (last.number if last else 0):
+        if whole and reach and reach.end > (last.number if last else 0):
             what = f"its tombstone says that seal {reach.end} is archived, and the chain does not reach it"
             self.chain.note(Wrong.TOMBSTONE_UNCHAINED, reach.number, what)
-        return self.chain.findings
+        archived = self.evidence.archived()
+        # An archiver may be at work: what has left Redis had its tombstone in both stores before that.
+        before = await self.evidence.tombstones(0)
+        self.chain.follow([each for each in before if each.number > self.chain.number])
+        standing = Standing(self.evidence.archived(), self.evidence.first_sequence())
+        trimmed = {each.number for each in before if each.columns and each.columns.trimmed}
+        self.chain.judge_copies(
+            await self.evidence.tombstones(0), standing, trimmed=trimmed, instant=datetime.now(UTC)
+        )
+        found = list(dict.fromkeys(self.chain.findings))
+        miscounted = self._miscounted(archived) if whole else None
+        return [*found, miscounted] if miscounted else found
+
+    def _miscounted(self, archived: int) -> Finding | None:
+        """Whether Redis begins behind what it says is archived, and an archive ends there.
+
+        Entries may leave meanwhile: the first one lies between two looks at what is archived, one of which is given.
+        """
+        first, later = self.evidence.first_sequence(), self.evidence.archived()
+        goes_on = first is None or archived < first <= later + 1
+        if goes_on and archived in {0, *(each.last for each in self.chain.held)}:
+            return None
+        return Finding(
+            wrong=Wrong.ARCHIVE_MISCOUNTED,
+            message=f"Redis says that entries up to {archived} have left it; its first one is {first}, and the tombstones go up to "
+            f"{self.chain.reach}: queries pass entries over, or find none",
+        )
 
     def _open(self, tombstone: TombstoneRead, *, skipped: int) -> None:
         self._opened.close()
         self._file = _File(tombstone, None, skipped=skipped)
         path = self.folder / tombstone.file
         try:
-            with path.open("rb") as file:
-                digest = file_digest(file, sha256).digest()
-            content = BufferedReader(self._opened.enter_context(gzip.GzipFile(path)), _BUFFER)
+            file = self._opened.enter_context(path.open("rb"))
+            self._file.signed = file_digest(file, sha256).digest() == tombstone.digest
+            size = file.seek(0, SEEK_END)
+            file.seek(0)
+            content = BufferedReader(self._opened.enter_context(gzip.GzipFile(fileobj=file)), _BUFFER)
             self._file.title = content.readline(_SEAL_BYTES)
             self._file.content = content
         except FileNotFoundError:
@@ -114,9 +143,16 @@ class Archives:
                 Wrong.ARCHIVE_DIFFERS, tombstone.number, f"{path} cannot be read: {error}", tombstone.begin
             )
             return
-        if digest != tombstone.digest:
+        self._compare(self._file, path, size)
+
+    def _compare(self, file: _File, path: Path, size: int) -> None:
+        tombstone = file.tombstone
+        columns = self.chain.columns.get(tombstone.number)
+        if not file.signed:
             what = f"the SHA-256 of {path} is not that of its tombstone"
             self.chain.note(Wrong.ARCHIVE_DIFFERS, tombstone.number, what, tombstone.begin)
+        elif columns is not None and columns.size != size:
+            self.chain.differ(tombstone, f"bytes {columns.size}", f"bytes {size}")
 
     def _read(self, file: _File, content: IO[bytes], seal: SealRead) -> Iterator[Stored]:
         """A seal's entries, up to the title of the next seal or the end, and no more than one too many."""
@@ -142,8 +178,13 @@ def _header(file: _File, content: IO[bytes]) -> bytes:
 
 
 def _entries(file: _File, content: IO[bytes]) -> Iterator[bytes]:
+    read = 0
     while (line := content.readline(_SEAL_BYTES)) not in {_TITLE, b""}:
-        body = content.read(_length(line))
+        length = _length(line)
+        read += length
+        if read > FOREIGN_BYTES and not file.signed:
+            raise ValueError(f"a seal has more than {FOREIGN_BYTES:,} bytes there")
+        body = content.read(length)
         if content.read(1) != b"\n":
             raise ValueError("an entry does not end where it should")
         yield body

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.audit.verification.report import Finding, Wrong
-from app.audit.verification.seals import Keys, SealRead, read_seal
+from app.audit.verification.seals import Keys, SealRead, is_younger, read_seal
 from app.audit.verification.stores import Copies
 
 # The sealer comes every minute, and makes up for a copy that it owes.
@@ -45,7 +45,9 @@ class Chain:
     def take_owed_copy(self, instant: datetime) -> int | None:
         """The last seal, no longer noted, where Redis alone lacks it and the sealer's next turn makes the copy."""
         noted = Wrong.SEAL_MISSING, _missing(_STORES[1])
-        if not self.last or self._noted.get(noted) != [self.last.number] or not _is_new(self.last, instant):
+        if not self.last or self._noted.get(noted) != [self.last.number]:
+            return None
+        if not is_younger(self.last.time, COPY_SECONDS, instant):
             return None
         del self._noted[noted]
         return self.last.number
@@ -91,14 +93,6 @@ class Chain:
 
 def _missing(store: str) -> str:
     return f"it is in {_STORES[1 - _STORES.index(store)]} and not in {store}"
-
-
-def _is_new(seal: SealRead, instant: datetime) -> bool:
-    try:
-        age = (instant - datetime.fromisoformat(seal.time)).total_seconds()
-    except ValueError:  # whoever has the key may have signed 31 February
-        return False
-    return abs(age) < COPY_SECONDS
 
 
 def _more(numbers: list[int]) -> str:

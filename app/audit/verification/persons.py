@@ -1,7 +1,7 @@
 """Values that nobody can read any more: told with what was verified, for the seals hold all the same.
 
-An entry with personal values names the keys that these are encrypted with. A destroyed key has left its row in the core DB
-without the key, and a fact in the audit store; anything else is a fault.
+An entry with personal values names the keys that these are encrypted with, each with a check value. A destroyed key has
+left its row in the core DB without the key, and a fact in the audit store that names it; anything else is a fault.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,10 +22,11 @@ _AT_ONCE = 2000
 
 
 class _Named(msgspec.Struct):
-    """Whose values an entry holds, and by which keys."""
+    """Whose values an entry holds, and by which keys. Entries of before there were check values have none."""
 
     persons: list[str]
     keys: list[UUID] = []
+    checks: list[bytes] = []
 
 
 class _Holding(msgspec.Struct):
@@ -34,11 +35,16 @@ class _Holding(msgspec.Struct):
     personal: _Named
 
 
+class _Destroyed(msgspec.Struct):
+    """Which key was destroyed when somebody was forgotten, if there was one."""
+
+    key: UUID | None
+
+
 class _Forgetting(msgspec.Struct):
     """All that is looked at inside a fact that somebody was forgotten."""
 
-    name: str
-    target: str
+    detail: _Destroyed
 
 
 @dataclass
@@ -47,11 +53,16 @@ class Persons:
 
     evidence: Evidence
     entries: int = 0
-    erased: dict[str, int] = field(default_factory=dict)
-    """Persons with erased values, each with the first entry that held some."""
+    erased: dict[UUID, tuple[int, str]] = field(default_factory=dict)
+    """Destroyed keys, each with the first entry that needs it and its person."""
     found: list[Finding] = field(default_factory=list)
-    _told: set[str] = field(default_factory=set)
+    _told: set[UUID] = field(default_factory=set)
     _waiting: list[tuple[int, _Named]] = field(default_factory=list)
+
+    @property
+    def erased_persons(self) -> int:
+        """Persons with erased values."""
+        return len({person for _, person in self.erased.values()})
 
     async def take(self, first: int, bodies: Iterable[bytes]) -> None:
         """Look at entries, the first of which has this number. Raises StoreUnavailableError."""
@@ -63,26 +74,36 @@ class Persons:
         """Say what is wrong. Who was forgotten is known only once everything was read. Raises StoreUnavailableError."""
         await self._look_up()
         silent = await self.evidence.unrecorded(self.erased.keys() - self._told if complete else ())
-        self.found += [_silent(self.erased[person], person) for person in sorted(silent)[:1]]
+        self.found += [_silent(*each) for each in sorted(self.erased[key] for key in silent)[:1]]
 
     def _holding(self, first: int, bodies: Iterable[bytes]) -> Iterator[tuple[int, _Named]]:
         for sequence, body in enumerate(bodies, first):
             if _MARK in body and (holding := _read(body, _Holding)) is not None:
                 yield sequence, holding.personal
-            elif _FORGOTTEN in body and (fact := _read(body, _Forgetting)) is not None:
-                self._told.add(fact.target)
+            elif _FORGOTTEN in body and (fact := _read(body, _Forgetting)) is not None and fact.detail.key:
+                self._told.add(fact.detail.key)
 
     async def _look_up(self) -> None:
         waiting, self._waiting = self._waiting, []
-        live = await self.evidence.keys({key for _, named in waiting for key in named.keys})
+        checks = await self.evidence.keys({key for _, named in waiting for key in named.keys})
         for sequence, named in waiting:
-            gone = [pair for pair in zip(named.persons, named.keys, strict=False) if not live.get(pair[1])]
+            gone = [each for each in _keys(named) if not _holds(checks.get(each[1]), each[2])]
             self.entries += bool(gone)
-            for person, key in gone:
-                if key in live:
-                    self.erased.setdefault(person, sequence)
+            for person, key, _check in gone:
+                if key in checks and checks[key] is None:
+                    self.erased.setdefault(key, (sequence, person))
                 elif not self.found:
-                    self.found.append(_lost(sequence, key))
+                    self.found.append(_changed(sequence, key) if key in checks else _lost(sequence, key))
+
+
+def _keys(named: _Named) -> Iterator[tuple[str, UUID, bytes | None]]:
+    """Each person with their key, and its check value where the entry has one."""
+    for at, (person, key) in enumerate(zip(named.persons, named.keys, strict=False)):
+        yield person, key, named.checks[at] if at < len(named.checks) else None
+
+
+def _holds(there: bytes | None, wanted: bytes | None) -> bool:
+    return there is not None and wanted in {there, None}
 
 
 def _read(body: bytes, kind: type[T]) -> T | None:
@@ -96,6 +117,15 @@ def _lost(sequence: int, key: UUID) -> Finding:
     return Finding(
         wrong=Wrong.KEY_GONE,
         message=f"entry {sequence}: the core DB has no row of the key {key} that its personal values are encrypted with: "
+        "nobody can read them, and nobody has recorded that they were to be erased",
+        entry=sequence,
+    )
+
+
+def _changed(sequence: int, key: UUID) -> Finding:
+    return Finding(
+        wrong=Wrong.KEY_CHANGED,
+        message=f"entry {sequence}: the core DB has another key in place of {key} that its personal values are encrypted with: "
         "nobody can read them, and nobody has recorded that they were to be erased",
         entry=sequence,
     )

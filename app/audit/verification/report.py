@@ -24,16 +24,22 @@ class Wrong(StrEnum):
 
     KEY_GONE = "key gone"
     """The key of personal values is not destroyed but gone, with its row."""
+    KEY_CHANGED = "key changed"
+    """The key of personal values is another one than they were encrypted with."""
     ERASED_UNSEEN = "erased unseen"
     """A person's key was destroyed, and nothing says by whom."""
 
     ARCHIVE_MISSING = "archive missing"
     ARCHIVE_DIFFERS = "archive differs"
+    ARCHIVE_MISCOUNTED = "archive miscounted"
+    """What Redis says has left it is not what has."""
     TOMBSTONE_MISSING = "tombstone missing"
     TOMBSTONE_DIFFERS = "tombstone differs"
     TOMBSTONE_UNREADABLE = "tombstone unreadable"
     TOMBSTONE_UNTRUSTED = "tombstone untrusted"
     TOMBSTONE_UNCHAINED = "tombstone unchained"
+    TOMBSTONE_COLUMNS = "tombstone's columns"
+    """Those that the core DB keeps beside it say otherwise."""
 
     SEAL_MISSING = "seal missing"
     SEAL_DIFFERS = "seal differs"
@@ -78,6 +84,8 @@ class Report(Struct, frozen=True, kw_only=True):
     first_unreadable: int | None = None
     copy_owed: int | None = None
     """The last seal, where Redis lacks it and it is so new that its copy is on its way: no fault."""
+    tombstone_owed: int | None = None
+    """The last archive, where Redis lacks its tombstone, still has its entries, and it is so new that the copy is on its way."""
     archives: int = 0
     """Archives whose tombstones hold."""
     archived: int = 0

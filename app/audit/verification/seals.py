@@ -4,6 +4,7 @@ import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -65,6 +66,15 @@ def fault_of_signature(keys: Keys, key: str, signature: bytes, signed: bytes) ->
     except InvalidSignature:
         return f"its signature is not that of key {key}"
     return None
+
+
+def is_younger(time: str, seconds: float, instant: datetime) -> bool:
+    """Whether what was signed with this time is that new at an instant, and not of a later day."""
+    try:
+        age = (instant - datetime.fromisoformat(time)).total_seconds()
+    except ValueError:  # whoever has the key may have signed 31 February
+        return False
+    return abs(age) < seconds
 
 
 def read_seal(text: bytes) -> SealRead | None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import redis
 
-from app.audit.verification.tombstones import TombstoneCopies
+from app.audit.verification.tombstones import Columns, TombstoneCopies
 from app.errors import StoreUnavailableError
 from config.settings import Settings
 
@@ -25,9 +25,15 @@ _MOST = 2**64 - 1
 _MOST_IN_CORE = 2**63 - 1
 # What happened a moment ago may have come to the audit store after it was read.
 _UNRECORDED = """
-SELECT DISTINCT person FROM person_keys WHERE person = ANY($1) AND forgotten_at < now() - interval '10 minutes'
+SELECT id FROM person_keys WHERE id = ANY($1)
+    AND (forgotten_at BETWEEN now() - interval '10 minutes' AND now()) IS NOT TRUE
     AND NOT EXISTS (SELECT FROM audit_outbox
-        WHERE entry ->> 'name' = 'operator:person:forget' AND entry ->> 'target' = person)
+        WHERE entry ->> 'name' = 'operator:person:forget' AND entry -> 'detail' ->> 'key' = person_keys.id::text)
+"""
+# One with a number that none may have is looked for every time: whoever looks for an entry would find it.
+_TOMBSTONES = """
+SELECT number, tombstone, first_sequence, last_sequence, file, bytes, trimmed_at IS NOT NULL AS trimmed FROM audit_archives
+    WHERE number > $1 OR number < 1
 """
 _CORE_FAULTS = (
     OSError,
@@ -106,16 +112,19 @@ class Evidence:
             found[number] = fields[1] if good else b""
         return found
 
-    async def keys(self, ids: Collection[UUID]) -> dict[UUID, bool]:
-        """Of the keys of persons with these ids those that the core DB has a row of, and whether it is live: the keys themselves are not read."""
+    async def keys(self, ids: Collection[UUID]) -> dict[UUID, bytes | None]:
+        """Of the keys of persons with these ids those that the core DB has a row of, each with its check value; None where it is destroyed.
+
+        The core DB makes the check values: no key leaves it.
+        """
         rows = await self._core_rows(
-            "SELECT id, forgotten_at IS NULL FROM person_keys WHERE id = ANY($1)", ids
+            "SELECT id, substr(sha256(key), 1, 8) FROM person_keys WHERE id = ANY($1)", ids
         )
         return {row[0]: row[1] for row in rows}
 
-    async def unrecorded(self, persons: Collection[str]) -> set[str]:
-        """Those of these persons of whom no fact is on its way that tells of their forgetting, which was a while ago."""
-        rows = await self._core_rows(_UNRECORDED, persons)
+    async def unrecorded(self, ids: Collection[UUID]) -> set[UUID]:
+        """Of these destroyed keys those of which no fact is on its way that tells who wanted it, unless it was a moment ago."""
+        rows = await self._core_rows(_UNRECORDED, ids)
         return {row[0] for row in rows}
 
     async def _core_rows(self, query: str, wanted: Collection[Any]) -> list[Any]:
@@ -129,21 +138,25 @@ class Evidence:
         return found
 
     async def tombstones(self, after: int) -> list[TombstoneCopies]:
-        """Every tombstone of either store with a number beyond this one."""
-        # Redis first: the core DB has each of them before Redis has.
+        """Every tombstone of either store with a number beyond this one, and what the core DB has below 1."""
+        # Redis first: the core DB has each of them before Redis has. What came meanwhile may be in Redis by now.
+        copies = self._redis_tombstones(after)
+        rows = {row["number"]: row for row in await self._fetch(_TOMBSTONES, min(after, _MOST_IN_CORE))}
+        if rows.keys() - copies.keys():
+            later = self._redis_tombstones(after)
+            copies |= {number: later[number] for number in later.keys() & rows.keys()}
+        return [
+            _tombstone_copies(each, rows.get(each), copies.get(each))
+            for each in sorted(rows.keys() | copies.keys())
+        ]
+
+    def _redis_tombstones(self, after: int) -> dict[int, bytes]:
         copies: dict[int, bytes] = {}
         for place, fields in self._command("XRANGE", f"{self.prefix}:archives", f"({after}-{_MOST}", "+"):
             number, minor = numbers_of(place)
             good = minor == 0 and len(fields) == 2 and fields[0] == b"tombstone" and number not in copies  # noqa: PLR2004
             copies[number] = fields[1] if good else b""
-        rows = await self._fetch(
-            "SELECT number, tombstone FROM audit_archives WHERE number > $1", min(after, _MOST_IN_CORE)
-        )
-        core = {row["number"]: row["tombstone"].encode() for row in rows}
-        return [
-            TombstoneCopies(each, core.get(each), copies.get(each))
-            for each in sorted(core.keys() | copies.keys())
-        ]
+        return copies
 
     def entries_after(self, place: bytes, count: int) -> list[Stored]:
         """At most `count` entries whose ids come after this one."""
@@ -158,15 +171,33 @@ class Evidence:
 
     def counted(self) -> int:
         """How many entries the service has appended, by the counter beside them."""
-        try:
-            return int(self._command("GET", f"{self.prefix}:sequence") or 0)
-        except ValueError:
-            return -1
+        return self._number("sequence")
+
+    def archived(self) -> int:
+        """The number up to which entries have left Redis, by its own word."""
+        return self._number("archived")
+
+    def first_sequence(self) -> int | None:
+        """The first entry that Redis has."""
+        oldest: list[Stored] = self._command("XRANGE", f"{self.prefix}:entries", "-", "+", "COUNT", 1)
+        return numbers_of(oldest[0][0])[0] if oldest else None
+
+    def has_from(self, sequence: int) -> bool:
+        """Whether entries from this one on have yet to leave Redis: by its own word, and by where it begins."""
+        archived, first = self.archived(), self.first_sequence()
+        return first is not None and first == archived + 1 and first <= sequence
 
     def last_place(self) -> bytes:
         """The id of the last entry that there is; 0-0 where there is none."""
         newest: list[Stored] = self._command("XREVRANGE", f"{self.prefix}:entries", "+", "-", "COUNT", 1)
         return newest[0][0] if newest else b"0-0"
+
+    def _number(self, name: str) -> int:
+        """What a counter says; -1 where it is no number."""
+        try:
+            return int(self._command("GET", f"{self.prefix}:{name}") or 0)
+        except ValueError:
+            return -1
 
     def _command(self, *command: Any) -> Any:
         try:
@@ -179,6 +210,15 @@ def _comparable(core: dict[int, Any], copies: dict[int, Any]) -> list[int]:
     """The numbers up to which both pages reach: a page that is full may have been cut before the other one's end."""
     reach = min(max(page) if len(page) == SEALS_AT_ONCE else _MOST for page in (core, copies))
     return sorted(number for number in core.keys() | copies.keys() if number <= reach)
+
+
+def _tombstone_copies(number: int, row: Any | None, copy: bytes | None) -> TombstoneCopies:
+    if row is None:
+        return TombstoneCopies(number, None, copy)
+    columns = Columns(
+        row["first_sequence"], row["last_sequence"], row["file"], row["bytes"], trimmed=row["trimmed"]
+    )
+    return TombstoneCopies(number, row["tombstone"].encode(), copy, columns)
 
 
 def numbers_of(place: bytes) -> tuple[int, int]:

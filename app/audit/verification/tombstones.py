@@ -2,12 +2,16 @@
 
 import re
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 
 from app.audit.verification.report import Finding, Wrong
-from app.audit.verification.seals import Keys, SealRead, fault_of_signature
+from app.audit.verification.seals import Keys, SealRead, fault_of_signature, is_younger
+
+# The archiver comes every hour, and makes up for a copy that it owes.
+COPY_SECONDS = 2 * 3600.0
 
 _NUMBER = rb"([1-9][0-9]{0,17})"
 _SHAPE = re.compile(
@@ -43,6 +47,7 @@ class TombstoneRead:
     file: str
     digest: bytes
     previous: bytes
+    time: str
     key: str
     signature: bytes
 
@@ -59,12 +64,38 @@ class TombstoneRead:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """What the core DB keeps beside a tombstone, unsigned, for queries and the archiver; `size` in bytes."""
+
+    first: int
+    last: int
+    file: str
+    size: int
+    trimmed: bool
+    """Whether its copy is in Redis and its entries have been taken from there."""
+
+
+@dataclass(frozen=True)
 class TombstoneCopies:
     """What the two stores have for one number; None where one has nothing."""
 
     number: int
     core: bytes | None
     redis: bytes | None
+    columns: Columns | None = None
+    """Those beside the copy of the core DB."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What Redis says has left it, and what it has; `first` is None where it has no entry."""
+
+    archived: int
+    first: int | None
+
+    def has_again(self, read: TombstoneRead) -> bool:
+        """Whether it is as it was before the entries of an archive were taken, by its own word and by what it has."""
+        return self.archived < read.last and (self.first is None or self.first <= read.last)
 
 
 def read_tombstone(text: bytes) -> TombstoneRead | None:
@@ -72,7 +103,7 @@ def read_tombstone(text: bytes) -> TombstoneRead | None:
     found = _SHAPE.fullmatch(text)
     if found is None:
         return None
-    signed, number, first, last, begin, end, file, digest, previous, _time, key, signature = found.groups()
+    signed, number, first, last, begin, end, file, digest, previous, time, key, signature = found.groups()
     return TombstoneRead(
         text=text,
         signed=signed,
@@ -84,6 +115,7 @@ def read_tombstone(text: bytes) -> TombstoneRead | None:
         file=file.decode(),
         digest=bytes.fromhex(digest.decode()),
         previous=bytes.fromhex(previous.decode()),
+        time=time.decode(),
         key=key.decode(),
         signature=b64decode(signature),
     )
@@ -97,12 +129,18 @@ class TombstoneChain:
     held: list[TombstoneRead] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     owed: int | None = None
-    """The newest one, where Redis lacks its copy: nothing has been taken from Redis for it yet."""
+    """The newest one, where Redis lacks its copy and may yet get it: nothing has been taken from Redis for it."""
+    columns: dict[int, Columns] = field(default_factory=dict)
     _broken: bool = False
 
     @property
     def last(self) -> TombstoneRead | None:
         return self.held[-1] if self.held else None
+
+    @property
+    def number(self) -> int:
+        """Of the last one."""
+        return self.last.number if self.last else 0
 
     @property
     def reach(self) -> int:
@@ -111,15 +149,46 @@ class TombstoneChain:
 
     def follow(self, copies: Sequence[TombstoneCopies]) -> bool:
         """Go on along these, which come after those held; answers whether some of them hold."""
-        before, self.owed = len(self.held), None
+        before = len(self.held)
         for each in copies:
-            if self._broken:
-                break
-            if each.redis is None and each is copies[-1]:
-                self.owed = each.number
-                break
-            self._take(each)
+            if each.number < 1:
+                self.note(Wrong.TOMBSTONE_UNCHAINED, each.number, "its tombstone has a number that none has")
+            elif not self._broken:
+                self._take(each)
         return len(self.held) > before
+
+    def judge_copies(
+        self,
+        copies: Sequence[TombstoneCopies],
+        standing: Standing,
+        *,
+        trimmed: Collection[int],
+        instant: datetime,
+    ) -> None:
+        """Say which of those held Redis lacks, and from which one on it is as it was before: an older state.
+
+        `trimmed` are those whose entries were taken from Redis, by the word of the core DB before `standing` was seen; all
+        `copies` that there are were read after it.
+        """
+        copied = {each.number for each in copies if each.redis is not None}
+        for read in self.held:
+            again = standing.has_again(read)
+            # No archive is made before the last one is finished.
+            if again and (read.number in trimmed or read is not self.last):
+                what = (
+                    "its entries were taken from Redis, and Redis has them again: an older state was put back"
+                )
+                self.note(Wrong.ROLLED_BACK, read.number, what, read.begin)
+                return
+            if read.number not in copied:
+                self._lack(read, owed=again and is_younger(read.time, COPY_SECONDS, instant))
+
+    def _lack(self, read: TombstoneRead, *, owed: bool) -> None:
+        if owed:
+            self.owed = read.number
+            return
+        what = "its tombstone is in the core DB and not in Redis"
+        self.note(Wrong.TOMBSTONE_MISSING, read.number, what, read.begin)
 
     def covering(self, seal: SealRead) -> TombstoneRead | None:
         """The one that says where the entries of a seal lie."""
@@ -130,14 +199,10 @@ class TombstoneChain:
 
     def _take(self, copies: TombstoneCopies) -> None:
         number, seal = copies.number, self.last.end + 1 if self.last else 1
-        for store, other, text in (
-            ("the core DB", "Redis", copies.core),
-            ("Redis", "the core DB", copies.redis),
-        ):
-            if text is None:
-                self.note(
-                    Wrong.TOMBSTONE_MISSING, number, f"its tombstone is in {other} and not in {store}", seal
-                )
+        if copies.core is None:
+            self.note(
+                Wrong.TOMBSTONE_MISSING, number, "its tombstone is in Redis and not in the core DB", seal
+            )
         if copies.core and copies.redis and copies.core != copies.redis:
             self.note(
                 Wrong.TOMBSTONE_DIFFERS, number, "Redis and the core DB have different tombstones", seal
@@ -147,10 +212,25 @@ class TombstoneChain:
         held = next((each for each in judged if isinstance(each, TombstoneRead)), None)
         if held is not None:
             self.held.append(held)
+            self._compare(held, copies.columns)
             return
         self._broken = True
         wrong, what = next(each for each in judged if isinstance(each, tuple))
         self.note(wrong, number, what, seal)
+
+    def _compare(self, read: TombstoneRead, columns: Columns | None) -> None:
+        if columns is None:
+            return
+        self.columns[read.number] = columns
+        for name in ("first", "last", "file"):
+            kept, told = getattr(columns, name), getattr(read, name)
+            if kept != told:
+                self.differ(read, f"{name} {kept}", f"{name} {told}")
+
+    def differ(self, read: TombstoneRead, kept: str, told: str) -> None:
+        """Note a column that is not as it was signed."""
+        what = f"the core DB keeps {kept!r} beside its tombstone, and what is signed is {told!r}"
+        self.note(Wrong.TOMBSTONE_COLUMNS, read.number, what, read.begin)
 
     def _judge(self, text: bytes, number: int) -> "TombstoneRead | tuple[Wrong, str]":
         read = read_tombstone(text)

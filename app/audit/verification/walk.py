@@ -66,8 +66,9 @@ class _Walk:
             self.show(Progress(self.chain.end, total, time.monotonic() - self.started))
         else:
             self.break_ = await self._take_rest(reader, total)
-        await self.persons.judge(complete=self.break_ is None)
-        return self._report()
+        whole = self.break_ is None
+        await self.persons.judge(complete=whole and not self.archives.unread)
+        return self._report(await self.archives.findings(self.chain.last, whole=whole))
 
     async def _take_seal(self, copies: Copies, reader: EntryReader) -> Finding | None:
         seal = self.chain.choose(copies)
@@ -90,18 +91,30 @@ class _Walk:
         tombstone = self.archives.chain.covering(seal)
         if leaves is None and tombstone is None and await self.archives.refresh():  # archived a moment ago
             tombstone = self.archives.chain.covering(seal)
-        if tombstone is not None:
-            return await self._take_archived(seal, copies, tombstone, found)
+        # What Redis says has not left it is held to the seal there, archived or not.
+        if tombstone is not None and (leaves is not None or not self.evidence.has_from(seal.first)):
+            return await self._take_archived(seal, copies, tombstone, found, leaves)
         if leaves is None:
             return Batch(seal, found, reader.next(), copies.leaves, copies.redis is not None).finding()
         await self._take(seal, copies, found, leaves)
         return None
 
     async def _take_archived(
-        self, seal: SealRead, copies: Copies, tombstone: TombstoneRead, left: list[Stored]
+        self,
+        seal: SealRead,
+        copies: Copies,
+        tombstone: TombstoneRead,
+        left: list[Stored],
+        held: list[bytes] | None,
     ) -> Finding | None:
-        """Judge what the archive has; `left` is what Redis has in its place, for it may not have been taken yet."""
+        """Judge what the archive has.
+
+        `left` is what Redis has in its place, for it may not have been taken yet, `held` its leaf hashes where it is all there.
+        """
         found = self.archives.take(seal, tombstone)
+        if found is None and held is not None:
+            await self._take(seal, copies, left, held)
+            return None
         if found is None:
             self.archives.unread += seal.count
             return None
@@ -160,11 +173,11 @@ class _Walk:
             entry=min(int(sequence), after) + 1,
         )
 
-    def _report(self) -> Report:
+    def _report(self, archived: list[Finding]) -> Report:
         whole = self.break_ is None or self.break_.seal is None
         copy_owed = self.chain.take_owed_copy(datetime.now(UTC)) if whole else None
         findings = [*([self.break_] if self.break_ else []), *self.chain.findings(), *self._gone()]
-        findings += [*self.archives.findings(self.chain.last, self.break_), *self.persons.found]
+        findings += [*archived, *self.persons.found]
         findings.sort(key=lambda each: each.seal or self.chain.end + 1)
         seconds, last = time.monotonic() - self.started, self.chain.last
         entries = self.chain.end - self.archives.unread + self.unsealed
@@ -184,11 +197,12 @@ class _Walk:
             copy_owed=copy_owed,
             unreadable=self.kinds.unknown,
             first_unreadable=self.kinds.first,
+            tombstone_owed=self.archives.chain.owed,
             archives=len(self.archives.chain.held),
             archived=self.archives.entries,
             unread=self.archives.unread,
             erased_entries=self.persons.entries,
-            erased_persons=len(self.persons.erased),
+            erased_persons=self.persons.erased_persons,
         )
 
     def _gone(self) -> list[Finding]:

@@ -4,16 +4,18 @@ What the two services hold of them is not touched. All that happens in the core 
 who wanted it included.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.audit import outbox
 from app.audit.entries import Fact, IntentEntry
 from app.audit.indexes import of_person, of_record
-from app.audit.persons import destroy_key
+from app.audit.persons import PersonKeys, destroy_key
 from app.audit.store import END, AuditStore
-from app.errors import Fault, InvalidInputError
+from app.errors import Fault, InvalidInputError, StoreUnavailableError
 from app.reconciliation.ledger.erasing import count_diffs, erase_diffs, values_in_diffs
 from app.reconciliation.ledger.views import ErasureView
 from app.reconciliation.mapping import mapping_of, mappings
@@ -25,24 +27,42 @@ from app.stores.connections import Stores
 _TELLING = 6
 _PAGE = 1000
 
+# What tells of a person: of one of these, at least one text out of each set.
+Tells = Sequence[Sequence[Collection[str]]]
+# Texts by entity and field.
+_Values = Mapping[tuple[str, str], Collection[str]]
+
 
 class Letters(Protocol):
-    """Messages that nobody could work off. Both methods take texts, of which a letter holds at least one."""
+    """Messages that did not succeed: those that nobody could work off, and tracebacks of those that wait for another try."""
 
-    async def count(self, texts: Collection[str]) -> int:
-        """How many hold one of them."""
+    async def count(self, tells: Tells) -> int:
+        """How many tell of the person."""
 
-    async def clear(self, texts: Collection[str]) -> int:
-        """Remove those that hold one of them; answers how many."""
+    async def clear(self, tells: Tells) -> int:
+        """Remove those that tell of the person; answers how many."""
+
+
+@dataclass
+class _Past:
+    """What the audit store has of a person: their changes, the records that these changed, the values that can be read.
+
+    `unread` says that there may be more of it, in an archive that cannot be read.
+    """
+
+    unread: bool = False
+    changes: set[int] = field(default_factory=set)
+    records: set[tuple[str, str]] = field(default_factory=set)
+    values: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
 @dataclass(frozen=True)
 class _Traces:
-    """What is held of a person: records whose changes hold their values, how many changes, and texts that tell of them."""
+    """What is held of a person: records whose changes hold their values, and what tells of them elsewhere."""
 
     view: ErasureView
     records: set[tuple[str, str]]
-    texts: set[str]
+    tells: Tells
 
 
 async def preview(stores: Stores, letters: Letters, *, entity: str, key: str) -> ErasureView:
@@ -61,27 +81,31 @@ async def forget(
     key = await _checked(stores, entity, key)
     traces = await _trace(stores, letters, entity, key)
     # They lie in no transaction: gone first, whoever comes again after a crash finds the rest.
-    cleared = await letters.clear(traces.texts)
+    cleared = await letters.clear(traces.tells)
     async with stores.core.acquire() as connection, connection.transaction():
-        was_known = await destroy_key(connection, f"{entity}/{key}")
+        destroyed = await destroy_key(connection, f"{entity}/{key}")
         diffs = await erase_diffs(connection, entity, key)
         facts = await outbox.erase(connection, {(entity, key), *traces.records, *diffs})
         erased = ErasureView(
             entity=entity,
             id=key,
-            key=was_known,
-            changes=traces.view.changes if was_known else 0,
+            key=destroyed is not None,
+            changes=traces.view.changes if destroyed else 0,
             diffs=len(diffs),
             facts=facts,
             letters=cleared,
             document=traces.view.document,
             relational=traces.view.relational,
+            unread=traces.view.unread,
         )
         if erased.something:
-            counts = {"changes": erased.changes, "diffs": erased.diffs, "facts": facts, "letters": cleared}
+            told = {
+                "changes": erased.changes, "diffs": erased.diffs, "facts": facts, "letters": cleared,
+                "key": destroyed and str(destroyed), "unread": erased.unread,
+            }  # fmt: skip
             await outbox.record(
                 connection, Fact.PERSON_FORGOTTEN, by=by, target=f"{entity}/{key}", reason=reason,
-                detail=counts, entity=entity, key=key,
+                detail=told, entity=entity, key=key,
             )  # fmt: skip
     return erased
 
@@ -106,10 +130,13 @@ async def _checked(stores: Stores, entity: str, key: str) -> str:
 
 
 async def _trace(stores: Stores, letters: Letters, entity: str, key: str) -> _Traces:
-    changes, records = await _changes(AuditStore.of(stores), entity, key)
+    past = await _past(stores, entity, key)
     document, relational = await _readings(stores, entity, key)
-    held = _texts(entity, document, relational) | await values_in_diffs(stores.core, entity, key)
-    texts = {key, *(each for each in held if len(each) >= _TELLING)}
+    for each in (document, relational):
+        _keep(past.values, entity, (each and each.record) or {})
+    for of, name, text in await values_in_diffs(stores.core, entity, key):
+        past.values[of, name].add(text)
+    tells = _tells(entity, key, past.values)
     view = ErasureView(
         entity=entity,
         id=key,
@@ -118,21 +145,31 @@ async def _trace(stores: Stores, letters: Letters, entity: str, key: str) -> _Tr
                 "SELECT true FROM person_keys WHERE person = $1 AND key IS NOT NULL", f"{entity}/{key}"
             )
         ),
-        changes=changes,
+        changes=len(past.changes),
         diffs=await count_diffs(stores.core, entity, key),
-        facts=await outbox.count(stores.core, {(entity, key), *records}),
-        letters=await letters.count(texts),
+        facts=await outbox.count(stores.core, {(entity, key), *past.records}),
+        letters=await letters.count(tells),
         document=document is None or document.record is not None,
         relational=relational is None or relational.record is not None,
+        unread=past.unread,
     )
-    return _Traces(view, records, texts)
+    return _Traces(view, past.records, tells)
 
 
-async def _changes(audit: AuditStore, entity: str, key: str) -> tuple[int, set[tuple[str, str]]]:
-    """How many changes hold values of the person that can still be read, and the records that they changed."""
-    found: set[int] = set()
-    records: set[tuple[str, str]] = set()
-    person = f"{entity}/{key}"
+async def _past(stores: Stores, entity: str, key: str) -> _Past:
+    """What the audit store has. A lost archive must not keep a person from being forgotten: then, without any of them."""
+    try:
+        return await _changes(AuditStore.of(stores), entity, key)
+    except StoreUnavailableError:
+        hot = AuditStore(stores.audit, stores.settings.namespace, PersonKeys(stores.core))
+        past = await _changes(hot, entity, key)
+        past.unread = True
+        return past
+
+
+async def _changes(audit: AuditStore, entity: str, key: str) -> _Past:
+    """The changes that hold values of the person, and can still be read."""
+    past, person = _Past(), f"{entity}/{key}"
     for index in (of_record(entity, key), of_person(person)):
         greatest: int | None = END - 1
         while greatest:
@@ -140,10 +177,46 @@ async def _changes(audit: AuditStore, entity: str, key: str) -> tuple[int, set[t
             for each in page:
                 entry = each.entry
                 if isinstance(entry, IntentEntry) and entry.personal and person in entry.personal.persons:
-                    records.add((entry.entity, entry.key))
-                    found |= set() if entry.personal.is_erased else {each.sequence}
+                    past.records.add((entry.entity, entry.key))
+                    past.changes |= set() if entry.personal.is_erased else {each.sequence}
+                    _keep_changed(past.values, person, entry)
             greatest = last and last - 1
-    return len(found), records
+    return past
+
+
+def _keep_changed(values: dict[tuple[str, str], set[str]], person: str, intent: IntentEntry) -> None:
+    """Of a change that moves a record from one person to another, only what is this one's."""
+    mapping = mappings().get(intent.entity)
+    for record in (intent.before, intent.after):
+        if mapping and record and person in mapping.persons(intent.key, record):
+            _keep(values, intent.entity, record)
+
+
+def _keep(values: dict[tuple[str, str], set[str]], entity: str, record: Mapping[str, object]) -> None:
+    for name, value in record.items():
+        if isinstance(value, str):
+            values[entity, name].add(value)
+
+
+def _tells(entity: str, key: str, values: _Values) -> Tells:
+    """The key, and what the mappings say that the person is known by."""
+    names = {f"{entity}/{key}", *([key] if len(key) >= _TELLING else [])}
+    own = (each for each in mappings().values() if each.personal_fields and each.person_entity == entity)
+    known_by = [
+        [values.get((each.entity, name), ()) for name in names] for each in own for names in each.known_by
+    ]
+    telling = [
+        [set(_telling(texts, alone=len(together) == 1)) for texts in together] for together in known_by
+    ]
+    return [[names], *(together for together in telling if all(together))]
+
+
+def _telling(texts: Iterable[str], *, alone: bool) -> Iterable[str]:
+    """Those that stand for somebody: alone, what might be an address or a number, and no word like `unknown`."""
+    stripped = {text.strip() for text in texts}
+    if alone:
+        return (each for each in stripped if len(each) >= _TELLING and re.search(r"[\d@]", each))
+    return (each for each in stripped if len(each) > 1 or not each.isascii())
 
 
 async def _readings(stores: Stores, entity: str, key: str) -> tuple[Reading | None, Reading | None]:
@@ -154,12 +227,3 @@ async def _readings(stores: Stores, entity: str, key: str) -> tuple[Reading | No
         return (await entity_sides(stores, mapping_of(entity)).read([key]))[key]
     except RecordFaultError:
         return None, None
-
-
-def _texts(entity: str, *readings: Reading | None) -> set[str]:
-    """The personal texts that a record holds."""
-    if entity not in mappings():
-        return set()
-    names = mapping_of(entity).personal_fields
-    held = (each.record for each in readings if each and each.record)
-    return {value for record in held for name in names if isinstance(value := record.get(name), str)}

@@ -105,7 +105,7 @@ class Undoer:
         ended: list[tuple[IntentEntry, Result | Written]] = []
         changes: list[tuple[IntentEntry, Change]] = []
         pairs = await sides.read(list({each.key for each in intents})) if intents else {}
-        for intent in intents:
+        for intent in await self._as_they_are_now(intents):
             reading = _of(pairs[intent.key], Side(intent.side))
             inverse = invert(sides.mapping, intent, reading)
             if isinstance(inverse, Inverse):
@@ -120,6 +120,11 @@ class Undoer:
                 applied = result.outcome is Outcome.APPLIED
                 ended.append((intent, Undone(change.id) if applied else result))
         return ended
+
+    async def _as_they_are_now(self, intents: Sequence[IntentEntry]) -> list[IntentEntry]:
+        """Read again: a person may have been forgotten since, and what was erased is not to be written back."""
+        found = await self.audit.changes_by_id([each.id for each in intents])
+        return [found[each.id].intent for each in intents]
 
     async def _write(self, sides: EntitySides, changes: Sequence[Change]) -> list[Written | None]:
         if not changes:

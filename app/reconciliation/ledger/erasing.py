@@ -27,9 +27,9 @@ FROM (SELECT id FROM diffs WHERE {_HOLDS_VALUES} {IN_ORDER} FOR UPDATE) AS held
 WHERE diffs.id = held.id RETURNING entity, key
 """
 _VALUES = f"""
-SELECT DISTINCT held.text FROM diffs, jsonb_array_elements(fields) AS field,
+SELECT DISTINCT entity, field ->> 'name' AS name, held.text FROM diffs, jsonb_array_elements(fields) AS field,
     LATERAL (VALUES (field ->> 'document'), (field ->> 'relational')) AS held (text)
-WHERE {_HOLDS_VALUES} AND {_IS_PERSONAL} AND held.text IS NOT NULL
+WHERE {_HOLDS_VALUES} AND {_IS_PERSONAL} AND held.text IS NOT NULL AND cardinality(persons) <= 1
 """
 
 
@@ -38,9 +38,10 @@ async def count_diffs(core: asyncpg.Pool, entity: str, key: str) -> int:
     return int(await core.fetchval(f"SELECT count(*) FROM diffs WHERE {_HOLDS_VALUES}", *_about(entity, key)))
 
 
-async def values_in_diffs(core: asyncpg.Pool, entity: str, key: str) -> set[str]:
-    """The values of a person that diffs hold, as text."""
-    return {row["text"] for row in await core.fetch(_VALUES, *_about(entity, key))}
+async def values_in_diffs(core: asyncpg.Pool, entity: str, key: str) -> list[tuple[str, str, str]]:
+    """The values of a person that diffs hold: each with its entity and field, as text."""
+    rows = await core.fetch(_VALUES, *_about(entity, key))
+    return [(row["entity"], row["name"], row["text"]) for row in rows]
 
 
 async def erase_diffs(connection: asyncpg.Connection, entity: str, key: str) -> list[tuple[str, str]]:

@@ -222,11 +222,13 @@ class ErasureView(Struct, frozen=True):
     facts: int
     """Facts on their way to the audit store that lose their detail and reason."""
     letters: int
-    """Messages that nobody could work off, and that are removed."""
+    """Messages that nobody could work off, and that are removed, and tracebacks of messages that wait for another try."""
     document: bool
     """Whether the record is still in the customer DB, which is not touched."""
     relational: bool
     """Whether the record is still in the admin DB, which is not touched."""
+    unread: bool = False
+    """Whether there may be more changes, in an archive that cannot be read: they cannot be read afterwards either."""
 
     @property
     def something(self) -> bool:

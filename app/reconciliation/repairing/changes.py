@@ -24,6 +24,7 @@ from app.reconciliation.resolve import Action, Plan
 from app.reconciliation.sides.ports import ABSENT, Reading, Write, Written
 from app.reconciliation.sides.records import EntitySides
 from app.reconciliation.values import Record, spell
+from config.correlation import current
 
 # Between the longest write and the moment when others may judge it.
 _GRACE = timedelta(seconds=2)
@@ -201,6 +202,7 @@ def _intent(mapping: Mapping, change: Change, at: datetime, deadline: datetime) 
     after: Record | None = None
     if change.plan.action is not Action.REMOVE:
         after = (before or {}) | change.plan.values
+    correlation = current()
     return IntentEntry(
         id=change.id,
         at=at,
@@ -219,6 +221,8 @@ def _intent(mapping: Mapping, change: Change, at: datetime, deadline: datetime) 
         # A change that sets none leaves what there was. A removal that only marks the record has one too.
         updated_at_after=change.updated_at or change.reading.updated_at,
         undoes=change.undoes,
+        trace_id=correlation.trace_id if correlation else None,
+        request_id=correlation.request_id if correlation else None,
         personal=_personal(mapping, change.key, before, after),
     )
 

@@ -3,10 +3,9 @@
 A scan confirms nothing and changes nothing.
 """
 
-import shutil
-import time
+import tempfile
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +17,12 @@ from app.reconciliation.scanning.canonical import KEY
 from app.reconciliation.scanning.compare import Comparison, Finding, unreadable_keys
 from app.reconciliation.scanning.ranges import ROWS_PER_RANGE, estimate_rows, plan_ranges
 from app.reconciliation.scanning.reader import Reader, ScanStoppedError
-from app.reconciliation.scanning.shelf import Shelf
+from app.reconciliation.scanning.shelf import Shelf, sweep
 from app.reconciliation.scanning.snapshots import KeyRange
 from app.reconciliation.scanning.sums import layout_of_total, sum_up
 from config.settings import Settings
 
-__all__ = ["Finding", "KeyRange", "ScanResult", "ScanStoppedError", "plan_ranges", "scan"]
-
-_SECONDS_TO_ABANDONED = 24 * 3600
+__all__ = ["Finding", "KeyRange", "ScanResult", "ScanStoppedError", "plan_ranges", "scan", "sweep_folders"]
 
 
 @dataclass
@@ -61,6 +58,7 @@ def scan(
     per second that may be read now of each side. Raises ScanStoppedError soon after `stopped` turns true,
     StoreUnavailableError where a store does not answer.
     """
+    sweep_folders(settings)
     comparison = Comparison(mapping)
     reader = Reader(settings, stopped, pace)
     sides = {Side.DOCUMENT: comparison.documents, Side.RELATIONAL: comparison.relational}
@@ -94,18 +92,18 @@ def _total(reader: Reader, rule: Rule) -> pl.DataFrame:
         return sum_up(rule.less, frames)
 
 
-def _folder(settings: Settings) -> Path | None:
+def sweep_folders(settings: Settings) -> None:
+    """Remove what scans left that were killed: whole records lie there in clear."""
+    sweep(_folder(settings))
+
+
+def _folder(settings: Settings) -> Path:
     """Where to spill: in the data directory, or in the system's temporary one where that cannot be written."""
     folder = settings.data_dir / "scans"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return None
-    for left in folder.glob("scan-*"):
-        # A scan that was killed could not clean up; a running one touches its folder all the time.
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _SECONDS_TO_ABANDONED:
-                shutil.rmtree(left, ignore_errors=True)
+        return Path(tempfile.gettempdir())
     return folder
 
 

@@ -1,11 +1,14 @@
 """A place for the frames of two sides until their keys can be compared: memory first, then files."""
 
+import fcntl
 import io
 import math
+import os
 import shutil
 import struct
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +25,7 @@ _MOST_BUCKETS = 512
 _TOO_LARGE = 2
 _DEEPEST = 3
 _LENGTH = struct.Struct("<Q")
+_NAME = "astrocore-scan-"
 
 Pair = tuple[pl.DataFrame, pl.DataFrame]
 
@@ -31,12 +35,13 @@ class Shelf:
 
     At most `memory_bytes` are held; then everything goes to files below `folder`, split by a hash of the key into
     buckets of about `bucket_bytes` for both sides together. `expected_rows` of the greater side decides how many;
-    where it was far too low, buckets are split once more. The files vanish when the shelf is closed.
+    where it was far too low, buckets are split once more. The files vanish when the shelf is closed; those of a process
+    that was killed, when `sweep` comes next.
     """
 
     def __init__(
         self,
-        folder: Path | None,
+        folder: Path,
         expected_rows: int,
         *,
         memory_bytes: int = MEMORY_BYTES,
@@ -52,6 +57,7 @@ class Shelf:
         self._held_bytes = 0
         self._buckets = 0
         self._folder: Path | None = None
+        self._lock = -1
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +65,7 @@ class Shelf:
     def __exit__(self, *_error: object) -> None:
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
+            os.close(self._lock)
 
     def add(self, side: Side, frame: pl.DataFrame) -> None:
         # Many columns hold nothing, in a batch or ever; `_concat` gives them back.
@@ -115,7 +122,7 @@ class Shelf:
 
     def _spill(self) -> None:
         if not self._folder:
-            self._folder = Path(tempfile.mkdtemp(prefix="scan-", dir=self._parent))
+            self._folder, self._lock = _make_folder(self._parent)
             self._buckets = self._count_buckets()
         for side in Side:
             for number, part in self._split(side).items():
@@ -143,6 +150,33 @@ class Shelf:
             .partition_by("bucket", as_dict=True, include_key=False)
         )
         return {int(number): part for (number,), part in parts.items()}
+
+
+def sweep(parent: Path) -> None:
+    """Remove the folders of shelves whose process lives no more."""
+    for left in parent.glob(f"{_NAME}*"):
+        with suppress(OSError):  # its process lives, or another one was faster
+            lock = _lock(left)
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
+
+
+def _make_folder(parent: Path) -> tuple[Path, int]:
+    """A new folder and its lock. Nobody sees it before it is locked."""
+    hidden = Path(tempfile.mkdtemp(prefix=f".{_NAME}", dir=parent))
+    lock = _lock(hidden)
+    return hidden.rename(parent / hidden.name.removeprefix(".")), lock
+
+
+def _lock(folder: Path) -> int:
+    """Raises OSError where somebody else has it; it ends with its process."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _take(path: Path | None) -> Iterator[pl.DataFrame]:

@@ -1,5 +1,5 @@
 -- The archives of the audit store's entries. `tombstone` is the evidence; the primary key decides which of two archivers has
--- made the next one. The other columns let queries find a file without reading tombstones; seconds are those of the entries.
+-- made the next one. The other columns let queries find a tombstone; nobody has signed them.
 -- Where `trimmed_at` is null the entries may still lie in Redis.
 CREATE TABLE audit_archives (
     number bigint PRIMARY KEY,
@@ -7,8 +7,6 @@ CREATE TABLE audit_archives (
     last_sequence bigint NOT NULL,
     file text NOT NULL,
     bytes bigint NOT NULL,
-    earliest_second bigint NOT NULL,
-    latest_second bigint NOT NULL,
     tombstone text NOT NULL,
     trimmed_at timestamptz
 );

@@ -93,7 +93,7 @@ async def raw(stores: Stores) -> str:
     return str(await stores.audit.xrange(f"{stores.settings.namespace}:audit:entries"))
 
 
-async def forget(stores: Stores, person: str) -> bool:
+async def forget(stores: Stores, person: str) -> object:
     async with stores.core.acquire() as connection, connection.transaction():
         return await destroy_key(connection, person)
 

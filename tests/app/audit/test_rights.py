@@ -73,6 +73,7 @@ async def test_a_script_may_no_more_than_its_user(
         ("INCRBY", "{}open", "1"),
         ("SET", "{}sequence", "0"),
         ("XADD", "elsewhere", "*", "field", "value"),
+        ("XADD", "{}archives", "999999-0", "field", "value"),
         ("GET", "elsewhere"),
     ],
     ids=" ".join,
@@ -157,7 +158,7 @@ async def _calls(stores: Stores) -> Counter[str]:
 @pytest.mark.parametrize(
     ("right", "named"),
     [
-        (" +xadd", "XADD"),
+        (" (~{keys}entries +xadd)", "XADD"),
         (" +hset", "HSET"),
         (" +rpush", "RPUSH"),
         (" (~{keys}open +hdel)", "HDEL"),
@@ -184,11 +185,11 @@ async def test_a_user_who_lacks_a_right_appends_nothing_rather_than_half(
     "key", ["by:kind:outcome", "by:actor:ann", "left", "reached", "ids:0000", "sequence"]
 )
 async def test_what_somebody_has_put_in_the_place_of_an_index_lets_nothing_be_appended_rather_than_half(
-    stores: Stores, audit: AuditStore, prefix: str, key: str
+    stores: Stores, audit: AuditStore, retention: Redis, prefix: str, key: str
 ) -> None:
     said = fact()
     said = FactEntry(**{name: getattr(said, name) for name in said.__struct_fields__} | {"id": UUID(int=0)})
-    await stores.audit.xadd(f"{prefix}{key}", {"what": "ever"})
+    await retention.xadd(f"{prefix}{key}", {"what": "ever"})
     tried = intent()
     with pytest.raises(StoreUnavailableError, match="refuses"):
         await audit.append([tried, end(tried), said])

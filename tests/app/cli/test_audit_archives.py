@@ -101,6 +101,19 @@ def test_an_order_that_was_refused_says_why(typed, ready) -> None:
     assert "hint" in err
 
 
+def test_an_order_that_nobody_ends_is_not_awaited_for_ever(
+    typed, ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(ready, "GET", f"{BASE}/orders/{ORDER.id}", *[ORDER] * 9)
+    monkeypatch.setattr(audit_archives, "SAYING_SECONDS", 0)
+    monkeypatch.setattr(audit_archives, "WAITING_SECONDS", 0.01)
+    monkeypatch.setattr(audit_archives, "POLL_SECONDS", 0.002)
+    code, _, err = typed("audit archive --yes")
+    assert code == 1
+    assert err.count("waiting for a worker") == 1
+    assert f"no worker has ended order {ORDER.id}; it stands" in err
+
+
 @pytest.mark.parametrize("line", ["--before 1d --keep 3", "--before yesterday", "--keep x", "--keep -1"])
 def test_what_is_asked_wrongly_asks_nobody(typed, ready, line: str) -> None:
     assert typed(f"audit archive {line} --yes")[0] in {1, 2}

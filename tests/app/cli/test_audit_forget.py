@@ -71,6 +71,14 @@ def test_with_yes_it_is_done_and_told_as_one_document(typed, system) -> None:
     assert asked(system)[-1][1] == {"person": KEY, "entity": "tickets"}
 
 
+def test_an_archive_that_cannot_be_read_is_said_before_it_is_asked(typed, system) -> None:
+    answer(system, replace(FOUND, unread=True))
+    code, out, err = typed(f"audit forget {KEY} --yes")
+    assert code == 0
+    assert "an archive of the audit store cannot be read" in err
+    assert "at least 3 changes" in out
+
+
 def test_where_nothing_is_left_nobody_is_asked(typed, system) -> None:
     answer(system, NOTHING)
     code, out, err = typed(f"audit forget {KEY}")

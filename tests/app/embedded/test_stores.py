@@ -61,6 +61,7 @@ def test_stores_answer_at_the_urls_of_the_environment_and_keep_their_data(folder
             assert audit.get("x:audit:key") == "value"
 
 
+@pytest.mark.slow
 def test_two_data_directories_run_side_by_side(folder):
     with embedded_stores(folder / "one") as one, embedded_stores(folder / "two") as two:
         urls = [name for name in one if name.endswith("_URL")]
@@ -79,6 +80,7 @@ def test_second_start_on_one_directory_is_refused_and_harms_nothing(folder):
         stores.stop()
 
 
+@pytest.mark.slow
 def test_store_with_a_url_in_the_environment_is_used_instead_of_its_twin(folder, monkeypatch):
     with embedded_stores(folder / "one") as one:
         monkeypatch.setenv("ASTROCORE_CORE_DATABASE_URL", one["ASTROCORE_CORE_DATABASE_URL"])

@@ -198,6 +198,7 @@ def test_a_process_without_any_disk_ships_too(chosen: Settings, redis: Redis) ->
     assert len(stored(redis, chosen)) == 100
 
 
+@pytest.mark.slow
 def test_what_memory_alone_holds_waits_for_what_is_on_the_disk(
     chosen: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from threading import Event, Lock, Thread
 
 import pytest
 
@@ -247,3 +248,36 @@ def test_what_is_no_segment_is_left_alone(tmp_path: Path) -> None:
     (folder.path / "notes.ndjson").write_text("mine")
     assert folder.segments() == []
     folder.release(remove=False)
+
+
+def test_a_finalizer_that_logs_while_its_thread_holds_the_spool_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, logging = Spool(tmp_path, limit_bytes=PLENTY), Lock()
+    held, begun, segments = Event(), Event(), Folder.segments
+
+    def log(number: int) -> None:
+        with logging:  # as loguru has it, around every entry
+            begun.set()
+            spool.append("p", line(number))
+
+    def log_and_look(folder: Folder) -> list[int]:
+        monkeypatch.undo()
+        held.set()
+        begun.wait(10)
+        log(3)  # which waits for 2, which waits for the spool
+        return segments(folder)
+
+    log(1)
+    begun.clear()
+    reader = Reader(own(spool), live=True)
+    monkeypatch.setattr(Folder, "segments", log_and_look)
+    threads = [Thread(target=spool.forget, daemon=True), Thread(target=log, args=[2], daemon=True)]
+    threads[0].start()
+    held.wait(10)
+    threads[1].start()
+    for thread in threads:
+        thread.join(10)
+    assert [thread.is_alive() for thread in threads] == [False, False]
+    assert spool.held() == []
+    assert read_all(reader) == [1, 2, 3]

@@ -325,6 +325,15 @@ def test_persons_are_the_records_themselves_or_those_that_a_reference_names() ->
         assert other.persons("t1", {"show": nobody}) == ("tickets/t1",)
 
 
+def test_what_a_person_is_known_by_is_personal() -> None:
+    note = Field("note", Kind.TEXT, DOCUMENT, personal=True)
+    known = replace(TICKETS, **with_field(note, known_by=(("note",),)))
+    assert known.known_by == (("note",),)
+    with pytest.raises(InvalidInputError) as caught:
+        replace(known, known_by=(("note", "status"), ("nothing",)))
+    assert [each.where for each in caught.value.faults] == ["nothing", "status"]
+
+
 def test_persons_are_not_themselves_values_of_others() -> None:
     note = Field("note", Kind.TEXT, DOCUMENT, personal=True)
     ours = replace(

@@ -1,35 +1,26 @@
 """What is archived verifies as what is not, and whatever is done to it is found and named."""
 
 import gzip
-from collections.abc import AsyncIterator, Callable
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from app.audit.archiving.trimming import Trimmer
+from app.audit.verification import archives as archives_module
 from app.audit.verification import stores as stores_module
 from app.audit.verification.stores import open_evidence
 from app.audit.verification.tombstones import read_tombstone
-from config.settings import Settings
-from tests.app.audit.archived import ArchivedStore, archiver_module, open_archived
+from tests.app.audit.archived import ArchivedStore, archiver_module
 from tests.app.audit.sealed import bodies, new_key, told, with_keys
 
-# Seals 1 to 6 cover five entries each; the first four are archived, two to a file: 1 to 10, and 11 to 20. The entries 21
-# to 30 are sealed, 31 and 32 are not. The facts of the archives wait in the outbox.
+# What is archived and what is not is told in `conftest.py`.
 
 
 @pytest.fixture
-async def store(
-    settings_of_test: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[ArchivedStore]:
-    monkeypatch.setattr(archiver_module, "FILE_ENTRIES", 10)
-    async with open_archived(settings_of_test, tmp_path / "archives") as opened:
-        for _ in range(5):
-            await opened.seal(5)
-        assert [await opened.archive(), await opened.archive()] == [10, 10]
-        await opened.seal(5)
-        await opened.append(2)
-        yield opened
+def store(archived: ArchivedStore) -> ArchivedStore:
+    return archived
 
 
 def rewritten(file: Path, change: Callable[[bytes], bytes]) -> None:
@@ -65,14 +56,14 @@ async def test_what_redis_still_has_though_it_is_archived_is_no_fault(
                 await (store.archiver.finish() if step != "add_tombstone" else store.archive())
         report = await store.verify()
         assert report.ok, (step, report.findings)
-        assert report.archived == (20 if step == "add_tombstone" else 25)
+        assert (report.archived, report.tombstone_owed) == (25, 3 if step == "add_tombstone" else None)
     await store.archiver.finish()
     assert (await store.verify()).ok
 
 
-@pytest.mark.parametrize(("at", "archived"), [(5, 30), (6, 25)])
+@pytest.mark.parametrize(("at", "read"), [(5, 30), (6, 25)])
 async def test_what_is_archived_and_trimmed_meanwhile_is_no_fault(
-    store: ArchivedStore, monkeypatch: pytest.MonkeyPatch, at: int, archived: int
+    store: ArchivedStore, monkeypatch: pytest.MonkeyPatch, at: int, read: int
 ) -> None:
     from app.audit.verification import walk
 
@@ -88,7 +79,7 @@ async def test_what_is_archived_and_trimmed_meanwhile_is_no_fault(
     monkeypatch.setattr(stores_module, "ENTRIES_AT_ONCE", 3)
     report = await store.verify()
     assert report.ok, report.findings
-    assert (ran, report.archived) == ([10], archived)
+    assert (ran, report.archived) == ([10], read)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +182,9 @@ async def test_a_tombstone_that_the_core_db_lost(store: ArchivedStore) -> None:
 
 async def test_the_newest_tombstone_is_gone_from_redis_where_the_entries_are(store: ArchivedStore) -> None:
     await store.redis.xdel(store.key("archives"), "2-0")
-    assert await store.found() == [("deleted", 3, 11), ("tombstone missing", None, None)]
+    report = await store.verify()
+    assert [(each.wrong, each.seal) for each in report.findings] == [("tombstone missing", 3)]
+    assert (report.archived, report.tombstone_owed) == (20, None), "the archive has them"
 
 
 async def test_tombstones_that_both_stores_lost(store: ArchivedStore) -> None:
@@ -256,10 +249,21 @@ async def test_what_lies_in_redis_is_judged_as_before(store: ArchivedStore) -> N
     assert await store.found() == [("deleted", 5, 21)]
 
 
-async def test_an_older_state_of_redis_that_was_put_back(store: ArchivedStore) -> None:
-    await store.redis.xdel(store.key("seals"), "6-0")
-    await store.redis.xtrim(store.key("entries"), maxlen=0, approximate=False)
-    assert ("rolled back", 5, 21) in await store.found() or ("cut", 5, 21) in await store.found()
+async def test_a_file_that_inflates_without_end_is_given_up(
+    store: ArchivedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives_module, "FOREIGN_BYTES", 2**20)
+    lines = gzip.decompress(store.files[0].read_bytes()).split(b"\n")[:9]
+    huge = b"%d\n%b\n" % (2**19, bytes(2**19))
+    store.files[0].write_bytes(gzip.compress(b"\n".join(lines) + b"\n" + huge * 16))
+    tracemalloc.start()
+    try:
+        found = await store.found()
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {(wrong, seal) for wrong, seal, _ in found} == {("archive differs", 1)}
+    assert peak < 5 * 2**20
 
 
 async def test_a_chain_that_ends_before_what_is_archived(store: ArchivedStore) -> None:

@@ -1,7 +1,10 @@
 """Erased values: told with the verdict, and a fault where they were not erased as they should be."""
 
+import hashlib
+from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -32,13 +35,17 @@ async def store(sealed: SealedStore) -> SealedStore:
     return sealed
 
 
-async def forget(store: SealedStore, person: str) -> None:
+async def forget(store: SealedStore, person: str) -> dict[str, Any]:
+    """What the fact says of it."""
     async with store.stores.core.acquire() as connection, connection.transaction():
-        assert await destroy_key(connection, person)
+        destroyed = await destroy_key(connection, person)
+    assert destroyed
+    nothing = dict.fromkeys(("changes", "diffs", "facts", "letters"), 0)
+    return nothing | {"key": str(destroyed), "unread": False}
 
 
-async def told(store: SealedStore, person: str) -> None:
-    fact = FactEntry(uuid4(), NOW, Fact.PERSON_FORGOTTEN, "ann", person)
+async def told(store: SealedStore, person: str, detail: dict[str, Any]) -> None:
+    fact = FactEntry(uuid4(), NOW, Fact.PERSON_FORGOTTEN, "ann", person, detail=detail)
     await store_of(store).append([fact])
 
 
@@ -48,8 +55,7 @@ async def test_nothing_is_erased_while_the_keys_are_there(store: SealedStore) ->
 
 
 async def test_what_was_forgotten_is_told_and_every_seal_holds(store: SealedStore) -> None:
-    await forget(store, ADA)
-    await told(store, ADA)
+    await told(store, ADA, await forget(store, ADA))
     await store.stores.core.execute(LONG_AGO)
     report = await store.verify()
     assert (report.ok, report.sealed, report.erased_entries, report.erased_persons) == (True, 4, 3, 1)
@@ -68,15 +74,67 @@ async def test_a_key_whose_row_is_gone_is_a_fault_with_the_first_entry(store: Se
 async def test_a_key_that_was_destroyed_without_a_fact_is_a_fault_once_the_fact_had_time_to_come(
     store: SealedStore,
 ) -> None:
-    await forget(store, BOB)
+    detail = await forget(store, BOB)
     assert (await store.verify()).ok
     await store.stores.core.execute(LONG_AGO)
     assert await store.found() == [("erased unseen", None, 5)]
-    await told(store, ADA)
+    for other in (str(uuid4()), None):
+        await told(store, BOB, detail | {"key": other})
     assert await store.found() == [("erased unseen", None, 5)]
     async with store.stores.core.acquire() as connection:
-        await record(connection, Fact.PERSON_FORGOTTEN, by="ann", target=BOB)
+        await record(
+            connection, Fact.PERSON_FORGOTTEN, by="ann", target=BOB, detail=detail | {"key": str(uuid4())}
+        )
+        assert await store.found() == [("erased unseen", None, 5)]
+        await record(connection, Fact.PERSON_FORGOTTEN, by="ann", target=BOB, detail=detail)
     assert (await store.verify()).ok, "its fact is on its way"
+
+
+async def test_a_fact_covers_the_key_that_it_names_and_no_later_one_of_the_person(store: SealedStore) -> None:
+    await told(store, ADA, await forget(store, ADA))
+    later = intent(personal=Personal((ADA,), ("x",)))
+    await store_of(store).append([later, end(later)])
+    await forget(store, ADA)
+    await store.stores.core.execute(LONG_AGO)
+    assert await store.found() == [("erased unseen", None, 8)]
+    assert (await store.verify()).erased_persons == 1
+
+
+async def test_a_key_that_was_overwritten_is_a_fault_with_the_first_entry_that_needs_it(
+    store: SealedStore,
+) -> None:
+    await store.stores.core.execute("UPDATE person_keys SET key = sha256(key) WHERE person = $1", BOB)
+    assert await store.found() == [("key changed", None, 5)]
+    await store.stores.core.execute("UPDATE person_keys SET key = sha256(key)")
+    assert await store.found() == [("key changed", None, 1)]
+
+
+async def test_entries_of_before_there_were_check_values_stay_valid(sealed: SealedStore) -> None:
+    audit = store_of(sealed)
+    await audit.append([intent(personal=Personal((ADA,), ("x",)))])
+
+    def strip(entries):
+        place, fields = entries[0]
+        told = msgspec.json.decode(fields["entry"])
+        key = told["personal"].pop("checks")
+        assert len(key) == 1
+        entries[0] = (place, {"entry": msgspec.json.encode(told).decode()})
+
+    await sealed.change(strip)
+    await sealed.seal()
+    assert (await sealed.verify()).ok
+
+
+async def test_the_check_value_is_what_the_documentation_says(store: SealedStore) -> None:
+    secret = await store.stores.core.fetchval("SELECT key FROM person_keys WHERE person = $1", BOB)
+    (entry,) = [
+        msgspec.json.decode(fields["entry"]) for place, fields in await store.entries() if place == "5-0"
+    ]
+    checks = entry["personal"]["checks"]
+    assert (
+        msgspec.convert(checks[entry["personal"]["persons"].index(BOB)], bytes)
+        == hashlib.sha256(secret).digest()[:8]
+    )
 
 
 async def test_what_only_looks_like_personal_values_is_passed_over(sealed: SealedStore) -> None:

@@ -1,8 +1,6 @@
 """Forgetting a person, against real stores."""
 
 import asyncio
-import json
-from collections.abc import Iterator
 from dataclasses import replace
 from uuid import uuid4
 
@@ -24,6 +22,7 @@ from app.reconciliation.entities import BOOKINGS
 from app.reconciliation.ledger import diffs
 from app.reconciliation.ledger.views import DiffView, ErasureView
 from app.stores.connections import Stores, open_redis
+from tests.app.reconciliation.deciding.forgetting_steps import forget, left, put_letter
 from tests.app.reconciliation.deciding.undo_steps import (
     applied,
     audit_of,
@@ -45,37 +44,6 @@ from tests.app.reconciliation.worlds import (
 
 FORGETTINGS = "SELECT count(*) FROM audit_outbox WHERE entry ->> 'name' = 'operator:person:forget'"
 VALUES = ("Paris", "London", "King", "Lovelace", "@example.com", "+44 20")
-
-
-@pytest.fixture
-def broker(stores: Stores) -> Iterator[Redis]:
-    with Redis.from_url(stores.settings.url("broker_url")) as redis:
-        yield redis
-
-
-@pytest.fixture
-def letters(broker: Redis, stores: Stores) -> DeadLetters:
-    return DeadLetters(broker, stores.settings.namespace)
-
-
-def put_letter(letters: DeadLetters, queue: Queue, **message: object) -> str:
-    """A dead letter as Dramatiq leaves it."""
-    letter, place = str(uuid4()), f"{letters.namespace}:{queue}.XQ"
-    letters.redis.zadd(place, {letter: 1})
-    letters.redis.hset(f"{place}.msgs", letter, json.dumps({"message_id": letter, "args": []} | message))
-    return letter
-
-
-def left(letters: DeadLetters, queue: Queue) -> list[str]:
-    place = f"{letters.namespace}:{queue}.XQ"
-    kept = [each.decode() for each in letters.redis.zrange(place, 0, -1)]
-    assert sorted(kept) == sorted(each.decode() for each in letters.redis.hkeys(f"{place}.msgs"))
-    return kept
-
-
-async def forget(stores: Stores, letters: DeadLetters, person: dict, **about: str) -> ErasureView:
-    told = {"entity": "customers", "by": "ann", "reason": "asked for it"} | about
-    return await forgetting.forget(stores, letters, key=str(person["id"]), **told)
 
 
 async def review(stores: Stores, person: dict) -> DiffView:
@@ -103,9 +71,9 @@ async def test_nothing_of_a_person_is_left_to_be_read(repairing: Stores, letters
     await repair(repairing, "customers", bob)
     waiting = await review(repairing, ada)
     await decisions.reject(repairing, [waiting.id], by="ann", reason="Lovelace said so")
-    put_letter(letters, Queue.RUNS, options={"traceback": f"Key (email)=({ada['email']}) exists"})
-    put_letter(letters, Queue.REPAIRS, args=[str(ada["id"])])
-    other = put_letter(letters, Queue.REPAIRS, args=[str(bob["id"])])
+    put_letter(letters, Queue.RUNS, traceback=f"Key (email)=({ada['email']}) exists")
+    put_letter(letters, Queue.REPAIRS, str(ada["id"]))
+    other = put_letter(letters, Queue.REPAIRS, str(bob["id"]))
 
     seen = await forgetting.preview(repairing, letters, entity="customers", key=str(ada["id"]).upper())
     erased = await forget(repairing, letters, ada)
@@ -140,7 +108,9 @@ async def test_who_wanted_it_is_recorded_in_the_same_transaction(
     (fact,) = [each.entry for each in page]
     assert (fact.actor, fact.reason, fact.target) == ("ann", "asked for it", f"customers/{ada['id']}")
     assert (fact.entity, fact.key) == ("customers", str(ada["id"]))
-    assert fact.detail == {"changes": 1, "diffs": 1, "facts": 0, "letters": 0}
+    destroyed = await repairing.core.fetchval("SELECT id FROM person_keys WHERE key IS NULL")
+    counts = {"changes": 1, "diffs": 1, "facts": 0, "letters": 0, "unread": False}
+    assert fact.detail == counts | {"key": str(destroyed)}
 
 
 async def test_doing_it_again_finds_nothing_and_records_nothing(

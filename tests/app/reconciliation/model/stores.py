@@ -171,6 +171,10 @@ class ModelAudit:
         ]
         return found[::-1][:limit]
 
+    async def changes_by_id(self, ids: Sequence[UUID]) -> dict[UUID, Change]:
+        _check(await turn())
+        return {each.intent.id: each for each in self.all_changes() if each.intent.id in ids}
+
     def all_changes(self) -> list[Change]:
         """From the oldest to the newest."""
         return [

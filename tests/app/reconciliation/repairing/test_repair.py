@@ -6,10 +6,12 @@ from decimal import Decimal
 import pytest
 
 from app.audit.entries import Outcome
+from app.audit.store import AuditStore
 from app.errors import ConflictError
 from app.reconciliation.deciding import decisions
 from app.reconciliation.ledger import jobs
 from app.stores.connections import Stores
+from config.correlation import correlated, new_correlation
 from tests.app.reconciliation.repairing.repair_steps import look_again, look_at, only_diff, outcomes
 from tests.app.reconciliation.worlds import (
     LONG_AGO,
@@ -40,6 +42,19 @@ async def test_a_profile_field_is_written_towards_the_relational_side(repairing:
     assert diff.status == "repaired"
     assert [(each.name, each.winner) for each in diff.fields] == [("last_name", "document")]
     assert await outcomes(repairing) == [Outcome.APPLIED]
+
+
+async def test_a_change_names_the_request_and_the_trace_that_it_came_of(repairing: Stores) -> None:
+    ada, bob = customer(), customer()
+    for each in (ada, bob):
+        await put_document(repairing, "customers", each | {"last_name": "King"})
+        await put_row(repairing, "customers", each)
+    with correlated(new_correlation(request_id="request-1")) as correlation:
+        await look_at(repairing, "customers", ada)
+    await look_at(repairing, "customers", bob)
+    later, first = [each.intent for each in await AuditStore.of(repairing).changes()]
+    assert (first.trace_id, first.request_id) == (correlation.trace_id, "request-1")
+    assert (later.trace_id, later.request_id) == (None, None)
 
 
 async def test_each_side_gets_what_the_other_is_right_about(repairing: Stores) -> None:

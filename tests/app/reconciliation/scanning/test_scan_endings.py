@@ -1,6 +1,7 @@
 """How a scan ends before its time, keeps to its pace and cleans up; stores that are away, silent or slow."""
 
-import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ import pytest
 from adbc_driver_postgresql import dbapi
 
 from app.errors import StoreUnavailableError
+from app.reconciliation.mapping import Side
 from app.reconciliation.scanning import reader, snapshots
 from app.reconciliation.scanning import scan as scanning
+from app.reconciliation.scanning.canonical import KEY
 from app.reconciliation.scanning.scan import ScanStoppedError, scan
 from app.reconciliation.scanning.shelf import Shelf
 from app.reconciliation.scanning.snapshots import KeyRange
@@ -121,9 +124,34 @@ def test_a_fault_in_reading_is_not_swallowed(world: World) -> None:
         world.scan()
 
 
-def test_a_folder_that_a_killed_scan_left_is_removed(world: World) -> None:
-    left = world.settings.data_dir / "scans" / "scan-left"
-    left.mkdir(parents=True)
-    os.utime(left, (0, 0))
-    world.scan()
-    assert not left.exists()
+_KILLED = """
+import os
+import sys
+from pathlib import Path
+
+import polars as pl
+
+from app.reconciliation.mapping import Side
+from app.reconciliation.scanning.canonical import KEY
+from app.reconciliation.scanning.shelf import Shelf
+
+shelf = Shelf(Path(sys.argv[1]), 10, memory_bytes=0)
+shelf.add(Side.DOCUMENT, pl.DataFrame({KEY: ["a", "b"], "email": ["ada@personal.example"] * 2}))
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_scan_left_is_removed_by_the_next_and_what_lives_stays(world: World) -> None:
+    folder = world.settings.data_dir / "scans"
+    folder.mkdir(parents=True)
+    killed = subprocess.run([sys.executable, "-c", _KILLED, str(folder)], check=False)
+    assert killed.returncode == -9
+    (left,) = folder.iterdir()
+    assert list(left.iterdir())
+    with Shelf(folder, 10, memory_bytes=0) as living:
+        living.add(Side.DOCUMENT, pl.DataFrame({KEY: ["a", "b"]}))
+        assert len(list(folder.iterdir())) == 2
+        world.scan()
+        assert not left.exists()
+        assert len(list(folder.iterdir())) == 1
+    assert list(folder.iterdir()) == []
