@@ -1,9 +1,10 @@
 """`astrocore migrate`, `doctor` and `config`: what works on the stores and settings themselves."""
 
 import asyncio
+import os
 import re
 import warnings
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import typer
 from pydantic import SecretStr
@@ -37,10 +38,22 @@ def migrate(as_json: AsJson = False) -> None:
         )
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    *,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Measure what hashes of passwords cost here instead, and propose a cost."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Look at everything that the system needs, and say what to do about what is wrong. Exits 1 if anything is."""
     from app.doctor import doctor as examine
 
+    if calibrate:
+        _calibrate(as_json=as_json)
+        return
     checks = asyncio.run(examine(settings()))
     if as_json:
         output.print_json(checks)
@@ -57,6 +70,35 @@ def doctor(as_json: AsJson = False) -> None:
         output.stdout().print(output.listing(("", "state", "found", "what to do"), rows))
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
+
+
+def _calibrate(*, as_json: bool) -> None:
+    from app.accounts.calibration import propose
+
+    chosen = settings()
+    looked, cost = propose(chosen.password_megabytes, os.cpu_count() or 1)
+    proposed = {
+        f"{PREFIX}PASSWORD_MEMORY_KIB": cost.memory,
+        f"{PREFIX}PASSWORD_PASSES": cost.passes,
+        f"{PREFIX}PASSWORD_LANES": cost.lanes,
+    }
+    if as_json:
+        output.print_json({"measured": looked, "proposed": proposed})
+        return
+    rows = (
+        (
+            f"{each.cost.memory // 1024}",
+            str(each.cost.passes),
+            str(each.cost.lanes),
+            f"{each.seconds * 1000:.0f}",
+            f"{each.per_second:.1f}",
+        )
+        for each in looked
+    )
+    columns = ("MiB", "passes", "lanes", "ms a hash", "hashes/s")
+    output.stdout().print(output.listing(columns, rows, right=columns))
+    output.stdout().print(output.facts([(name, str(value)) for name, value in proposed.items()]))
+    output.stderr().print("users get the new cost as they sign in; set it where every web process runs")
 
 
 class Setting(TypedDict):
