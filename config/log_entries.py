@@ -214,8 +214,12 @@ def _with_correlation(extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _to_the_millisecond(moment: datetime) -> datetime:
-    # loguru's own class of times is none that the encoder knows. A float holds microseconds exactly for ages.
-    return datetime.fromtimestamp(round(moment.timestamp() * 1_000_000) // 1000 / 1000, UTC)
+    # loguru's own class of times is none that the encoder knows.
+    if moment.utcoffset():
+        moment = moment.astimezone(UTC)
+    milliseconds = moment.microsecond // 1000 * 1000
+    hour, minute, second = moment.hour, moment.minute, moment.second
+    return datetime(moment.year, moment.month, moment.day, hour, minute, second, milliseconds, tzinfo=UTC)
 
 
 def without_secrets(value: object) -> Any:

@@ -43,6 +43,9 @@ _NOTHING_TO_WAIT_FOR = ("unknown command", "appendonly is disabled")
 _AT_ONCE = frozenset({"ERROR", "CRITICAL"})
 
 
+_ENCODER = msgspec.json.Encoder()
+
+
 class Shipper:
     """Ships what `ship` is given. It is started after the process has forked, and stopped when it ends."""
 
@@ -64,7 +67,7 @@ class Shipper:
 
     def ship(self, entry: LogEntry) -> None:
         """Take an entry. It neither raises nor waits for the store; ERROR and above are sent at once."""
-        self._spool.append(entry.process, msgspec.json.encode(entry) + b"\n")
+        self._spool.append(entry.process, _ENCODER.encode(entry) + b"\n")
         if entry.level in _AT_ONCE:
             self._wake()
 

@@ -32,14 +32,12 @@ from app.audit.archiving.files import (
 from app.audit.archiving.index import opened
 from app.audit.archiving.kept import LAST, keep_tombstone, read_kept
 from app.audit.archiving.library import Library
-from app.audit.archiving.tombstones import FIRST_PREVIOUS, Tombstone, hash_of, is_trusted
+from app.audit.archiving.tombstones import Tombstone, is_trusted
 from app.audit.archiving.trimming import Reach, Trimmer
 from app.audit.entries import Fact
 from app.audit.sealing.keys import Keyring
 from app.audit.sealing.merkle import leaf_data, leaf_of, root_of
-from app.audit.sealing.seals import FIRST_PREVIOUS as NO_SEAL
-from app.audit.sealing.seals import Seal
-from app.audit.sealing.seals import hash_of as hash_of_seal
+from app.audit.sealing.seals import FIRST_PREVIOUS, Seal, hash_of
 from app.audit.sealing.seals import is_trusted as is_trusted_seal
 from app.audit.sealing.stream import ChainBrokenError, Stream
 from app.clock import Clock, now
@@ -195,7 +193,7 @@ class Archiver:
         """The seals that are due, each found to be signed and to follow the one before it."""
         number, last = due.seals[0], due.first - 1
         before = await self.core.fetchval("SELECT seal FROM audit_seals WHERE number = $1", number - 1)
-        previous = hash_of_seal(before) if before else NO_SEAL
+        previous = hash_of(before) if before else FIRST_PREVIOUS
         while rows := await self.core.fetch(_SEALS, number, due.seals[1], _SEALS_AT_ONCE):
             for row in rows:
                 seal = read_seal(row["seal"], row["number"])
@@ -205,7 +203,7 @@ class Archiver:
                         f"seal {number}", "it is not trusted, or does not follow the one before it"
                     )
                 yield seal, row["seal"]
-                number, last, previous = number + 1, seal.last, hash_of_seal(row["seal"])
+                number, last, previous = number + 1, seal.last, hash_of(row["seal"])
 
     async def _keep(self, tombstone: Tombstone, text: str, written: Written, by: str) -> bool:
         """Keep the tombstone and the fact of it; False where another archiver was first."""

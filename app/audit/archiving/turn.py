@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
-from uuid import NAMESPACE_URL, uuid5
 
 from loguru import logger
 from redis.exceptions import RedisError
@@ -12,7 +11,8 @@ from app.audit.archiving.due import find_due, used_megabytes
 from app.audit.archiving.orders import finish_orders, open_orders
 from app.audit.archiving.trimming import Trimmer
 from app.audit.archiving.views import Order
-from app.audit.entries import Fact, FactEntry
+from app.audit.breaks import record_break
+from app.audit.entries import Fact
 from app.audit.sealing.keys import Keyring
 from app.audit.sealing.stream import ChainBrokenError, Stream
 from app.audit.store import AuditStore
@@ -30,7 +30,6 @@ _FREED = 0.7  # down to which archives are made once the budget is passed
 _OFFICE = "archiver"
 # Saves double work, no more: of two archivers at once the core DB lets one make each archive.
 _LEASE_SECONDS = 300.0
-_BREAKS = uuid5(NAMESPACE_URL, "urn:astrocore:audit:archive:break")
 
 
 async def take_turn(stores: Stores) -> int:
@@ -45,7 +44,8 @@ async def take_turn(stores: Stores) -> int:
         return await _take_turn(stores, orders)
     except ChainBrokenError as error:
         logger.bind(place=error.place, reason=str(error)).error("archiving.stopped")
-        await _record(stores, error)
+        if not await record_break(stores, error, Fact.ARCHIVING_STOPPED, by="archiver"):
+            logger.bind(place=error.place).error("archiving.unrecorded")
         await finish_orders(stores.core, orders, refused=str(error))
         return 0
     except (StoreUnavailableError, *FAULTS) as error:
@@ -141,19 +141,3 @@ class _Turn:
 def _day_of(instant: datetime) -> datetime:
     """The beginning of its day: what comes of age in a day is one archive, not one an hour."""
     return datetime.combine(instant.astimezone(UTC), time(), UTC)
-
-
-async def _record(stores: Stores, error: ChainBrokenError) -> None:
-    moment = now()
-    fact = FactEntry(
-        id=uuid5(_BREAKS, f"{moment.date()} {error.place}"),
-        at=moment,
-        name=Fact.ARCHIVING_STOPPED,
-        actor="archiver",
-        target=error.place,
-        reason=str(error),
-    )
-    try:
-        await AuditStore.of(stores).append([fact])
-    except StoreUnavailableError:
-        logger.bind(place=error.place).error("archiving.unrecorded")

@@ -75,6 +75,10 @@ class Keyring(PublicKeys):
         signing = _private(settings.audit_signing_key.get_secret_value())
         return cls(cls.of_texts(trusted_by(settings)).trusted, signing)
 
+    def signed(self, told: str) -> str:
+        """A text that ends with a line feed, with the line of its signature behind it."""
+        return f"{told}signature {b64encode(self.signing.sign(told.encode())).decode()}\n"
+
     @property
     def id(self) -> str:
         """The id of the key that signs."""

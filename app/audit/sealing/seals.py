@@ -1,6 +1,6 @@
 """A seal: nine lines of text, the last of them a signature of those before it. `docs/audit.md` defines them."""
 
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -10,7 +10,7 @@ from app.audit.sealing.keys import Keyring
 
 TITLE = "astrocore audit seal 1"
 FIRST_PREVIOUS = bytes(32)
-"""What the first seal names as the hash of the one before it."""
+"""What the first of a chain names as the hash of the one before it."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,7 @@ class Seal:
 
     def signed_by(self, keys: Keyring) -> str:
         """The seal's text, as both stores keep it."""
-        told = self._told()
-        return f"{told}signature {b64encode(keys.signing.sign(told.encode())).decode()}\n"
+        return keys.signed(self._told())
 
     def _told(self) -> str:
         time = self.time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -60,7 +59,7 @@ class Seal:
 
 
 def hash_of(text: str) -> bytes:
-    """The hash by which the next seal names this one: over all of its text."""
+    """The hash by which the next one of its chain names a seal or a tombstone: over all of its text."""
     return sha256(text.encode()).digest()
 
 

@@ -1,16 +1,12 @@
 """One turn of the sealer, and whether one is due before its time."""
 
-from uuid import NAMESPACE_URL, uuid5
-
 from loguru import logger
 
-from app.audit.entries import Fact, FactEntry
+from app.audit.breaks import record_break
+from app.audit.entries import Fact
 from app.audit.sealing.keys import Keyring
 from app.audit.sealing.sealer import BATCH, Sealer
 from app.audit.sealing.stream import ChainBrokenError, Stream
-from app.audit.store import AuditStore
-from app.clock import now
-from app.errors import StoreUnavailableError
 from app.scheduling.leases import claim, new_holder, release
 from app.stores.connections import Stores
 
@@ -19,8 +15,6 @@ _OFFICE = "sealer"
 _LEASE_SECONDS = 60.0
 # A broken chain is not looked at again, nor told of, before the next minute.
 _BROKEN_SECONDS = 50.0
-# Breaks are facts with an id made from day and place: one that is met every minute is recorded once a day.
-_BREAKS = uuid5(NAMESPACE_URL, "urn:astrocore:audit:break")
 
 
 async def take_turn(stores: Stores) -> int:
@@ -43,7 +37,8 @@ async def take_turn(stores: Stores) -> int:
     except ChainBrokenError as error:
         broken = True
         logger.bind(place=error.place, reason=str(error)).error("sealing.stopped")
-        await _record(stores, error)
+        if not await record_break(stores, error, Fact.SEALING_STOPPED, by="sealer"):
+            logger.bind(place=error.place).error("sealing.unrecorded")
         return 0
     finally:
         if broken:
@@ -58,20 +53,3 @@ async def is_due(stores: Stores) -> bool:
         return await Stream.of(stores.audit, stores.settings.namespace).unsealed() >= BATCH
     except ValueError:  # its newest seal is none: the next turn tells
         return False
-
-
-async def _record(stores: Stores, error: ChainBrokenError) -> None:
-    moment = now()
-    fact = FactEntry(
-        id=uuid5(_BREAKS, f"{moment.date()} {error.place}"),
-        at=moment,
-        name=Fact.SEALING_STOPPED,
-        actor="sealer",
-        target=error.place,
-        reason=str(error),
-    )
-    try:
-        await AuditStore.of(stores).append([fact])
-    except StoreUnavailableError:
-        # A store that was tampered with may take nothing any more; the log says it all the same.
-        logger.bind(place=error.place).error("sealing.unrecorded")

@@ -17,7 +17,7 @@ from app.audit.sealing.keys import Keyring
 from app.audit.sealing.stream import Stream
 from app.audit.store import AuditStore
 from app.clock import now
-from app.stores.connections import open_redis, open_stores
+from app.stores.connections import Stores, open_redis, open_stores
 from config.settings import Settings
 from tests.app.audit.sealed import SealedStore, unguarded
 
@@ -80,3 +80,8 @@ async def open_archived(
 
 
 __all__ = ["ArchivedStore", "archiver_module", "open_archived"]
+
+
+def with_settings(store: ArchivedStore, **values: object) -> Stores:
+    changed = store.settings.model_copy(update=values)
+    return type(store.stores)(**{**vars(store.stores), "settings": changed})
