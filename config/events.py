@@ -116,6 +116,12 @@ EVENTS: dict[str, Event] = {
         meaning="A fact was written for the audit store, in a transaction that may still fail; `fact`, `actor`, `count`, "
         "and of a single one `target`, `entity`, `key`, `run_id`.",
     ),
+    "circuit.opened": _at(
+        "WARNING",
+        meaning="An external notification service failed time and again and is left alone for a while; `transport`, "
+        "`failures`, `seconds`.",
+    ),
+    "circuit.closed": _at("INFO", meaning="An external notification service works again; `transport`."),
     "change.settled": _at(
         "DEBUG",
         meaning="A write to a record has its outcome; `entity`, `key`, `side`, `change_id`, `run_id`, `outcome`.",

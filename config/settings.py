@@ -24,6 +24,8 @@ from pydantic import (
     model_validator,
 )
 
+from config.mail_rules import MAIL_NEEDS, fault_of_mail
+
 PREFIX = "ASTROCORE_"
 DATA_DIR_DEFAULT = ".astrocore"
 
@@ -136,6 +138,52 @@ class Settings(BaseModel):
     )
     sign_in_failures: int = Field(1000, ge=1, description="wrong tries of everybody in five minutes")
 
+    notification_transport: Literal["smtp", "http"] = Field(
+        "smtp",
+        description="the external service that mail is handed over to: a mail server, or one with an HTTP API",
+    )
+    notification_from: str | None = Field(
+        None, description="whom mail is from: an address, or NAME <ADDRESS>"
+    )
+    notification_http_url: str | None = Field(
+        None, description="where mail is posted to; docs/notifications.md has the contract"
+    )
+    notification_http_token: SecretStr | None = Field(None, description="bearer token of that service")
+    notification_http_dedupes: bool = Field(
+        True,
+        description="whether it takes a mail once however often it is posted under one Idempotency-Key; if not, mail that it "
+        "may have taken is not posted again but shown to an operator",
+    )
+    notification_callback_secrets: SecretStr | None = Field(
+        None,
+        description="secrets that its callbacks are signed with: one, or two while one replaces the other, comma-separated; at "
+        "least 32 characters each",
+    )
+    notification_smtp_host: str | None = Field(None, description="the mail server")
+    notification_smtp_port: int = Field(587, ge=1, le=65535, description="its port")
+    notification_smtp_tls: Literal["starttls", "implicit", "none"] = Field(
+        "starttls",
+        description="how the connection to it is encrypted; none is for a server on this machine",
+    )
+    notification_smtp_ca_file: Path | None = Field(
+        None,
+        description="certificates that it is trusted by, a PEM file, instead of those that the system trusts",
+    )
+    notification_smtp_user: str = Field("", description="user to sign in to it as; empty: nobody signs in")
+    notification_smtp_password: SecretStr | None = Field(None, description="that user's password")
+    notification_connections: int = Field(
+        8, ge=1, le=100, description="connections per process to each external notification service"
+    )
+    notification_timeout_seconds: float = Field(
+        30.0,
+        gt=0,
+        le=60,
+        description="longest wait for the service to be ready for a mail, and again for its answer to it",
+    )
+    notification_per_second: float = Field(
+        50.0, gt=0, le=10_000, description="mails per second and service, over all workers"
+    )
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="least level that is logged"
     )
@@ -238,9 +286,16 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _production_is_strict(self) -> Self:
         if self.environment == "production":
-            missing = [name for name in (*STORE_URLS, *SECRETS) if getattr(self, name) is None]
+            wanted = (*STORE_URLS, *SECRETS, *MAIL_NEEDS[self.notification_transport])
+            missing = [name for name in wanted if getattr(self, name) is None]
             if missing:
                 raise ValueError("production needs " + ", ".join(PREFIX + name.upper() for name in missing))
+        return self
+
+    @model_validator(mode="after")
+    def _mail_is_private(self) -> Self:
+        if fault := fault_of_mail(self):
+            raise ValueError(fault)
         return self
 
     def url(self, name: str) -> str:

@@ -17,7 +17,7 @@ from app.stores.connections import open_stores
 from config.logging import log_start, log_stop
 from config.processes import die_with_parent
 from config.settings import settings
-from web import accounts, health, logs, oauth, reconciliation
+from web import accounts, health, logs, notifications, oauth, reconciliation
 from web.archives import Archives
 from web.audit import Audit
 from web.erasures import Erasures
@@ -69,6 +69,7 @@ def guarded() -> Router:
             *accounts.CONTROLLERS,
             *reconciliation.CONTROLLERS,
             *logs.CONTROLLERS,
+            *notifications.CONTROLLERS,
             Audit,
             Archives,
             Erasures,

@@ -150,6 +150,27 @@ class CredentialChanged(_Detail):
     kind: str | None = None
 
 
+class CircuitOpened(_Detail):
+    """The service's failures in a row, and for how long nobody tries."""
+
+    failures: int
+    seconds: int
+
+
+class TemplateVersioned(_Detail):
+    """The version that was added, and the one that mails are rendered from since."""
+
+    version: int
+    current: int
+
+
+class TemplateChosen(_Detail):
+    """The versions that mails were rendered from, and are from now on."""
+
+    before: int
+    after: int
+
+
 # Items by how they ended.
 _Counts = dict[str, int]
 
@@ -175,6 +196,10 @@ DETAILS: dict[Fact, type[_Detail] | type[_Counts]] = {
     Fact.CLIENT_CHANGED: ClientScopes,
     Fact.CREDENTIAL_ADDED: CredentialChanged,
     Fact.CREDENTIAL_REVOKED: CredentialChanged,
+    Fact.CIRCUIT_OPENED: CircuitOpened,
+    Fact.TEMPLATE_SHIPPED: TemplateVersioned,
+    Fact.TEMPLATE_CHANGED: TemplateVersioned,
+    Fact.TEMPLATE_CHOSEN: TemplateChosen,
 }
 """The names of facts that have a detail; the others have none."""
 

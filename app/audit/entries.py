@@ -68,6 +68,13 @@ class Fact(StrEnum):
     CREDENTIAL_ADDED = "accounts:credential:add"
     CREDENTIAL_REVOKED = "accounts:credential:revoke"
     TOKEN_KEY_MADE = "accounts:token-key:make"
+    CIRCUIT_OPENED = "notifications:circuit:open"
+    CIRCUIT_CLOSED = "notifications:circuit:close"
+    TEMPLATE_SHIPPED = "notifications:template:ship"
+    TEMPLATE_CHANGED = "notifications:template:change"
+    TEMPLATE_CHOSEN = "notifications:template:choose"
+    TEMPLATE_ENABLED = "notifications:template:enable"
+    TEMPLATE_DISABLED = "notifications:template:disable"
 
 
 class Outcome(StrEnum):

@@ -68,6 +68,13 @@ PHRASES = {
     Fact.CREDENTIAL_ADDED: "{actor} gave client {target} a credential",
     Fact.CREDENTIAL_REVOKED: "{actor} revoked a credential of client {target}",
     Fact.TOKEN_KEY_MADE: "a new key will sign access tokens: {target}",
+    Fact.CIRCUIT_OPENED: "no mail goes by {target} for a while: it failed time and again",
+    Fact.CIRCUIT_CLOSED: "mail goes by {target} again",
+    Fact.TEMPLATE_SHIPPED: "the service brought a version of the mail {target} along",
+    Fact.TEMPLATE_CHANGED: "{actor} wrote a version of the mail {target}",
+    Fact.TEMPLATE_CHOSEN: "{actor} chose another version of the mail {target}",
+    Fact.TEMPLATE_ENABLED: "{actor} let the mail {target} go out again",
+    Fact.TEMPLATE_DISABLED: "{actor} let the mail {target} go out no more",
 }
 
 

@@ -18,6 +18,7 @@ from app.cli import (
     jobs,
     login,
     logs,
+    mailbox,
     output,
     reconcile,
     runs,
@@ -65,6 +66,7 @@ app.add_typer(users.app, name="users", rich_help_panel=ACCOUNTS)
 app.add_typer(clients.app, name="clients", rich_help_panel=ACCOUNTS)
 app.add_typer(audit.app, name="audit", rich_help_panel=RECORDS)
 app.add_typer(logs.app, name="logs", rich_help_panel=RECORDS)
+app.add_typer(mailbox.app, name="mailbox", rich_help_panel=RECORDS)
 
 
 def _print_version(wanted: bool) -> None:

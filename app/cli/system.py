@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import warnings
-from typing import Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 from pydantic import SecretStr
@@ -15,27 +15,36 @@ from app.cli.errors import CommandError
 from app.cli.options import AsJson
 from config.settings import PREFIX, Settings, read_sources, settings
 
+if TYPE_CHECKING:
+    from app.notifications.installing import Installation
+
 HIDDEN = "***"
 
 
 def migrate(as_json: AsJson = False) -> None:
-    """Bring the core DB to the schema that this version needs."""
+    """Bring the core DB to the schema that this version needs, and its templates of mails into it."""
     from app.stores.health import POSTGRES_FAULTS
-    from app.stores.migrate import migrate as apply
 
     try:
         with warnings.catch_warnings(action="ignore"):  # Piccolo warns of what it raises a moment later
-            applied = asyncio.run(apply(settings()))
+            applied, templates = asyncio.run(_migrate())
     except POSTGRES_FAULTS as error:
         raise CommandError(
             f"the core DB refused: {error}", f"see {PREFIX}CORE_DATABASE_URL, and `astrocore doctor`"
         ) from error
     if as_json:
-        output.print_json({"applied": applied})
+        output.print_json({"applied": applied, "templates": templates})
     else:
-        print(
-            "\n".join(f"applied {name}" for name in applied) or "nothing to apply: the schema is up to date"
-        )
+        lines = [f"applied {name}" for name in applied]
+        lines += [f"template {each.template}, version {each.version}: {each.outcome}" for each in templates]
+        print("\n".join(lines) or "nothing to apply: the schema is up to date")
+
+
+async def _migrate() -> "tuple[list[str], list[Installation]]":
+    from app.notifications.installing import ensure_shipped
+    from app.stores.migrate import migrate as apply
+
+    return await apply(settings()), await ensure_shipped(settings())
 
 
 def doctor(

@@ -13,6 +13,7 @@ from app.audit.rights import RETENTION, SERVICE
 from app.audit.sealing.keys import public_key_of
 from app.embedded.banner import without_password
 from app.embedded.errors import EmbeddedError
+from app.embedded.mailbox import FOLDER as MAILBOX
 from app.embedded.ports import free_port, is_free
 from config.settings import (
     AUDIT_KEY_BYTES,
@@ -42,8 +43,16 @@ EMBEDDED_URLS = {
 WORKER = "worker"
 FOR_THE_WORKER = frozenset({f"{PREFIX}AUDIT_SIGNING_KEY", f"{PREFIX}AUDIT_RETENTION_URL"})
 KEYS = frozenset({f"{PREFIX}PASSWORD_PEPPERS", f"{PREFIX}ENCRYPTION_KEYS"})
+MAIL_SECRETS = frozenset(
+    f"{PREFIX}NOTIFICATION_{name}" for name in ("HTTP_TOKEN", "SMTP_PASSWORD", "CALLBACK_SECRETS")
+)
 RETENTION_URL = f"redis://{RETENTION}:{{password}}@127.0.0.1:{{port}}/0"
 
+
+# The mail server that stands in for the external notification service.
+SMTP = f"{PREFIX}NOTIFICATION_SMTP_"
+MAIL_HOST = "127.0.0.1"
+SENDER = "AstroBookings <no-reply@astrobookings.example>"
 
 # A minute of simulated traffic changes more of a small demo than an hour of real traffic changes of a real database.
 ROOM_TO_PLAY = {f"{PREFIX}BREAKER_CHANGE_FLOOR": "20000", f"{PREFIX}BREAKER_DELETE_FLOOR": "200"}
@@ -81,7 +90,8 @@ class Plan:
 
     def told(self) -> dict[str, str]:
         """The settings as they may be shown: without keys, and URLs without their passwords."""
-        shown = {name: value for name, value in self.values.items() if name not in FOR_THE_WORKER | KEYS}
+        hidden = FOR_THE_WORKER | KEYS | MAIL_SECRETS
+        shown = {name: value for name, value in self.values.items() if name not in hidden}
         return {name: without_password(value) for name, value in shown.items()}
 
 
@@ -120,12 +130,29 @@ def make_plan(given: Mapping[str, str], remembered: Mapping[str, str], *, web_po
         if variable in given:
             raise EmbeddedError(f"{variable} goes with {PREFIX}AUDIT_URL, which is not set")
         values[variable] = _url(RETENTION_URL, ports["audit"], remembered.get(variable, ""))
+    _settle_mail(values, given, remembered, ports)
     _settle_client(values, remembered)
     _settle_named_keys(values, remembered)
     _settle_audit_keys(values, remembered)
     values.setdefault(f"{PREFIX}WEB_HOST", "127.0.0.1")
     values[f"{PREFIX}WEB_PORT"] = str(_web_port(values, remembered, web_port, set(ports.values())))
     return Plan(values, ports, frozenset(embedded), own_client=f"{PREFIX}CLIENT_ID" not in given)
+
+
+def _settle_mail(
+    values: dict[str, str], given: Mapping[str, str], remembered: Mapping[str, str], ports: dict[str, int]
+) -> None:
+    """A mail server of our own, unless it is said where mail goes."""
+    values.setdefault(f"{PREFIX}NOTIFICATION_FROM", SENDER)
+    if f"{SMTP}HOST" in given or given.get(f"{PREFIX}NOTIFICATION_TRANSPORT") == "http":
+        return
+    if lonely := sorted(name for name in given if name.startswith(SMTP)):
+        raise EmbeddedError(f"{lonely[0]} goes with {SMTP}HOST, which is not set")
+    ours = remembered.get(f"{SMTP}HOST") == MAIL_HOST
+    port = int(remembered.get(f"{SMTP}PORT", 0)) if ours else 0
+    taken = set(ports.values())
+    ports[MAILBOX] = port if port and port not in taken and is_free(port) else free_port(taken)
+    values |= {f"{SMTP}HOST": MAIL_HOST, f"{SMTP}PORT": str(ports[MAILBOX]), f"{SMTP}TLS": "none"}
 
 
 def _settle_client(values: dict[str, str], remembered: Mapping[str, str]) -> None:

@@ -20,7 +20,9 @@ from app.audit.rights import acl_file
 from app.embedded.child import Command
 from app.embedded.directory import DataDirectory, write_private
 from app.embedded.errors import EmbeddedError
+from app.embedded.mailbox import FOLDER as MAILBOX
 from app.embedded.postgres_home import PostgresHome, find_home
+from app.embedded.procfile import repository_root
 from app.embedded.supervisor import Probe, Supervisor
 
 HOST = "127.0.0.1"
@@ -90,6 +92,16 @@ def secantus(directory: DataDirectory, port: int) -> Store:
     log = directory.log_file("secantus")
     command = Command(name="secantus", argv=tuple(argv), environment=_inherited(), directory=folder, log=log)
     return Store("SecantusDB", port, command, partial(_mongodb_answers, port))
+
+
+def mailbox(directory: DataDirectory, port: int) -> Store:
+    """The mail server, which keeps what it is given."""
+    folder = directory.folder(MAILBOX)
+    argv = (sys.executable, "-P", "-m", "app.embedded.mailbox_server", str(port), str(folder))
+    environment = {**_inherited(), "PYTHONPATH": str(repository_root())}
+    log = directory.log_file(MAILBOX)
+    command = Command(name=MAILBOX, argv=argv, environment=environment, directory=folder, log=log)
+    return Store("the mail server", port, command, partial(_mail_server_answers, port))
 
 
 async def postgres(directory: DataDirectory, port: int, supervisor: Supervisor) -> Store:
@@ -185,6 +197,19 @@ async def _valkey_answers(port: int, login: tuple[str, str] | None) -> bool:
         return False
     # While it loads its file it answers -LOADING.
     return answer.startswith(b"+PONG")
+
+
+async def _mail_server_answers(port: int) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            reader, writer = await asyncio.open_connection(HOST, port)
+            greeting = await reader.readline()
+            writer.write(b"QUIT\r\n")
+            await reader.readline()
+            writer.close()
+    except (OSError, TimeoutError):
+        return False
+    return greeting.startswith(b"220")
 
 
 async def _mongodb_answers(port: int) -> bool:

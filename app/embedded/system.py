@@ -18,6 +18,7 @@ from app.embedded.banner import banner, web_url
 from app.embedded.child import Child, Command
 from app.embedded.directory import DataDirectory
 from app.embedded.errors import EmbeddedError
+from app.embedded.mailbox import FOLDER as MAILBOX
 from app.embedded.plan import WEB_PORT_DEFAULT, Plan, make_plan
 from app.embedded.procfile import read_procfile, repository_root
 from app.embedded.records import Records
@@ -137,6 +138,8 @@ class System:
             return await servers.postgres(self.directory, port, self.supervisor)
         if name == "secantus":
             return servers.secantus(self.directory, port)
+        if name == MAILBOX:
+            return servers.mailbox(self.directory, port)
         passwords = plan.audit_passwords if name == "audit" else None
         return servers.valkey(self.directory, name, port, passwords)
 
@@ -147,10 +150,12 @@ class System:
     async def _migrate(self, plan: Plan) -> None:
         from app.accounts.bootstrap import ensure_client
         from app.accounts.permissions import Scope
+        from app.notifications.installing import ensure_shipped
         from app.stores.migrate import create_foreign_schemas, migrate
 
         settings = self._settings(plan)
         applied = await migrate(settings)
+        await ensure_shipped(settings)
         if plan.owns_foreign_databases:
             await create_foreign_schemas(settings)
         if plan.own_client and settings.client_secret:

@@ -352,6 +352,39 @@ class TokenKey(Table, tablename="token_keys"):
     published_until = Timestamptz()
 
 
+class TransportCircuit(Table, tablename="transport_circuits"):
+    name = Text(primary_key=True)
+    state = Text()
+    failures = Integer()
+    openings = Integer()
+    because = Text(null=True)
+    changed_at = Timestamptz()
+    trial_at = Timestamptz(null=True)
+    trial_id = UUID(null=True)
+
+
+class NotificationTemplate(Table, tablename="notification_templates"):
+    name = Text(primary_key=True)
+    kind = Text()
+    purpose = Text()
+    enabled = Boolean()
+    disabled_because = Text(null=True)
+    current = Integer()
+    revision = Integer()
+    updated_at = Timestamptz()
+
+
+class TemplateVersion(Table, tablename="template_versions"):
+    name = Text(primary_key=True)
+    version = Integer()
+    schema = JSONB()
+    locales = JSONB()
+    sample = JSONB()
+    shipped_hash = Text(null=True)
+    made_by = Text()
+    made_at = Timestamptz()
+
+
 CORE_TABLES: tuple[type[Table], ...] = (
     Job,
     Run,
@@ -384,4 +417,7 @@ CORE_TABLES: tuple[type[Table], ...] = (
     Session,
     RefreshToken,
     TokenKey,
+    TransportCircuit,
+    NotificationTemplate,
+    TemplateVersion,
 )

@@ -48,7 +48,7 @@ def test_the_commands_are_those_that_are_promised():
         "diffs list", "diffs show", "diffs approve", "diffs reject", "changes", "undo", "undos list", "undos show",
         "holds list", "holds place", "holds release",
         "jobs list", "jobs repair", "jobs observe", "jobs pause", "jobs resume", "jobs allow",
-        "logs list", "logs export", "logs stats",
+        "logs list", "logs export", "logs stats", "mailbox list", "mailbox show", "mailbox clear",
         "audit list", "audit show", "audit verify", "audit prove", "audit check-proof", "audit seals", "audit public-key",
         "audit forget", "audit archive", "audit archives", "audit restore",
     }  # fmt: skip

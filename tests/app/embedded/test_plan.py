@@ -14,8 +14,8 @@ URLS = {f"ASTROCORE_{name.upper()}" for name in STORE_URLS}
 def test_first_start_gets_every_url_a_key_and_distinct_ports():
     plan = make_plan({}, {}, web_port=None)
     assert set(plan.values) >= URLS
-    assert set(plan.ports) == {"postgresql", "secantus", "broker", "audit", "logs"}
-    assert len({*plan.ports.values(), int(plan.values["ASTROCORE_WEB_PORT"])}) == 6
+    assert set(plan.ports) == {"postgresql", "secantus", "broker", "audit", "logs", "mailbox"}
+    assert len({*plan.ports.values(), int(plan.values["ASTROCORE_WEB_PORT"])}) == 7
     assert len(plan.values["ASTROCORE_CLIENT_SECRET"]) >= 43
     assert set(plan.audit_passwords) == {"core", "retention"}
     assert all(len(password) >= 32 for password in plan.audit_passwords.values())
@@ -133,11 +133,54 @@ def test_what_only_the_worker_needs_no_other_process_gets_but_production_asks_fo
 
 
 def test_what_is_told_of_a_plan_has_no_secret_of_the_stores() -> None:
-    plan = make_plan(
-        {"ASTROCORE_CORE_DATABASE_URL": "postgresql://core:planted@db.example/core"}, {}, web_port=None
-    )
+    mail = {
+        "ASTROCORE_NOTIFICATION_HTTP_TOKEN": "token-of-the-provider",
+        "ASTROCORE_NOTIFICATION_CALLBACK_SECRETS": "callbacks-" * 4,
+        "ASTROCORE_NOTIFICATION_SMTP_PASSWORD": "password-of-the-mail-server",
+    }
+    given = {
+        "ASTROCORE_CORE_DATABASE_URL": "postgresql://core:planted@db.example/core",
+        "ASTROCORE_NOTIFICATION_SMTP_HOST": "mail.example",
+        **mail,
+    }
+    plan = make_plan(given, {}, web_port=None)
     told = " ".join(plan.told().values())
     passwords = [password for password in plan.audit_passwords.values() if password]
-    hidden = ["planted", plan.values["ASTROCORE_AUDIT_SIGNING_KEY"], *passwords]
+    hidden = ["planted", *mail.values(), plan.values["ASTROCORE_AUDIT_SIGNING_KEY"], *passwords]
     assert not any(each in told for each in hidden)
     assert "db.example" in told
+
+
+def test_mail_stays_on_this_machine_unless_it_is_said_where_it_goes() -> None:
+    first = make_plan({}, {}, web_port=None)
+    chosen = parse_settings(first.values)
+    assert (chosen.notification_smtp_host, chosen.notification_smtp_tls) == ("127.0.0.1", "none")
+    assert chosen.notification_smtp_port == first.ports["mailbox"]
+    assert chosen.notification_from
+    assert make_plan({}, first.values, web_port=None).ports == first.ports
+    elsewhere = (
+        {"ASTROCORE_NOTIFICATION_SMTP_HOST": "mail.example"},
+        {
+            "ASTROCORE_NOTIFICATION_TRANSPORT": "http",
+            "ASTROCORE_NOTIFICATION_HTTP_URL": "https://mail.example/",
+        },
+    )
+    for given in elsewhere:
+        plan = make_plan(given, first.values, web_port=None)
+        assert "mailbox" not in plan.ports
+        assert parse_settings(plan.values).notification_smtp_port == 587
+
+
+def test_a_port_of_a_mail_server_elsewhere_is_not_taken_for_one_of_ours() -> None:
+    remembered = {
+        "ASTROCORE_NOTIFICATION_SMTP_HOST": "mail.example",
+        "ASTROCORE_NOTIFICATION_SMTP_PORT": "587",
+    }
+    assert make_plan({}, remembered, web_port=None).ports["mailbox"] != 587
+
+
+def test_a_setting_of_a_mail_server_that_is_not_named_is_refused() -> None:
+    with pytest.raises(
+        EmbeddedError, match="NOTIFICATION_SMTP_PORT goes with ASTROCORE_NOTIFICATION_SMTP_HOST"
+    ):
+        make_plan({"ASTROCORE_NOTIFICATION_SMTP_PORT": "25"}, {}, web_port=None)

@@ -1,0 +1,141 @@
+"""What consumers and operators decide about notifications: take one back, send it at another time, send it again."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+from msgspec import Struct
+
+from app.errors import ConflictError, CoreError
+from app.notifications import ledger
+from app.notifications.ledger import Move
+from app.notifications.queries import Filters, get_notification
+from app.notifications.states import RETRYABLE, State
+from app.notifications.triggering import check_times
+from app.notifications.views import NotificationView
+from app.stores.connections import Stores
+
+MOST_AT_ONCE = 1000
+
+
+class Retried(Struct, frozen=True):
+    """What became of a retry: the new notifications by the old ones, and why there is none of some."""
+
+    retried: dict[UUID, UUID]
+    refused: dict[UUID, str]
+
+
+async def cancel(
+    stores: Stores, notification: UUID, *, by: str, reason: str | None, moment: datetime
+) -> NotificationView:
+    """Take a mail back that the provider cannot have yet. Raises NotFoundError, ConflictError."""
+    async with stores.core.acquire() as connection, connection.transaction():
+        row = await ledger.lock_one(connection, notification)
+        await _check_unsent(connection, row, moment)
+        move = Move(notification, State(row["state"]), State.CANCELLED, reason)
+        await ledger.move_all(connection, [move], by=by, moment=moment, reason=reason)
+        return await get_notification(connection, notification)
+
+
+async def reschedule(
+    stores: Stores, notification: UUID, *, send_at: datetime, by: str, moment: datetime
+) -> NotificationView:
+    """Send a mail at another time; one that lies in the past is now. Raises NotFoundError, ConflictError, InvalidInputError."""
+    async with stores.core.acquire() as connection, connection.transaction():
+        row = await ledger.lock_one(connection, notification)
+        if row["state"] not in (State.SCHEDULED, State.PENDING):
+            raise ConflictError(f"the notification is {row['state']}: its time cannot be changed any more")
+        check_times(send_at, row["not_after"], moment)
+        due = max(send_at, moment)
+        after = State.SCHEDULED if due > moment else State.PENDING
+        move = Move(notification, State(row["state"]), after, f"to be sent at {due.isoformat()}", due)
+        await connection.execute("UPDATE notifications SET send_at = $2 WHERE id = $1", notification, due)
+        await ledger.move_all(connection, [move], by=by, moment=moment)
+        return await get_notification(connection, notification)
+
+
+async def retry(
+    stores: Stores, notifications: Sequence[UUID], *, by: str, reason: str, moment: datetime
+) -> Retried:
+    """Send mails again that have not gone, each as a notification of its own; the old ones stay what they are.
+
+    Of one that may have gone, nobody knows whether its recipient gets it twice: whoever retries it takes that upon them.
+    """
+    retried: dict[UUID, UUID] = {}
+    refused: dict[UUID, str] = {}
+    async with stores.core.acquire() as connection, connection.transaction():
+        rows = await ledger.lock(connection, notifications)
+        for notification in notifications:
+            try:
+                row = rows.get(notification)
+                retried[notification] = await _again(connection, row, by, reason, moment)
+            except CoreError as error:
+                refused[notification] = str(error)
+    return Retried(retried, refused)
+
+
+async def find_failed(stores: Stores, filters: Filters, *, limit: int = MOST_AT_ONCE) -> list[UUID]:
+    """The oldest notifications that may be retried and were not, of a template or a batch where one is named."""
+    rows = await stores.core.fetch(
+        """
+        SELECT id FROM notifications AS row WHERE state = $1 AND ($2::text IS NULL OR template = $2)
+            AND ($3::uuid IS NULL OR batch_id = $3) AND NOT EXISTS (SELECT 1 FROM notifications WHERE retry_of = row.id)
+        ORDER BY id LIMIT $4
+        """,
+        filters.state or State.FAILED,
+        filters.template,
+        filters.batch,
+        limit,
+    )
+    return [row["id"] for row in rows]
+
+
+_AGAIN = """
+    INSERT INTO notifications (batch_id, template, template_version, kind, locale, recipient_kind, recipient_id, email, email_key,
+        data, locked_data, priority, state, transport, send_at, not_after, next_at, retry_of, created_at, updated_at)
+    SELECT batch_id, template, template_version, kind, locale, recipient_kind, recipient_id, email, email_key,
+        data, locked_data, priority, $2, transport, $3, not_after, $3, id, $3, $3
+    FROM notifications WHERE id = $1 ON CONFLICT (retry_of) DO NOTHING RETURNING id
+"""
+
+
+async def _again(
+    connection: asyncpg.Connection, row: asyncpg.Record | None, by: str, reason: str, moment: datetime
+) -> UUID:
+    if row is None:
+        raise ConflictError("there is no such notification")
+    if row["state"] not in RETRYABLE:
+        raise ConflictError(f"it is {row['state']}")
+    if row["email"] is None or (row["data"] is None and row["locked_data"] is None):
+        raise ConflictError("what it was filled with is erased")
+    if row["not_after"] and row["not_after"] <= moment:
+        raise ConflictError("its time is over")
+    made: UUID | None = await connection.fetchval(_AGAIN, row["id"], State.PENDING, moment)
+    if made is None:
+        raise ConflictError("it was retried before")
+    await connection.execute(
+        "INSERT INTO notification_events (notification_id, number, at, state, because, caused_by) VALUES ($1, 1, $2, $3, $4, $5)",
+        made,
+        moment,
+        State.PENDING,
+        f"retry of {row['id']}: {reason}",
+        by,
+    )
+    await ledger.tell(connection, [(made, State.PENDING, f"retry of {row['id']}")], by=by, reason=reason)
+    return made
+
+
+async def _check_unsent(connection: asyncpg.Connection, row: asyncpg.Record, moment: datetime) -> None:
+    """Refuse where the provider may have it: somebody is handing it over, or an attempt was not answered."""
+    if row["claimed_until"] and row["claimed_until"] > moment:
+        raise ConflictError("the notification is being handed over at this moment")
+    doubtful = await connection.fetchval(
+        """
+        SELECT EXISTS (SELECT 1 FROM notification_attempts WHERE notification_id = $1 AND handed_at IS NOT NULL
+            AND outcome IS DISTINCT FROM 'retry')
+        """,
+        row["id"],
+    )
+    if doubtful and row["state"] == State.SENDING:
+        raise ConflictError("the provider may have the mail already")

@@ -1,0 +1,112 @@
+"""What every transport promises, and how a hand-over may end."""
+
+import re
+import unicodedata
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+AboutTo = Callable[[], Awaitable[None]]
+
+LONGEST_DETAIL = 500
+_ADDRESS = re.compile(r"[^\s<>\"'()]+@[^\s<>\"'()]+")
+
+
+class Mail(Struct, frozen=True, kw_only=True):
+    """A mail to one recipient, rendered.
+
+    `key` is the same in every try that must not end in a second mail, `message_id` (`<ID@DOMAIN>`, RFC 5322) and `date` in
+    all tries. `sender` is an address or NAME <ADDRESS>, `to` an address. `headers` are further ones, such as
+    `List-Unsubscribe`. `priority` is 1 (first) to 5.
+    """
+
+    id: str
+    key: str
+    message_id: str
+    date: datetime
+    sender: str
+    to: str
+    subject: str
+    text: str
+    html: str | None = None
+    headers: dict[str, str] = {}
+    priority: int = 3
+
+
+class Accepted(Struct, frozen=True, tag="accepted"):
+    """The service has taken the mail. `provider_id` is its own id of it, where it told one, `detail` what else it said."""
+
+    provider_id: str | None = None
+    detail: str | None = None
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """The service will never take this mail. After a hard bounce the address is no good for any other mail either.
+
+    With the code UNTRIED the service was not even asked: nobody could take the mail as it is.
+    """
+
+    code: str
+    detail: str
+    hard_bounce: bool = False
+
+
+class Retry(Struct, frozen=True, tag="retry"):
+    """The service has not taken the mail now, or takes it once however often it is told: try again.
+
+    `after` is how many seconds it asks to be left alone, at most `LONGEST_AFTER`. `of_service`: the trouble is the service's
+    or ours with it, so that other mails meet it too; it is what opens a circuit.
+    """
+
+    code: str
+    detail: str
+    after: float | None = None
+    of_service: bool = True
+
+
+class Unknown(Struct, frozen=True, tag="unknown"):
+    """The service may have taken the mail, and would take it again: nobody but an operator may try again."""
+
+    code: str
+    detail: str
+
+
+Handed = Accepted | Refused | Retry | Unknown
+
+UNTRIED = "unfit"
+LONGEST_AFTER = 24 * 3600.0  # seconds
+
+
+class Transport(Protocol):
+    """A way to hand mail over. It may be used by many tasks of one event loop at once."""
+
+    @property
+    def name(self) -> str:
+        """`smtp` or `http`: the name of its circuit and of its pace."""
+        ...
+
+    @property
+    def dedupes(self) -> bool:
+        """Whether the service takes a mail once, however often it is handed over under one key."""
+        ...
+
+    async def hand_over(self, mail: Mail, *, about_to: AboutTo) -> Handed:
+        """Hand a mail over, and say how that ended.
+
+        `about_to` is awaited once, at the last moment before the service may take the mail: whoever dies before it has
+        returned has certainly not sent it. What it raises is raised, and then nothing was sent. It is not awaited where
+        the mail is turned down earlier. It takes at most two times the time-out of the settings, and what `about_to` takes.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+def told(text: str) -> str:
+    """What a service said, fit to be kept and shown: in one line, not too long, and without addresses."""
+    line = "".join(each if unicodedata.category(each)[0] != "C" else " " for each in text)
+    return _ADDRESS.sub("[address]", " ".join(line.split()))[:LONGEST_DETAIL]

@@ -1,0 +1,95 @@
+"""Notifications as callers see them."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from msgspec import Struct
+
+from app.notifications.states import State
+
+RecipientKind = Literal["address", "customer", "supplier", "user"]
+
+
+class NotificationView(Struct, frozen=True):
+    """One mail to one recipient. `because` says why it is in its state, where that needs a word."""
+
+    id: UUID
+    batch: UUID
+    template: str
+    template_version: int
+    kind: str
+    locale: str
+    recipient_kind: RecipientKind
+    recipient_id: UUID | None
+    email: str | None
+    priority: int
+    state: State
+    because: str | None
+    transport: str
+    send_at: datetime
+    not_after: datetime | None
+    next_at: datetime | None
+    attempts: int
+    schedule: str | None
+    tick: datetime | None
+    retry_of: UUID | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class AttemptView(Struct, frozen=True):
+    """One hand-over to the provider. Until `handed_at` it cannot have had the mail."""
+
+    number: int
+    transport: str
+    started_at: datetime
+    handed_at: datetime | None
+    ended_at: datetime | None
+    outcome: str | None
+    code: str | None
+    detail: str | None
+    retry_at: datetime | None
+
+
+class TransitionView(Struct, frozen=True):
+    """A state that it came to: when, why, and who or what brought it there."""
+
+    at: datetime
+    state: State
+    because: str | None
+    caused_by: str
+
+
+class CallbackView(Struct, frozen=True):
+    """What the provider told afterwards."""
+
+    kind: str
+    at: datetime
+    received_at: datetime
+    detail: str | None
+
+
+class Body(Struct, frozen=True):
+    """The mail as it was rendered; gone after a week, and never shown where it holds a secret."""
+
+    subject: str
+    text: str
+    html: str
+
+
+class StoryView(Struct, frozen=True):
+    """Why a mail went, or did not: what caused it, with what it was filled, what was tried, and what was heard of it."""
+
+    notification: NotificationView
+    caused_by: str
+    metadata: dict[str, Any]
+    data: dict[str, Any] | None
+    transitions: list[TransitionView]
+    attempts: list[AttemptView]
+    callbacks: list[CallbackView]
+    suppressed_by: str | None
+    retried_as: UUID | None
+    body: Body | None
+    body_erased_at: datetime | None
