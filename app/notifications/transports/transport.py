@@ -97,7 +97,7 @@ class Transport(Protocol):
 
         `about_to` is awaited once, at the last moment before the service may take the mail: whoever dies before it has
         returned has certainly not sent it. What it raises is raised, and then nothing was sent. It is not awaited where
-        the mail is turned down earlier. It takes at most two times the time-out of the settings, and what `about_to` takes.
+        the mail is turned down earlier. It takes at most three times the time-out of the settings, and what `about_to` takes.
         """
         ...
 
