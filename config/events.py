@@ -121,6 +121,14 @@ EVENTS: dict[str, Event] = {
         meaning="An external notification service failed time and again and is left alone for a while; `transport`, "
         "`failures`, `seconds`.",
     ),
+    "mail.settled": _at(
+        "INFO",
+        meaning="A mail was handed over, or ended otherwise; `notification`, `transport`, `number`, `state`.",
+    ),
+    "mail.delayed": _at(
+        "WARNING",
+        meaning="A mail could not be handed over now and is tried again; `notification`, `code`, `again_at`.",
+    ),
     "circuit.closed": _at("INFO", meaning="An external notification service works again; `transport`."),
     "change.settled": _at(
         "DEBUG",

@@ -157,6 +157,29 @@ class CircuitOpened(_Detail):
     seconds: int
 
 
+class NotificationsAsked(_Detail):
+    """The template and its version, and how many mails were asked for."""
+
+    template: str
+    version: int
+    count: int
+
+
+class NotificationMoved(_Detail):
+    """The state that a mail has come to, and why where that needs a word."""
+
+    state: str
+    because: str | None
+
+
+class AddressBlocked(_Detail):
+    """Which mail an address gets no more, or again; why; and the mail that brought it about, where one did."""
+
+    scope: str
+    because: str
+    notification: str | None
+
+
 class TemplateVersioned(_Detail):
     """The version that was added, and the one that mails are rendered from since."""
 
@@ -200,6 +223,10 @@ DETAILS: dict[Fact, type[_Detail] | type[_Counts]] = {
     Fact.TEMPLATE_SHIPPED: TemplateVersioned,
     Fact.TEMPLATE_CHANGED: TemplateVersioned,
     Fact.TEMPLATE_CHOSEN: TemplateChosen,
+    Fact.NOTIFICATIONS_ASKED: NotificationsAsked,
+    Fact.NOTIFICATION_MOVED: NotificationMoved,
+    Fact.ADDRESS_BLOCKED: AddressBlocked,
+    Fact.ADDRESS_UNBLOCKED: AddressBlocked,
 }
 """The names of facts that have a detail; the others have none."""
 

@@ -75,6 +75,10 @@ class Fact(StrEnum):
     TEMPLATE_CHOSEN = "notifications:template:choose"
     TEMPLATE_ENABLED = "notifications:template:enable"
     TEMPLATE_DISABLED = "notifications:template:disable"
+    NOTIFICATIONS_ASKED = "notifications:batch:create"
+    NOTIFICATION_MOVED = "notifications:notification:move"
+    ADDRESS_BLOCKED = "notifications:address:block"
+    ADDRESS_UNBLOCKED = "notifications:address:unblock"
 
 
 class Outcome(StrEnum):

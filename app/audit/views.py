@@ -75,6 +75,10 @@ PHRASES = {
     Fact.TEMPLATE_CHOSEN: "{actor} chose another version of the mail {target}",
     Fact.TEMPLATE_ENABLED: "{actor} let the mail {target} go out again",
     Fact.TEMPLATE_DISABLED: "{actor} let the mail {target} go out no more",
+    Fact.NOTIFICATIONS_ASKED: "{actor} asked for mail",
+    Fact.NOTIFICATION_MOVED: "a mail has come to another state by {actor}",
+    Fact.ADDRESS_BLOCKED: "an address gets no more mail, or none of a kind, by {actor}",
+    Fact.ADDRESS_UNBLOCKED: "{actor} let an address have mail again",
 }
 
 

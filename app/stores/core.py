@@ -9,6 +9,7 @@ from piccolo.columns import (
     Bytea,
     DoublePrecision,
     Integer,
+    SmallInt,
     Text,
     Timestamptz,
 )
@@ -385,6 +386,102 @@ class TemplateVersion(Table, tablename="template_versions"):
     made_at = Timestamptz()
 
 
+class NotificationBatch(Table, tablename="notification_batches"):
+    id = UUID(primary_key=True)
+    caused_by = Text()
+    template = Text()
+    metadata = JSONB()
+    created_at = Timestamptz()
+
+
+class Notification(Table, tablename="notifications"):
+    id = UUID(primary_key=True)
+    batch_id = UUID()
+    template = Text()
+    template_version = Integer()
+    kind = Text()
+    locale = Text()
+    recipient_kind = Text()
+    recipient_id = UUID(null=True)
+    email = Text(null=True)
+    email_key = Text(null=True)
+    data = JSONB(null=True)
+    locked_data = Text(null=True)
+    priority = SmallInt()
+    state = Text()
+    because = Text(null=True)
+    transport = Text()
+    send_at = Timestamptz()
+    not_after = Timestamptz(null=True)
+    next_at = Timestamptz(null=True)
+    claimed_by = Text(null=True)
+    claimed_until = Timestamptz(null=True)
+    attempts = Integer()
+    tries = Integer()
+    subject = Text(null=True)
+    body_text = Text(null=True)
+    body_html = Text(null=True)
+    erased_at = Timestamptz(null=True)
+    provider_id = Text(null=True)
+    schedule = Text(null=True)
+    tick = Timestamptz(null=True)
+    occasion = Text(null=True)
+    retry_of = UUID(null=True)
+    version = Integer()
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
+
+
+class NotificationAttempt(Table, tablename="notification_attempts"):
+    notification_id = UUID(primary_key=True)
+    number = Integer()
+    transport = Text()
+    started_at = Timestamptz()
+    handed_at = Timestamptz(null=True)
+    ended_at = Timestamptz(null=True)
+    outcome = Text(null=True)
+    code = Text(null=True)
+    detail = Text(null=True)
+    retry_at = Timestamptz(null=True)
+
+
+class NotificationEvent(Table, tablename="notification_events"):
+    notification_id = UUID(primary_key=True)
+    number = Integer()
+    at = Timestamptz()
+    state = Text()
+    because = Text(null=True)
+    caused_by = Text()
+
+
+class NotificationCallback(Table, tablename="notification_callbacks"):
+    provider_event = Text(primary_key=True)
+    notification_id = UUID()
+    kind = Text()
+    at = Timestamptz()
+    received_at = Timestamptz()
+    detail = Text(null=True)
+
+
+class Suppression(Table, tablename="suppressions"):
+    email_key = Text(primary_key=True)
+    scope = Text()
+    reason = Text()
+    notification_id = UUID(null=True)
+    caused_by = Text()
+    note = Text(null=True)
+    created_at = Timestamptz()
+
+
+class IdempotencyKey(Table, tablename="idempotency_keys"):
+    client = Text(primary_key=True)
+    key = Text()
+    fingerprint = Bytea()
+    answer = JSONB()
+    created_at = Timestamptz()
+    expires_at = Timestamptz()
+
+
 CORE_TABLES: tuple[type[Table], ...] = (
     Job,
     Run,
@@ -420,4 +517,11 @@ CORE_TABLES: tuple[type[Table], ...] = (
     TransportCircuit,
     NotificationTemplate,
     TemplateVersion,
+    NotificationBatch,
+    Notification,
+    NotificationAttempt,
+    NotificationEvent,
+    NotificationCallback,
+    Suppression,
+    IdempotencyKey,
 )

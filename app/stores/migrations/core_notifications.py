@@ -4,7 +4,7 @@ from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
 from app.stores.migrations import statements_of
 
-ID = "2026-11-23T09:00:00:000000"
+ID = "2026-11-23T09:45:00:000000"
 VERSION = "1.38.0"
 DESCRIPTION = "Notifications, attempts, callbacks, suppressions, idempotency keys"
 
