@@ -11,7 +11,9 @@ from periodiq import cron
 from actors.broker import broker, worker_stores
 from actors.queues import Queue
 from app.audit.archiving import turn as archiving
+from app.audit.outbox import relay
 from app.audit.sealing import turn
+from app.audit.store import AuditStore
 from app.errors import StoreUnavailableError
 from app.stores.connections import Stores
 from app.stores.health import FAULTS
@@ -72,6 +74,14 @@ async def _ask(stores: Stores) -> None:
     while True:
         await asyncio.sleep(_NUDGE_SECONDS)
         await seal_when_due(stores)
+
+
+async def relay_facts(stores: Stores) -> None:
+    """Move facts about rows of the core DB to the audit store; those that cannot be moved now wait."""
+    try:
+        await relay(stores.core, AuditStore.of(stores))
+    except (StoreUnavailableError, *FAULTS) as error:
+        logger.bind(reason=str(error)).warning("facts.delayed")
 
 
 async def seal_when_due(stores: Stores) -> None:

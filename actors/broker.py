@@ -1,7 +1,8 @@
 """The Dramatiq broker of every process: its Redis client, its middleware in full, and the stores of a worker."""
 
 import time
-from typing import Any
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, TypeVar
 
 import dramatiq
 from dramatiq.asyncio import get_event_loop_thread
@@ -40,6 +41,8 @@ MAINTENANCE_CHANCE = 100_000
 SEND_SECONDS = 2.0
 STORES_SECONDS = 1.0  # between two looks for stores that are away when a worker starts
 
+Opened = TypeVar("Opened")
+
 
 class WorkerStores(Middleware):
     """The stores of a worker process: opened before it takes a message, closed after its last one.
@@ -51,6 +54,7 @@ class WorkerStores(Middleware):
         self._opened: Any = None
         self._stores: Stores | None = None
         self._shipper: Shipper | None = None
+        self._kept = AsyncExitStack()
 
     @property
     def stores(self) -> Stores:
@@ -81,6 +85,15 @@ class WorkerStores(Middleware):
                 logger.bind(reason=str(error)).warning("stores.awaited")
                 time.sleep(STORES_SECONDS)
         logger.bind(threads=worker.worker_threads).info("stores.opened")
+
+    async def keep(self, opened: AbstractAsyncContextManager[Opened]) -> Opened:
+        """Open something else that works on the stores, until the worker is told to end."""
+        return await self._kept.enter_async_context(opened)
+
+    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        # Now, and not with the stores: what is under way ends while the worker waits for its messages.
+        if (loop := get_event_loop_thread()) is not None:
+            loop.run_coroutine(self._kept.aclose())
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         loop = get_event_loop_thread()

@@ -8,3 +8,4 @@ class Queue(StrEnum):
     SCANS = "scans"
     REPAIRS = "repairs"
     SEALS = "seals"
+    MAILS = "mails"

@@ -1,20 +1,17 @@
 """The actors of reconciliation. A message only wakes: what is to be done lies in the core DB."""
 
 import asyncio
-import math
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from uuid import UUID
 
 import dramatiq
 from loguru import logger
 from periodiq import cron
 
-from actors.audit import sealing_meanwhile
-from actors.broker import broker, worker_stores
+from actors.audit import relay_facts, sealing_meanwhile
+from actors.broker import worker_stores
 from actors.queues import Queue
-from app.audit.outbox import relay
-from app.audit.store import AuditStore
+from actors.waking import wake_later
 from app.errors import StoreUnavailableError
 from app.reconciliation.deciding import undo
 from app.reconciliation.ledger import agreements, retention, runs
@@ -22,7 +19,6 @@ from app.reconciliation.ledger.jobs import SCHEDULES
 from app.reconciliation.repairing.repair import repairer_of
 from app.reconciliation.running import execution
 from app.reconciliation.running.partitions import Call
-from app.stores.connections import Stores
 from app.stores.health import FAULTS
 from config.correlation import DONE, IDLE, note_outcome
 
@@ -77,7 +73,7 @@ async def repair_suspects() -> None:
     except (StoreUnavailableError, *FAULTS) as error:
         logger.bind(reason=str(error)).warning("repairs.stopped")
         seconds = 2.0
-    await _relay(stores)
+    await relay_facts(stores)
     if seconds is not None and seconds < _LATEST_SECONDS:
         await asyncio.to_thread(wake_repairs_later, max(seconds, 0.05))
 
@@ -90,7 +86,7 @@ async def undo_changes(undo_id: str) -> None:
     stores = worker_stores.stores
     async with sealing_meanwhile(stores):
         await undo.carry_out(stores, UUID(undo_id))
-    await _relay(stores)
+    await relay_facts(stores)
     await _wake_repairs()
 
 
@@ -149,7 +145,7 @@ async def sweep() -> None:
         undo_changes.send(str(undo_id))
     await execution.nominate_unfinished(stores)
     await agreements.forget(stores.core)
-    await _relay(stores)
+    await relay_facts(stores)
     await _wake_repairs()
 
 
@@ -172,15 +168,8 @@ def wake_repairs() -> None:
 
 
 def wake_repairs_later(seconds: float) -> None:
-    """Have the suspects looked at that are due by then; as `wake_run`.
-
-    However many ask for a moment, one message is sent, by the first of them.
-    """
-    instant = datetime.now(UTC).timestamp()
-    # At the end of the quarter of a second, not in it: then it is not too early for anybody who asked for that quarter.
-    quarter = math.ceil((instant + seconds) * 4)
-    if broker.client.set(f"{broker.namespace}:wake:{quarter}", 1, nx=True, ex=120):
-        repair_suspects.send_with_options(delay=math.ceil((quarter / 4 - instant) * 1000) + 1)
+    """Have the suspects looked at that are due by then; as `wake_run`."""
+    wake_later(repair_suspects, seconds)
 
 
 def wake_undo(undo_id: UUID) -> None:
@@ -203,10 +192,3 @@ async def _start_due(mode: str) -> None:
 
 async def _wake_repairs() -> None:
     await asyncio.to_thread(repair_suspects.send)
-
-
-async def _relay(stores: Stores) -> None:
-    try:
-        await relay(stores.core, AuditStore.of(stores))
-    except (StoreUnavailableError, *FAULTS) as error:
-        logger.bind(reason=str(error)).warning("facts.delayed")

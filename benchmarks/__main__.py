@@ -22,6 +22,7 @@ NAMES = (
     "seals",
     "logs",
     "logins",
+    "notifications",
 )
 
 

@@ -37,7 +37,7 @@ async def served(
     await migrate(settings)
     await create_foreign_schemas(settings)
     process = await asyncio.create_subprocess_exec(
-        "/bin/sh", "-c", read_procfile()["web"], env={**_environment(settings), **(extra or {})}, cwd=repository_root(),
+        "/bin/sh", "-c", read_procfile()["web"], env={**environment_of(settings), **(extra or {})}, cwd=repository_root(),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     if settings.client_secret:
@@ -56,7 +56,8 @@ async def served(
         await process.wait()
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment of a process of the system that these settings lead to."""
     programs = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     own = {"DATA_DIR": str(settings.data_dir), "MAPPINGS": settings.mappings or ""}
     own |= {"WEB_HOST": settings.web_host, "WEB_PORT": str(settings.web_port)}

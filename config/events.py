@@ -121,6 +121,14 @@ EVENTS: dict[str, Event] = {
         meaning="An external notification service failed time and again and is left alone for a while; `transport`, "
         "`failures`, `seconds`.",
     ),
+    "mail.refused": _at(
+        "ERROR",
+        meaning="A mail met an error that nobody expected, and is shown to an operator; `notification`, `error`.",
+    ),
+    "mails.stopped": _at(
+        "WARNING",
+        meaning="A store is away, or a setting missing: mail waits; `reason`.",
+    ),
     "mail.settled": _at(
         "INFO",
         meaning="A mail was handed over, or ended otherwise; `notification`, `transport`, `number`, `state`.",

@@ -51,6 +51,8 @@ def _faults(settings: Settings) -> Iterator[str]:
         )
     if bool(settings.notification_smtp_user) != (settings.notification_smtp_password is not None):
         yield "ASTROCORE_NOTIFICATION_SMTP_USER and ASTROCORE_NOTIFICATION_SMTP_PASSWORD go together"
+    if settings.account_link_url and "{token}" not in settings.account_link_url:
+        yield "ASTROCORE_ACCOUNT_LINK_URL has no {token} in it: no link would lead anywhere"
     yield from _faults_of_privacy(settings)
 
 
@@ -59,13 +61,13 @@ def _faults_of_privacy(settings: Settings) -> Iterator[str]:
     host = settings.notification_smtp_host
     if settings.notification_smtp_tls == "none" and host and not (embedded or is_loopback(host)):
         yield f"ASTROCORE_NOTIFICATION_SMTP_TLS is none, and {host} is another machine: mail would be read on the way"
-    if settings.notification_http_url is None:
-        return
-    scheme, host = _scheme_and_host(settings.notification_http_url)
-    if not host:
-        yield "ASTROCORE_NOTIFICATION_HTTP_URL is no URL of the form https://HOST/PATH"
-    elif scheme == "http" and not (embedded or is_loopback(host)):
-        yield f"ASTROCORE_NOTIFICATION_HTTP_URL is not https, and {host} is another machine: mail would be read on the way"
+    for name in ("notification_http_url", "account_link_url"):
+        url = getattr(settings, name)
+        scheme, host = _scheme_and_host(url) if url else ("https", "none is set")
+        if not host:
+            yield f"ASTROCORE_{name.upper()} is no URL of the form https://HOST/PATH"
+        elif scheme == "http" and not (embedded or is_loopback(host)):
+            yield f"ASTROCORE_{name.upper()} is not https, and {host} is another machine: it would be read on the way"
 
 
 def _scheme_and_host(text: str) -> tuple[str, str]:

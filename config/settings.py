@@ -128,6 +128,12 @@ class Settings(BaseModel):
         description="memory that hashing passwords may take at once; beyond it callers are told to come again",
     )
 
+    account_link_url: str = Field(
+        "",
+        description="where links in mails about accounts lead, with {purpose} (reset or verify) and {token} in it; "
+        "default: ISSUER/console/{purpose}?token={token}",
+    )
+
     sign_in_account_failures: int = Field(
         10,
         ge=1,

@@ -90,6 +90,7 @@ def create_app(lifespan: Lifespan = running) -> Litestar:
         oauth.jwks,
         oauth.metadata,
         guarded(),
+        Router("/v1", route_handlers=notifications.PUBLIC, before_request=refuse_invalid),
     ]
     app = Litestar(
         route_handlers=handlers,

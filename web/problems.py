@@ -24,6 +24,7 @@ from app.errors import (
     NotFoundError,
     StoreUnavailableError,
 )
+from app.notifications.signatures import BadSignatureError
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -41,6 +42,7 @@ STATUSES: dict[type[BaseException], HTTPStatus] = {
     SignInRefusedError: HTTPStatus.UNAUTHORIZED,
     SecondFactorNeededError: HTTPStatus.UNAUTHORIZED,
     RefreshRefusedError: HTTPStatus.UNAUTHORIZED,
+    BadSignatureError: HTTPStatus.UNAUTHORIZED,
     # What the drivers raise when a store is away, too slow or full. OSError includes refused and broken connections
     # and built-in time-outs.
     OSError: HTTPStatus.SERVICE_UNAVAILABLE,

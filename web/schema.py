@@ -3,12 +3,13 @@
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
 from litestar import Request, Router
 from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar.openapi.spec import Components, OpenAPIMediaType, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
 from web.problems import PROBLEM_JSON
@@ -68,6 +69,24 @@ def with_problems(schema: dict[str, Any]) -> dict[str, Any]:
                 operation["responses"].pop("400", None)
                 operation["responses"]["default"] = ANY_PROBLEM
     return schema
+
+
+def described(kind: Any) -> OpenAPIMediaType:
+    """A body that a handler reads by itself, with a schema that refers to nothing."""
+    (schema,), parts = msgspec.json.schema_components([kind])
+    return OpenAPIMediaType(schema=_inlined(schema, parts))
+
+
+def _inlined(node: Any, parts: dict[str, Any]) -> Any:
+    match node:
+        case {"$ref": str(reference)}:
+            return _inlined(parts[reference.rpartition("/")[2]], parts)
+        case dict():
+            return {name: _inlined(each, parts) for name, each in node.items()}
+        case list():
+            return [_inlined(each, parts) for each in node]
+        case _:
+            return node
 
 
 def describe() -> OpenAPIConfig:

@@ -102,6 +102,7 @@ class PersonForgotten(_Detail):
     letters: int
     key: str | None
     unread: bool
+    mails: int = 0
 
 
 class UserCreated(_Detail):

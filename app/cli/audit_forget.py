@@ -75,5 +75,6 @@ def _facts(found: ErasureView) -> Any:
             ("diffs", f"{counted(found.diffs, 'diff')} without their values"),
             ("outbox", f"{counted(found.facts, 'fact')} without detail and reason"),
             ("broker", f"{counted(found.letters, 'message')} removed, or without what went wrong"),
+            ("mail", f"{counted(found.mails, 'notification')} without address and content"),
         ]
     )

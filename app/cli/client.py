@@ -28,7 +28,7 @@ TIMEOUT_SECONDS = 30.0
 STREAM_SECONDS = 45.0  # without a word; the server says one every 15
 BASE = "/v1/reconciliation"
 BESIDE = dict.fromkeys(
-    ("audit", "auth", "clients", "logs", "me", "users"), "/v1"
+    ("audit", "auth", "clients", "logs", "me", "notification-templates", "notifications", "users"), "/v1"
 )  # what does not lie below BASE, by the first part of its path
 
 SIGN_IN = (
@@ -58,8 +58,10 @@ class Api:
         """Read what lies at a path below the API; a parameter that is None is left out."""
         return _decode(self._call("GET", path, params=_given(parameters)), kind)
 
-    def post(self, path: Path, kind: type[Answer], body: dict[str, Any]) -> Answer:
-        return _decode(self._call("POST", path, json=body), kind)
+    def post(self, path: Path, kind: type[Answer], body: dict[str, Any], *, key: str | None = None) -> Answer:
+        """Post what is to be made, once however often it is sent under one `key`."""
+        headers = {"Idempotency-Key": key} if key else {}
+        return _decode(self._call("POST", path, json=body, headers=headers), kind)
 
     def patch(self, path: Path, kind: type[Answer], body: dict[str, Any]) -> Answer:
         return _decode(self._call("PATCH", path, json=body), kind)

@@ -52,7 +52,7 @@ def show(message_id: Id = None, *, html: Html = False, as_json: AsJson = False) 
         pairs = [(name, output.printable(headers[name])) for name in _SHOWN if name in headers]
         output.stdout().print(output.facts(pairs))
         print()
-        print(output.printable(message.text or "", keep=output.LINE_END))
+        output.print_letter(message.text or "")
 
 
 @app.command("clear")

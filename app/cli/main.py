@@ -19,10 +19,14 @@ from app.cli import (
     login,
     logs,
     mailbox,
+    notifications,
+    notify,
     output,
     reconcile,
     runs,
+    suppressions,
     system,
+    templates,
     undo,
     undos,
     up,
@@ -40,7 +44,7 @@ app = typer.Typer(
 )
 
 SYSTEM, DATA, RECONCILIATION, RECORDS = "System", "Demo", "Reconciliation", "Records"
-ACCOUNTS = "Accounts"
+ACCOUNTS, MAIL = "Accounts", "Mail"
 
 app.command(rich_help_panel=SYSTEM)(up.up)
 app.command(rich_help_panel=SYSTEM)(up.stores)
@@ -66,7 +70,11 @@ app.add_typer(users.app, name="users", rich_help_panel=ACCOUNTS)
 app.add_typer(clients.app, name="clients", rich_help_panel=ACCOUNTS)
 app.add_typer(audit.app, name="audit", rich_help_panel=RECORDS)
 app.add_typer(logs.app, name="logs", rich_help_panel=RECORDS)
-app.add_typer(mailbox.app, name="mailbox", rich_help_panel=RECORDS)
+app.command(rich_help_panel=MAIL)(notify.notify)
+app.add_typer(notifications.app, name="notifications", rich_help_panel=MAIL)
+app.add_typer(templates.app, name="templates", rich_help_panel=MAIL)
+app.add_typer(suppressions.app, name="suppressions", rich_help_panel=MAIL)
+app.add_typer(mailbox.app, name="mailbox", rich_help_panel=MAIL)
 
 
 def _print_version(wanted: bool) -> None:

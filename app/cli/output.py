@@ -43,6 +43,14 @@ STYLES = {
     "indeterminate": "red",
     "rejected": "red",
     "refused": "red",
+    "delivered": "green",
+    "sent": "green",
+    "sending": "cyan",
+    "pending": "cyan",
+    "scheduled": "cyan",
+    "unknown": "yellow",
+    "suppressed": "yellow",
+    "expired": "yellow",
 }
 
 # In seconds.
@@ -93,6 +101,11 @@ def printable(value: str, keep: str = "") -> str:
         each if each.isprintable() or each in keep else each.encode("unicode_escape").decode()
         for each in value
     )
+
+
+def print_letter(text: str) -> None:
+    """The text of a mail, where a space that does not break is a space all the same."""
+    print(printable(text.replace("\u00a0", " "), keep=LINE_END))
 
 
 def shown(value: Any) -> str:

@@ -10,7 +10,8 @@ from msgspec import Struct
 from app.notifications import ledger
 from app.notifications.ledger import Move
 from app.notifications.states import WAYS, State
-from app.notifications.suppressing import Scope, suppress
+from app.notifications.suppressing import suppress
+from app.notifications.views import Scope
 from app.stores.connections import Stores
 
 BY = "provider"

@@ -28,10 +28,14 @@ _BY = "core"
 
 
 class Admission(Struct, frozen=True):
-    """Whether a mail may be handed over: not within `wait` seconds, and where `trial` is set, as the one that tries."""
+    """Whether a mail may be handed over: not within `wait` seconds, and where `trial` is set, as the one that tries.
+
+    `failures` are those that the service has had last.
+    """
 
     wait: float = 0.0
     trial: UUID | None = None
+    failures: int = 0
 
 
 class CircuitView(Struct, frozen=True):
@@ -50,13 +54,13 @@ async def admit(core: asyncpg.Pool, transport: str) -> Admission:
     """Ask whether a mail may be handed over now. Whoever is let in, `settle`s."""
     row = await core.fetchrow(
         """
-        SELECT state, extract(epoch FROM trial_at - clock_timestamp())::float8 AS seconds
-        FROM transport_circuits WHERE name = $1 AND state <> 'closed'
+        SELECT state, failures, extract(epoch FROM trial_at - clock_timestamp())::float8 AS seconds
+        FROM transport_circuits WHERE name = $1
         """,
         transport,
     )
-    if row is None:
-        return Admission()
+    if row is None or row["state"] == "closed":
+        return Admission(failures=row["failures"] if row else 0)
     if row["seconds"] <= 0:
         return await _try(core, transport)
     in_trial = row["state"] == "trial"
@@ -86,7 +90,7 @@ async def settle(core: asyncpg.Pool, transport: str, admission: Admission, hande
         await _failed(core, transport, admission, f"{handed.code} {handed.detail}")
     elif admission.trial:
         await _close(core, transport, admission.trial)
-    else:
+    elif admission.failures:
         await core.execute(
             """
             UPDATE transport_circuits SET failures = 0, because = NULL

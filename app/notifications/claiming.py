@@ -1,10 +1,10 @@
 """Taking mails that are due, so that nobody else has them meanwhile; and deciding about those that are not to go any more.
 
-Whoever has claimed a mail and dies leaves an open attempt behind. Where the provider can have the mail, and would send it twice,
-it is parked; otherwise it is tried again, under the same key.
+Whoever has claimed a mail and dies leaves an open attempt behind. Where the provider can have the mail, and would send it
+twice, it is parked; otherwise it is tried again, under the same key.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -17,26 +17,30 @@ from app.notifications.states import State
 
 CLAIMED = timedelta(minutes=5)
 """Longer than any hand-over takes."""
+MOST_DEATHS = 12
+"""Attempts whose process has died, or lost the database, before a mail is given up: it may be what they die of."""
 
 BY = "core"
 
-# What is looked at next is also what nobody holds: a claim moves `next_at` to its own end.
-_DUE = """
-    SELECT row.*, template.enabled, template.disabled_because, suppression.reason AS suppressed_by,
-        attempt.number AS open_attempt, attempt.handed_at
+# The provider may have it: an attempt got as far as that, and was not told that it has not.
+DOUBTFUL = """
+    EXISTS (SELECT FROM notification_attempts WHERE notification_id = row.id AND handed_at IS NOT NULL
+        AND (ended_at IS NULL OR outcome IN ('unknown', 'abandoned')))
+"""
+# What is looked at next is also what nobody holds: a claim moves `next_at` to its own end. Of a service that failed, one mail
+# finds out whether it works again.
+_DUE = f"""
+    SELECT row.*, template.enabled, template.disabled_because, suppression.reason AS suppressed_by, {DOUBTFUL} AS doubtful
     FROM notifications AS row
-    JOIN notification_templates AS template ON template.name = row.template
+    LEFT JOIN notification_templates AS template ON template.name = row.template
     LEFT JOIN LATERAL (
         SELECT reason FROM suppressions WHERE email_key = row.email_key AND scope IN ('all', row.kind) LIMIT 1
     ) AS suppression ON true
-    LEFT JOIN LATERAL (
-        SELECT number, handed_at FROM notification_attempts WHERE notification_id = row.id AND ended_at IS NULL
-        ORDER BY number DESC LIMIT 1
-    ) AS attempt ON true
-    WHERE next_at <= $1 AND transport = ANY($2) AND NOT EXISTS (
-        SELECT 1 FROM transport_circuits AS circuit
-        WHERE circuit.name = row.transport AND state <> 'closed' AND trial_at > clock_timestamp())
-    ORDER BY priority, next_at LIMIT $3 FOR UPDATE OF row SKIP LOCKED
+    WHERE next_at <= $1 AND transport = $2
+    ORDER BY priority, next_at
+    LIMIT COALESCE((
+        SELECT (trial_at <= clock_timestamp())::int FROM transport_circuits WHERE name = $2 AND state <> 'closed'), $3)
+    FOR UPDATE OF row SKIP LOCKED
 """
 _CLAIM = """
     WITH claimed AS (
@@ -49,7 +53,7 @@ _CLAIM = """
 
 
 class Claim(Struct, frozen=True):
-    """A mail that is ours to hand over, and the number of the attempt."""
+    """A mail that is ours to hand over, and the number of the attempt. Its row is as it was before."""
 
     row: asyncpg.Record
     holder: str
@@ -62,19 +66,21 @@ class Claim(Struct, frozen=True):
 
 
 class Claimed(Struct, frozen=True):
-    """What was claimed, and how many mails were looked at: there may be more where it is as many as were asked for."""
+    """What was claimed, and how many mails were looked at: those that are not to go have ended."""
 
     claims: Sequence[Claim]
     looked_at: int
 
 
-async def claim(core: asyncpg.Pool, dedupes: Mapping[str, bool], limit: int, moment: datetime) -> Claimed:
-    """Claim up to so many mails that are due. `dedupes` are the transports that there are, see `Transport`."""
+async def claim(
+    core: asyncpg.Pool, transport: str, limit: int, *, dedupes: bool, moment: datetime
+) -> Claimed:
+    """Claim up to so many mails that are due, for a transport that is there; `dedupes` is what it is, see `Transport`."""
     holder = uuid4().hex
     async with core.acquire() as connection, connection.transaction():
-        rows = await connection.fetch(_DUE, moment, list(dedupes), limit)
-        ended = [move for row in rows if (move := _ended(row, dedupes[row["transport"]], moment))]
+        rows = await connection.fetch(_DUE, moment, transport, limit)
         await _abandon(connection, rows, moment)
+        ended = [move for row in rows if (move := _ended(row, moment, dedupes=dedupes))]
         await ledger.move_all(connection, ended, by=BY, moment=moment)
         over = {each.id for each in ended}
         claims = [Claim(row, holder, row["attempts"] + 1) for row in rows if row["id"] not in over]
@@ -82,39 +88,50 @@ async def claim(core: asyncpg.Pool, dedupes: Mapping[str, bool], limit: int, mom
     return Claimed(claims, len(rows))
 
 
-async def next_due(core: asyncpg.Pool, transports: Sequence[str]) -> datetime | None:
-    """When the next mail is to be looked at; None where none waits."""
+async def next_due(core: asyncpg.Pool, transport: str) -> datetime | None:
+    """When the next mail of a transport is to be looked at; None where none waits."""
     found: datetime | None = await core.fetchval(
         """
-        SELECT min(GREATEST(next_at, CASE WHEN state <> 'closed' THEN trial_at END))
-        FROM (SELECT transport, min(next_at) AS next_at FROM notifications WHERE next_at IS NOT NULL AND transport = ANY($1)
-              GROUP BY transport) AS waiting
-        LEFT JOIN transport_circuits ON name = transport
+        SELECT GREATEST(min(next_at), (SELECT trial_at FROM transport_circuits WHERE name = $1 AND state <> 'closed'))
+        FROM notifications WHERE next_at IS NOT NULL AND transport = $1 HAVING min(next_at) IS NOT NULL
         """,
-        list(transports),
+        transport,
     )
     return found
 
 
-def _ended(row: asyncpg.Record, dedupes: bool, moment: datetime) -> Move | None:  # noqa: FBT001
+def _ended(row: asyncpg.Record, moment: datetime, *, dedupes: bool) -> Move | None:
     """The step of a mail that is not to be handed over; None where it is."""
-    before = State(row["state"])
-    if row["handed_at"] and not dedupes:
+    before, doubtful = State(row["state"]), row["doubtful"]
+    if doubtful and not dedupes:
         because = "the process that was sending it died, and the provider would send it a second time"
         return Move(row["id"], before, State.UNKNOWN, because)
+    if not (reason := _reason_against(row, moment)):
+        return None
+    after, because = reason
+    if doubtful:
+        return Move(row["id"], before, State.UNKNOWN, f"it may have gone before; now {because}")
+    return Move(row["id"], before, after, because)
+
+
+def _reason_against(row: asyncpg.Record, moment: datetime) -> tuple[State, str] | None:
+    """Why a mail is not to go any more, and what it comes to."""
+    if row["email"] is None:
+        return State.CANCELLED, "the person was forgotten"
     if row["not_after"] and row["not_after"] <= moment:
-        return Move(row["id"], before, State.EXPIRED, "its time was over before it could go")
-    if not row["enabled"]:
-        because = f"the template is disabled: {row['disabled_because']}"
-        return Move(row["id"], before, State.SUPPRESSED, because)
+        return State.EXPIRED, "its time was over before it could go"
+    if row["enabled"] is False:
+        return State.SUPPRESSED, f"the template is disabled: {row['disabled_because']}"
     if row["suppressed_by"]:
-        return Move(row["id"], before, State.SUPPRESSED, f"the address is blocked: {row['suppressed_by']}")
+        return State.SUPPRESSED, f"the address is blocked: {row['suppressed_by']}"
+    if row["attempts"] - row["tries"] >= MOST_DEATHS:
+        return State.FAILED, f"the process that was sending it died, {MOST_DEATHS} times"
     return None
 
 
 async def _abandon(connection: asyncpg.Connection, rows: Sequence[asyncpg.Record], moment: datetime) -> None:
     """End the attempts of whoever has died."""
-    left = [row["id"] for row in rows if row["open_attempt"] is not None]
+    left = [row["id"] for row in rows if row["claimed_by"] is not None]
     if left:
         await connection.execute(
             """
@@ -129,11 +146,9 @@ async def _abandon(connection: asyncpg.Connection, rows: Sequence[asyncpg.Record
 async def _take(
     connection: asyncpg.Connection, claims: Sequence[Claim], holder: str, moment: datetime
 ) -> None:
-    new = [
-        Move(each.id, State(each.row["state"]), State.SENDING)
-        for each in claims
-        if each.row["state"] != State.SENDING
-    ]
+    if not claims:
+        return
+    states = [(each.id, State(each.row["state"])) for each in claims]
+    new = [Move(each, before, State.SENDING) for each, before in states if before is not State.SENDING]
     await ledger.move_all(connection, new, by=BY, moment=moment)
-    if claims:
-        await connection.execute(_CLAIM, [each.id for each in claims], holder, moment + CLAIMED, moment)
+    await connection.execute(_CLAIM, [each.id for each in claims], holder, moment + CLAIMED, moment)

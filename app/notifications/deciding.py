@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from app.errors import ConflictError, CoreError
 from app.notifications import ledger
+from app.notifications.claiming import DOUBTFUL
 from app.notifications.ledger import Move
 from app.notifications.queries import Filters, get_notification
 from app.notifications.states import RETRYABLE, State
@@ -32,7 +33,7 @@ async def cancel(
     """Take a mail back that the provider cannot have yet. Raises NotFoundError, ConflictError."""
     async with stores.core.acquire() as connection, connection.transaction():
         row = await ledger.lock_one(connection, notification)
-        await _check_unsent(connection, row, moment)
+        await _check_unsent(connection, row)
         move = Move(notification, State(row["state"]), State.CANCELLED, reason)
         await ledger.move_all(connection, [move], by=by, moment=moment, reason=reason)
         return await get_notification(connection, notification)
@@ -66,7 +67,7 @@ async def retry(
     refused: dict[UUID, str] = {}
     async with stores.core.acquire() as connection, connection.transaction():
         rows = await ledger.lock(connection, notifications)
-        for notification in notifications:
+        for notification in dict.fromkeys(notifications):
             try:
                 row = rows.get(notification)
                 retried[notification] = await _again(connection, row, by, reason, moment)
@@ -126,16 +127,24 @@ async def _again(
     return made
 
 
-async def _check_unsent(connection: asyncpg.Connection, row: asyncpg.Record, moment: datetime) -> None:
-    """Refuse where the provider may have it: somebody is handing it over, or an attempt was not answered."""
-    if row["claimed_until"] and row["claimed_until"] > moment:
-        raise ConflictError("the notification is being handed over at this moment")
+async def _check_unsent(connection: asyncpg.Connection, row: asyncpg.Record) -> None:
+    """Refuse where the provider may have it. Whoever has claimed it and not handed it over yet finds that it is theirs no more."""
     doubtful = await connection.fetchval(
-        """
-        SELECT EXISTS (SELECT 1 FROM notification_attempts WHERE notification_id = $1 AND handed_at IS NOT NULL
-            AND outcome IS DISTINCT FROM 'retry')
-        """,
-        row["id"],
+        f"SELECT {DOUBTFUL} FROM notifications AS row WHERE id = $1", row["id"]
     )
     if doubtful and row["state"] == State.SENDING:
         raise ConflictError("the provider may have the mail already")
+
+
+async def resolve(
+    stores: Stores, notification: UUID, *, sent: bool, by: str, reason: str, moment: datetime
+) -> NotificationView:
+    """Say of a mail that may have gone whether it has. Raises NotFoundError; ConflictError where that is no question."""
+    async with stores.core.acquire() as connection, connection.transaction():
+        row = await ledger.lock_one(connection, notification)
+        if row["state"] != State.UNKNOWN:
+            raise ConflictError(f"the notification is {row['state']}: there is no doubt about it")
+        after = State.SENT if sent else State.FAILED
+        move = Move(notification, State.UNKNOWN, after, reason)
+        await ledger.move_all(connection, [move], by=by, moment=moment, reason=reason)
+        return await get_notification(connection, notification)

@@ -6,47 +6,42 @@ once share a commit. So a crash leaves at most the mails in doubt that were on t
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
-import asyncpg
 from loguru import logger
-from msgspec import Struct
 
 from app.clock import Clock, now
-from app.notifications import circuits, ledger
-from app.notifications.backoff import next_try
-from app.notifications.claiming import BY, Claim, claim, next_due
-from app.notifications.ledger import Move
-from app.notifications.letters import Letters
+from app.errors import StoreUnavailableError
+from app.notifications import circuits, settling
+from app.notifications.claiming import Claim, claim, next_due
+from app.notifications.letters import Letters, UnwritableError
 from app.notifications.pacing import Pace
-from app.notifications.rendering import RenderingError
-from app.notifications.states import State
-from app.notifications.suppressing import suppress_bounced
+from app.notifications.settling import About, Ended
 from app.notifications.together import Together
-from app.notifications.transports.transport import Accepted, Handed, Mail, Refused, Retry, Transport, Unknown
+from app.notifications.transports.transport import Handed, Mail, Refused, Retry, Transport, Unknown
 from app.stores.connections import Stores
+from app.stores.health import FAULTS
 
+ROUND_SECONDS = 60.0
+"""No mail is taken up after so long in one round, so that it ends; there is always another."""
 # A turn that is further off is left to a later round, and to others.
-_PATIENCE_SECONDS = 5.0
+_PATIENCE_SECONDS = 60.0
+# A database that is away for a moment leaves no answer of the provider unwritten.
+_SETTLE_SECONDS, _SETTLE_AGAIN_SECONDS = 20.0, 0.5
+_AWAY_SECONDS = 2.0
+# Nobody waits for it to be written down that a mail has gone, and many share the commit.
+_TOGETHER_SECONDS = 0.02
 
-
-class Ended(Struct, frozen=True):
-    """How an attempt ended. None: the mail was not handed over, and comes again at `again_at`."""
-
-    claim: Claim
-    handed: Handed | None
-    again_at: datetime | None = None
-
-
-Marks = Together[tuple[Claim, Mail], bool]
+Marks = Together[About, bool]
 Ends = Together[Ended, None]
 
 
 @dataclass(frozen=True)
 class PostRoom:
-    """Delivers with these transports, so many mails at once."""
+    """Delivers with these transports, so many mails at once over each."""
 
     stores: Stores
     transports: Mapping[str, Transport]
@@ -58,197 +53,170 @@ class PostRoom:
     draw: Callable[[], float] = field(default=random.random)
 
     async def run_due(self) -> float | None:
-        """Deliver until nothing is due; answers in how many seconds something will be, None where nothing waits."""
-        async with Together(self._mark) as marks, Together(self._settle) as ends:
-            await self._work_off(marks, ends)
-        due = await next_due(self.stores.core, list(self.transports))
-        return None if due is None else (due - self.clock()).total_seconds()
+        """Deliver until nothing is due, or the round is over; answers in how many seconds something will be.
 
-    async def _work_off(self, marks: Marks, ends: Ends) -> None:
-        dedupes = {name: each.dedupes for name, each in self.transports.items()}
-        working: set[asyncio.Task[None]] = set()
-        try:
-            while True:
-                free = self.at_once - len(working)
-                claimed = await claim(self.stores.core, dedupes, free, self.clock())
-                working |= {asyncio.create_task(self._deliver(each, marks, ends)) for each in claimed.claims}
-                if not working and claimed.looked_at < free:
-                    return
-                if not working:
-                    continue
-                done, working = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
-                for each in done:
-                    each.result()
-        finally:
-            for each in working:
-                each.cancel()
-            await asyncio.gather(*working, return_exceptions=True)
+        Not above zero: it is now. None: nothing waits. Cancelled, it ends what the provider may have already, and lets others
+        have the rest. Raises what the stores' drivers do, and StoreUnavailableError.
+        """
+        async with Together(self._mark) as marks, Together(self._settle, _TOGETHER_SECONDS) as ends:
+            desks = [Desk(self, each, marks, ends).work_off() for each in self.transports.values()]
+            waits = await asyncio.gather(*desks, return_exceptions=True)
+        for each in waits:
+            if isinstance(each, BaseException):
+                raise each
+        return min((each for each in waits if isinstance(each, float)), default=None)
 
-    async def _deliver(self, claimed: Claim, marks: Marks, ends: Ends) -> None:
-        try:
-            mail = await self.letters.write(claimed)
-        except RenderingError as error:
-            faults = "; ".join(f"{each.where}: {each.message}" for each in error.faults)
-            await ends.add(Ended(claimed, Refused("template", faults[:500])))
-            return
-        await ends.add(await self._hand_over(claimed, mail, marks))
-
-    async def _hand_over(self, claimed: Claim, mail: Mail, marks: Marks) -> Ended:
-        name, core = claimed.row["transport"], self.stores.core
-        admission = await circuits.admit(core, name)
-        wait = admission.wait
-        handed: Handed | None = None
-
-        async def about_to() -> None:
-            if not await marks.add((claimed, mail)):
-                raise ClaimLostError("somebody else has claimed the mail meanwhile")
-
-        try:
-            if not wait:
-                wait = await self.pace.take(name, self.per_second, patience=_PATIENCE_SECONDS)
-                if wait <= _PATIENCE_SECONDS:
-                    await asyncio.sleep(wait)
-                    handed = await self.transports[name].hand_over(mail, about_to=about_to)
-        finally:
-            await circuits.settle(core, name, admission, handed)
-        return Ended(claimed, handed, _later(self.clock(), wait) if handed is None else None)
-
-    async def _mark(self, handed: Sequence[tuple[Claim, Mail]]) -> list[bool]:
-        """Write down that these are about to be handed over, and what they say; false where one is not ours any more."""
-        shown = [letter if self.letters.is_shown(each) else None for each, letter in handed]
-        rows = await self.stores.core.fetch(
-            _MARK,
-            [each.id for each, _ in handed],
-            [each.holder for each, _ in handed],
-            [each.number for each, _ in handed],
-            [each.subject if each else None for each in shown],
-            [each.text if each else None for each in shown],
-            [each.html if each else None for each in shown],
-            self.clock(),
-        )
-        marked = {row["notification_id"] for row in rows}
-        return [each.id in marked for each, _ in handed]
+    async def _mark(self, about: Sequence[About]) -> list[bool]:
+        return await settling.mark(self.stores.core, about, self.clock())
 
     async def _settle(self, ends: Sequence[Ended]) -> list[None]:
-        """Write down how these attempts ended, and what their mails come to."""
-        moment = self.clock()
-        async with self.stores.core.acquire() as connection, connection.transaction():
-            rows = await ledger.lock(connection, [each.claim.id for each in ends])
-            known = [(each, rows[each.claim.id]) for each in ends if each.claim.id in rows]
-            steps = [(each, self._step(each, row, moment)) for each, row in known]
-            await _end_attempts(connection, steps, moment)
-            await ledger.move_all(
-                connection, [step for _, step in steps if isinstance(step, Move)], by=BY, moment=moment
-            )
-            await _put_back(connection, [(each, step) for each, step in steps if isinstance(step, datetime)])
-            await suppress_bounced(connection, [each.claim for each, _ in steps if _is_bounce(each)], moment)
-        for each, step in steps:
-            _log(each, step)
-        return [None] * len(ends)
+        patience = time.monotonic() + _SETTLE_SECONDS
+        while True:
+            try:
+                await settling.settle(self.stores.core, ends, self.clock(), self.draw)
+            except FAULTS:
+                if time.monotonic() > patience:
+                    raise
+                await asyncio.sleep(_SETTLE_AGAIN_SECONDS)
+            else:
+                return [None] * len(ends)
 
-    def _step(self, ended: Ended, row: asyncpg.Record, moment: datetime) -> Move | datetime | None:
-        """What a mail comes to: another state, another try at a time, or nothing where others have seen to it meanwhile."""
-        before, ours = State(row["state"]), row["claimed_by"] == ended.claim.holder
-        after = _STATES.get(type(ended.handed)) if ended.handed else None
-        if after is State.SENT and before in (State.SENDING, State.UNKNOWN):
-            return Move(row["id"], before, after, provider_id=_provider_id(ended.handed))
-        if not ours or before is not State.SENDING:
-            return None
-        if after:
-            return Move(row["id"], before, after, because=_because(ended.handed))
-        if not isinstance(ended.handed, Retry):
-            return ended.again_at or moment
-        again = next_try(tries=row["tries"] + 1, now=moment, drawn=self.draw(), after=ended.handed.after)
-        return again or Move(
-            row["id"], before, State.FAILED, because=f"tried too often: {_because(ended.handed)}"
+
+class NotNowError(Exception):
+    """The mail must not be handed over after all: somebody else has it, it was taken back, or its time is over."""
+
+
+@dataclass(eq=False)
+class _Job:
+    """A mail on its way; once it is on the wire nobody may say that it has not gone."""
+
+    claim: Claim
+    on_the_wire: bool = False
+
+
+class Desk:
+    """Hands over the mails of one transport, for one round."""
+
+    def __init__(self, room: PostRoom, transport: Transport, marks: Marks, ends: Ends) -> None:
+        self._room = room
+        self._transport = transport
+        self._core = room.stores.core
+        self._marks = marks
+        self._ends = ends
+        self._working: dict[asyncio.Task[None], _Job] = {}
+        self._pause = 0.0
+
+    async def work_off(self) -> float | None:
+        """See `PostRoom.run_due`."""
+        over = time.monotonic() + ROUND_SECONDS
+        async with Together(self._admit) as self._admissions:
+            await self._work_off(over)
+        due = await next_due(self._core, self._transport.name)
+        return None if due is None else max((due - self._room.clock()).total_seconds(), self._pause)
+
+    async def _work_off(self, over: float) -> None:
+        try:
+            while not self._pause and time.monotonic() < over and await self._claim_some():
+                await self._until_left(self._room.at_once // 2)
+            await self._until_left(0)
+        finally:
+            await self._wind_up()
+
+    async def _claim_some(self) -> bool:
+        """Begin with what is due; answers whether there was anything to do."""
+        claimed = await claim(
+            self._core,
+            self._transport.name,
+            self._room.at_once - len(self._working),
+            dedupes=self._transport.dedupes,
+            moment=self._room.clock(),
         )
+        for each in claimed.claims:
+            job = _Job(each)
+            self._working[asyncio.create_task(self._deliver(job))] = job
+        return bool(claimed.looked_at or self._working)
 
+    async def _until_left(self, number: int) -> None:
+        """Wait until no more than so many are under way, and for one at least."""
+        while self._working:
+            done, _ = await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                del self._working[each]
+                each.result()
+            if len(self._working) <= number:
+                return
 
-class ClaimLostError(Exception):
-    """Somebody else has claimed the mail: whoever had it took too long."""
+    async def _wind_up(self) -> None:
+        for task, job in self._working.items():
+            if not job.on_the_wire:
+                task.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
 
+    async def _deliver(self, job: _Job) -> None:
+        again_in, handed = 0.0, None
+        try:
+            handed, again_in = await self._attempt(job)
+        except asyncio.CancelledError:
+            if job.on_the_wire:
+                raise  # found once the claim has run out
+        except NotNowError:
+            pass  # looked at once more: that tells why
+        except Exception as error:  # noqa: BLE001  (one mail must not hold up the others)
+            handed = self._unexpected(job, error)
+            again_in = self._pause
+        await self._ends.add(Ended(job.claim, handed, again_in))
 
-_STATES: Mapping[type, State] = {Accepted: State.SENT, Refused: State.FAILED, Unknown: State.UNKNOWN}
-_OUTCOMES: Mapping[type, str] = {Accepted: "accepted", Refused: "refused", Retry: "retry", Unknown: "unknown"}
+    def _unexpected(self, job: _Job, error: Exception) -> Handed | None:
+        """What becomes of a mail that met an error which no transport tells."""
+        if isinstance(error, (StoreUnavailableError, *FAULTS)) and not job.on_the_wire:
+            self._pause = _AWAY_SECONDS
+            return None
+        if isinstance(error, UnwritableError):
+            return Refused("template", str(error))
+        name = type(error).__name__
+        logger.bind(notification=job.claim.id, error=name).error("mail.refused")
+        if not job.on_the_wire:
+            return Refused("unexpected", name)
+        if self._transport.dedupes:
+            return Retry("unexpected", name, of_service=False, doubtful=True)
+        return Unknown("unexpected", name)
 
-_MARK = """
-    WITH given AS (
-        SELECT * FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::text[])
-            AS given (id, holder, number, subject, body_text, body_html)
-    ), written AS (
-        UPDATE notifications AS row SET subject = COALESCE(given.subject, row.subject),
-            body_text = COALESCE(given.body_text, row.body_text), body_html = COALESCE(given.body_html, row.body_html)
-        FROM given WHERE row.id = given.id AND claimed_by = holder RETURNING row.id
-    ), marked AS (
-        UPDATE notification_attempts AS attempt SET handed_at = $7 FROM given JOIN written USING (id)
-        WHERE attempt.notification_id = given.id AND attempt.number = given.number RETURNING attempt.notification_id
-    )
-    SELECT notification_id FROM marked
-"""
-_END = """
-    UPDATE notification_attempts AS attempt
-    SET ended_at = $7, outcome = given.outcome, code = given.code, detail = given.detail, retry_at = given.retry_at
-    FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
-        AS given (id, number, outcome, code, detail, retry_at)
-    WHERE attempt.notification_id = given.id AND attempt.number = given.number AND attempt.ended_at IS NULL
-"""
+    async def _attempt(self, job: _Job) -> tuple[Handed | None, float]:
+        """How the hand-over ended; None, and seconds, where it has to wait for so long."""
+        mail = await self._room.letters.write(job.claim)
+        wait = await self._room.pace.take(
+            self._transport.name, self._room.per_second, patience=_PATIENCE_SECONDS
+        )
+        if wait > _PATIENCE_SECONDS:
+            self._pause = max(self._pause, wait)
+            return None, wait
+        if wait:
+            await asyncio.sleep(wait)
+        admission = await self._admissions.add(job)
+        if admission.wait:
+            self._pause = max(self._pause, min(admission.wait, circuits.LOOK_AGAIN_SECONDS))
+            return None, admission.wait
+        return await self._admitted(job, mail, admission), 0.0
 
+    async def _admit(self, jobs: Sequence[_Job]) -> list[circuits.Admission]:
+        """Ask the circuit once for all; where it wants a trial, the first one is it."""
+        first = await circuits.admit(self._core, self._transport.name)
+        others = circuits.Admission(wait=circuits.LOOK_AGAIN_SECONDS) if first.trial else first
+        return [first, *([others] * (len(jobs) - 1))]
 
-async def _end_attempts(
-    connection: asyncpg.Connection, steps: Sequence[tuple[Ended, Move | datetime | None]], moment: datetime
-) -> None:
-    await connection.execute(
-        _END,
-        [each.claim.id for each, _ in steps],
-        [each.claim.number for each, _ in steps],
-        [_OUTCOMES[type(each.handed)] if each.handed else "abandoned" for each, _ in steps],
-        [getattr(each.handed, "code", None) for each, _ in steps],
-        [
-            getattr(each.handed, "detail", None) if each.handed else "it was not the turn of this mail"
-            for each, _ in steps
-        ],
-        [step if isinstance(step, datetime) else None for _, step in steps],
-        moment,
-    )
+    async def _admitted(self, job: _Job, mail: Mail, admission: circuits.Admission) -> Handed:
+        handed: Handed | None = None
+        shown = self._room.letters.shown(job.claim, mail)
 
+        async def about_to() -> None:
+            if not await self._marks.add(About(job.claim, shown)):
+                raise NotNowError
+            job.on_the_wire = True
 
-async def _put_back(connection: asyncpg.Connection, again: Sequence[tuple[Ended, datetime]]) -> None:
-    """Let mails be claimed again from these times on."""
-    await connection.execute(
-        """
-        UPDATE notifications AS row SET next_at = given.at, claimed_by = NULL, claimed_until = NULL, tries = tries + given.tries
-        FROM unnest($1::uuid[], $2::timestamptz[], $3::integer[]) AS given (id, at, tries) WHERE row.id = given.id
-        """,
-        [each.claim.id for each, _ in again],
-        [at for _, at in again],
-        [int(isinstance(each.handed, Retry)) for each, _ in again],
-    )
-
-
-def _later(moment: datetime, seconds: float) -> datetime:
-    return moment + timedelta(seconds=seconds)
-
-
-def _is_bounce(ended: Ended) -> bool:
-    return isinstance(ended.handed, Refused) and ended.handed.hard_bounce
-
-
-def _provider_id(handed: Handed | None) -> str | None:
-    return handed.provider_id if isinstance(handed, Accepted) else None
-
-
-def _because(handed: Handed | None) -> str | None:
-    """What the provider said, as an operator is shown it."""
-    return (
-        None if handed is None or isinstance(handed, Accepted) else f"{handed.code} {handed.detail}".strip()
-    )
-
-
-def _log(ended: Ended, step: Move | datetime | None) -> None:
-    bound = logger.bind(
-        notification=ended.claim.id, transport=ended.claim.row["transport"], number=ended.claim.number
-    )
-    if isinstance(step, Move):
-        bound.bind(state=step.after.value).info("mail.settled")
-    elif isinstance(ended.handed, Retry):
-        bound.bind(code=ended.handed.code, again_at=step).warning("mail.delayed")
+        try:
+            handed = await self._transport.hand_over(mail, about_to=about_to)
+        finally:
+            # What is known of the mail counts for more than what is known of the service.
+            with suppress(*FAULTS):
+                await circuits.settle(self._core, self._transport.name, admission, handed)
+        return handed

@@ -66,6 +66,7 @@ async def move_all(
         WITH moved AS (
             UPDATE notifications AS row SET state = given.state, because = given.because, next_at = given.next_at,
                 provider_id = COALESCE(given.provider_id, row.provider_id), claimed_by = NULL, claimed_until = NULL,
+                locked_data = CASE WHEN given.state IN ('sent', 'delivered') THEN NULL ELSE locked_data END, -- a secret that is used
                 version = version + 1, updated_at = $6
             FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
                 AS given (id, state, because, next_at, provider_id)

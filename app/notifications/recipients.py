@@ -69,11 +69,11 @@ async def _customers(stores: Stores, ids: list[UUID]) -> dict[UUID, str]:
         return {}
     collection = stores.customer[CustomerDocument.get_collection_name()]
     cursor = collection.find({"_id": {"$in": ids}}, {"email": 1})
-    return {row["_id"]: row["email"] async for row in cursor}
+    return {row["_id"]: row["email"] async for row in cursor if isinstance(row.get("email"), str)}
 
 
 async def _suppliers(stores: Stores, ids: list[UUID]) -> dict[UUID, str]:
     if not ids:
         return {}
     rows = await stores.admin.fetch("SELECT id, contact_email FROM suppliers WHERE id = ANY($1)", ids)
-    return {row["id"]: row["contact_email"] for row in rows}
+    return {row["id"]: row["contact_email"] for row in rows if row["contact_email"]}

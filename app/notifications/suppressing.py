@@ -9,36 +9,21 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import Literal
 from uuid import UUID
 
 import asyncpg
-from msgspec import Struct
 
 from app.audit.entries import Fact
 from app.audit.outbox import record
 from app.errors import ConflictError, NotFoundError
 from app.notifications.claiming import BY, Claim
+from app.notifications.views import Reason, Scope, SuppressionView
 from app.pages import Page, check_limit, decode_cursor, encode_cursor
 from app.stores.connections import Stores
 
 PATH = "/v1/notifications/unsubscribe/"
 ENTITY = "suppressions"
-Scope = Literal["all", "alert", "digest"]
-Reason = Literal["hard_bounce", "complaint", "unsubscribe", "operator"]
 _LABEL = b"unsubscribe "
-
-
-class SuppressionView(Struct, frozen=True):
-    """An address that gets no mail, or none of a kind, and why."""
-
-    email: str
-    scope: Scope
-    reason: Reason
-    notification: UUID | None
-    caused_by: str
-    note: str | None
-    created_at: datetime
 
 
 class Unsubscribing:
@@ -76,7 +61,8 @@ async def suppress_bounced(
     connection: asyncpg.Connection, bounced: Sequence[Claim], moment: datetime
 ) -> None:
     """Block the addresses that do not exist, in the open transaction."""
-    for each in bounced:
+    # In one order for everybody: two workers who block the same addresses wait for each other, not crosswise.
+    for each in sorted(bounced, key=lambda each: each.row["email_key"] or ""):
         if each.row["email_key"]:
             await suppress(
                 connection,

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -11,57 +10,68 @@ Result = TypeVar("Result")
 
 
 class Together(Generic[Item, Result]):
-    """Hands items to `carry_out`, all that wait at once, one round after the other.
+    """Hands items to `carry_out`, all that wait at once, one round after the other; it answers a result for each.
 
-    `carry_out` answers a result for each. Whoever adds an item waits for its result, and is raised what the round raised. An async context manager: what is
-    still waiting at its end is carried out.
+    Whoever adds an item waits for its result, and is raised what the round raised. Whoever is cancelled while waiting takes an
+    item back that no round has begun with; the others do not notice. A round waits so many seconds for others to come along.
+    An async context manager: no round outlives it.
     """
 
-    def __init__(self, carry_out: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
+    def __init__(
+        self, carry_out: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], seconds: float = 0.0
+    ) -> None:
         self._carry_out = carry_out
+        self._seconds = seconds
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
-        self._arrived = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._rounds: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._task is None:
-            return
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
-        await self._round()
+        if self._rounds is not None:
+            await self._rounds
 
     async def add(self, item: Item) -> Result:
         """Have an item carried out, and wait for what comes of it."""
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
-        self._arrived.set()
+        if self._rounds is None or self._rounds.done():
+            # A task of its own: a round that has begun is brought to its end, whoever stops waiting for it.
+            self._rounds = asyncio.create_task(self._carry_all_out())
         return await done
 
-    async def _run(self) -> None:
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            # A round that has begun is brought to its end: nobody knows how far it came otherwise.
-            await asyncio.shield(asyncio.ensure_future(self._round()))
+    async def _carry_all_out(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(self._seconds)
+            taken = [(item, done) for item, done in self._waiting if not done.done()]
+            self._waiting = []
+            if taken:
+                await self._round(taken)
 
-    async def _round(self) -> None:
-        taken, self._waiting = self._waiting, []
-        if not taken:
-            return
+    async def _round(self, taken: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._carry_out([item for item, _ in taken])
-        except Exception as error:  # noqa: BLE001  (whoever waits for it is raised it)
+        except BaseException as error:
             for _, done in taken:
-                if not done.done():
-                    done.set_exception(error)
+                _raise_to(done, error)
+            if not isinstance(error, Exception):
+                for _, done in self._waiting:
+                    _raise_to(done, error)
+                raise
         else:
             for (_, done), result in zip(taken, results, strict=True):
                 if not done.done():
                     done.set_result(result)
+
+
+def _raise_to(waiter: "asyncio.Future[Result]", error: BaseException) -> None:
+    """Whoever was to be told is told, whatever it is; nobody waits for a round that is over."""
+    if waiter.done():
+        return
+    if isinstance(error, asyncio.CancelledError):
+        waiter.cancel()
+    else:
+        waiter.set_exception(error)

@@ -103,6 +103,7 @@ async def trigger(
     return Batch(batch, made)
 
 
+_COLUMNS = 10
 # Mailings come as arrays, one element each. The order of the ids is that of the mailings: uuidv7() grows.
 _INSERT = """
 WITH made AS (
@@ -143,7 +144,7 @@ def _values(order: Order, state: State, moment: datetime) -> tuple[Any, ...]:
 def _columns(order: Order, safe: Safe) -> tuple[list[Any], ...]:
     """What each of them has of its own, column by column, $12 to $21."""
     rows = [_row(each, order.template.kind, safe) for each in order.mailings]
-    return tuple([list(column) for column in zip(*rows, strict=True)])
+    return tuple([list(column) for column in zip(*rows, strict=True)]) or ([],) * _COLUMNS
 
 
 def _row(mailing: Mailing, kind: Kind, safe: Safe) -> tuple[Any, ...]:

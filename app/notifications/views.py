@@ -6,8 +6,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from app.errors import Fault
 from app.notifications.states import State
 
+Scope = Literal["all", "alert", "digest"]
+Reason = Literal["hard_bounce", "complaint", "unsubscribe", "operator"]
 RecipientKind = Literal["address", "customer", "supplier", "user"]
 
 
@@ -93,3 +96,51 @@ class StoryView(Struct, frozen=True):
     retried_as: UUID | None
     body: Body | None
     body_erased_at: datetime | None
+
+
+class RetriesView(Struct, frozen=True):
+    """What a retry of many has come to, or in a dry run would: `found` are the mails, `retried` their successors by them."""
+
+    found: list[UUID]
+    retried: dict[UUID, UUID]
+    refused: dict[UUID, str]
+
+
+class MailView(Struct, frozen=True):
+    """A mail as it would be, in the language that it would be in."""
+
+    locale: str
+    subject: str
+    text: str
+    html: str
+
+
+class Placed(Struct, frozen=True):
+    """What an order became: the batch, and a notification for each recipient, in their order."""
+
+    batch: UUID
+    notifications: list[UUID]
+
+
+class Preview(Struct, frozen=True):
+    """What an order would become. `blocked` are recipients who would get nothing, and why; `mail` is the first one."""
+
+    template: str
+    version: int
+    recipients: int
+    blocked: list[Fault]
+    send_at: datetime | None
+    not_after: datetime | None
+    mail: MailView
+
+
+class SuppressionView(Struct, frozen=True):
+    """An address that gets no mail, or none of a kind, and why."""
+
+    email: str
+    scope: Scope
+    reason: Reason
+    notification: UUID | None
+    caused_by: str
+    note: str | None
+    created_at: datetime

@@ -31,6 +31,8 @@ def test_every_periodic_actor_has_a_spec_that_can_be_kept_and_a_catch_up_policy(
         "seal_entries",
         "archive_entries",
         "trim_logs",
+        "deliver_mails",
+        "erase_old_mails",
     }
     for actor in periodic:
         cron.parse(actor["options"]["periodic"])

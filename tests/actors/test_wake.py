@@ -1,4 +1,4 @@
-"""The wake-up of repairs: one message for many who ask, and none of them is forgotten."""
+"""Wake-ups: one message for many who ask, and none of them is forgotten."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ import sys
 _SCRIPT = """
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from actors import reconciliation as actors
+from actors import waking as actors
 
 instant, claimed, sent = 0.0, set(), []
 
@@ -19,13 +19,13 @@ def claim(name, value, nx, ex):
 
 actors.datetime = Clock
 actors.broker = SimpleNamespace(namespace="t", client=SimpleNamespace(set=claim))
-actors.repair_suspects = SimpleNamespace(
-    send_with_options=lambda delay: sent.append(instant + delay / 1000)
+actor = SimpleNamespace(
+    actor_name="repair", send_with_options=lambda delay: sent.append(instant + delay / 1000)
 )
 for step in range(400):  # every 7 ms somebody asks for 0 to 0.5 s later
     instant = 1000 + step * 0.007
     due = instant + (step * 37 % 100) / 200
-    actors.wake_repairs_later(due - instant)
+    actors.wake_later(actor, due - instant)
     assert any(due <= each <= due + 0.26 for each in sent), (instant, due, sent[-3:])
 print(len(sent))
 """

@@ -79,3 +79,18 @@ def test_everything_else_is_another_machine(host: str):
 
 def test_two_secrets_may_be_good_at_a_time():
     parsed(HTTP | {"CALLBACK_SECRETS": f"{'o' * 32}, {'n' * 32}"})
+
+
+@pytest.mark.parametrize(
+    ("link", "fault"),
+    [
+        ("https://shop.example/{purpose}", "has no {token}"),
+        ("http://shop.example/?t={token}", "is not https"),
+        ("shop.example/?t={token}", "is no URL"),
+    ],
+)
+def test_links_of_accounts_bring_their_secret_and_nobody_reads_it_on_the_way(link: str, fault: str):
+    with pytest.raises(SettingsError, match=fault):
+        parse_settings({"ASTROCORE_ENVIRONMENT": "development", "ASTROCORE_ACCOUNT_LINK_URL": link})
+    good = {"ASTROCORE_ACCOUNT_LINK_URL": "https://shop.example/{purpose}#{token}"}
+    assert parse_settings(good).account_link_url

@@ -19,6 +19,7 @@ from config.settings import settings
 # Actors bind their broker when they are imported. Nothing listens there: a test that sends has forgotten to fake it.
 with patch.dict(os.environ, {"ASTROCORE_BROKER_URL": "redis://127.0.0.1:1/0?forgot=to_fake_the_wake"}):
     settings.cache_clear()
+    from actors import notifications
     from actors import reconciliation as actors
     from web.app import create_app
 
@@ -68,12 +69,13 @@ async def operator(anyone: httpx.AsyncClient) -> httpx.AsyncClient:
 
 @pytest.fixture
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was woken: the ids of runs and undos, and `repairs`."""
+    """What was woken: the ids of runs and undos, `repairs` and `delivery`."""
     seen: list[Any] = []
     monkeypatch.setattr(actors, "wake_run", seen.append)
     monkeypatch.setattr(actors, "wake_undo", seen.append)
     monkeypatch.setattr(actors, "wake_repairs", lambda: seen.append("repairs"))
     monkeypatch.setattr(actors, "wake_repairs_later", lambda _seconds: seen.append("repairs"))
+    monkeypatch.setattr(notifications, "wake_delivery", lambda: seen.append("delivery"))
     return seen
 
 

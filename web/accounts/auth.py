@@ -3,13 +3,16 @@
 from litestar import Controller, Response, post
 from litestar.params import JSONBody
 
+from actors import notifications
 from app.accounts import credentials, sessions, signing_in
 from app.accounts.client_authentication import Client
 from app.accounts.permissions import Scope
 from app.accounts.sessions import SignedIn
 from app.accounts.signing_in import Credentials
+from app.notifications.account_mails import deliver_by_mail
 from web.accounts.inputs import Held, Login, Logout, Proof, Refresh, Reset, ResetRequest
 from web.guards import Calling, needs
+from web.waking import wake
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -55,7 +58,8 @@ class Auth(Controller):
     @post("/password-reset", status_code=204, summary="Have a mail sent by which a user sets a new password")
     async def ask_reset(self, accounts: Held, caller: Calling, data: JSONBody[ResetRequest]) -> None:
         """The answer is the same whether anybody has this address."""
-        await credentials.ask_reset(accounts, data.email, by=caller.name)
+        await credentials.ask_reset(accounts, data.email, by=caller.name, deliver=deliver_by_mail(accounts))
+        await wake(notifications.wake_delivery)
 
     @post("/password-reset/confirm", status_code=204, summary="Set a new password by the token of the mail")
     async def reset_password(self, accounts: Held, data: JSONBody[Reset]) -> None:

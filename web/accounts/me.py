@@ -7,6 +7,7 @@ from litestar.exceptions import PermissionDeniedException
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Struct
 
+from actors import notifications
 from app.accounts import credentials, sessions, users
 from app.accounts.admission import Caller
 from app.accounts.credentials import NewDevice
@@ -14,8 +15,10 @@ from app.accounts.permissions import Role
 from app.accounts.users import ProfileChange
 from app.accounts.views import SessionView, UserView
 from app.clock import now
+from app.notifications.account_mails import deliver_by_mail
 from web.accounts.inputs import DeviceProof, Held, MyChange, PasswordChange
 from web.guards import REALM, Calling, needs_user
+from web.waking import wake
 
 FRESH_SECONDS = 600
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -64,7 +67,8 @@ class Me(Controller):
 
     @post("/email-verification", status_code=204, summary="Have a mail sent that proves my address")
     async def send_verification(self, accounts: Held, caller: Calling) -> None:
-        await credentials.send_verification(accounts, _own(caller))
+        await credentials.send_verification(accounts, _own(caller), deliver=deliver_by_mail(accounts))
+        await wake(notifications.wake_delivery)
 
     @post("/second-factor", status_code=200, summary="Propose a device as second factor")
     async def propose_device(self, accounts: Held, caller: Calling) -> Response[NewDevice]:

@@ -5,14 +5,17 @@ from uuid import UUID
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
+from actors import notifications
 from app.accounts import credentials, sessions, users
 from app.accounts.permissions import Role, Scope
 from app.accounts.users import Profile, ProfileChange
 from app.accounts.views import SessionView, Status, UserView
+from app.notifications.account_mails import deliver_by_mail
 from app.pages import LIMIT_DEFAULT, Page
 from web.accounts.inputs import Held, NewUser, UserChange
 from web.guards import Calling, needs
 from web.inputs import Cursor, Decision, Limit
+from web.waking import wake
 
 USERS = "/v1/users"
 READ, WRITE = needs(Scope.USERS_READ), needs(Scope.USERS_WRITE)
@@ -31,8 +34,14 @@ class Users(Controller):
         """Without a password a mail is sent, by which the user sets one. 409 where another user has the address."""
         profile = Profile(data.email, data.given_name, data.family_name, data.roles)
         user = await credentials.invite(
-            accounts, profile, data.password, by=caller.name, may_grant=caller.may_grant
+            accounts,
+            profile,
+            data.password,
+            by=caller.name,
+            may_grant=caller.may_grant,
+            deliver=deliver_by_mail(accounts),
         )
+        await wake(notifications.wake_delivery)
         return Response(user, status_code=201, headers={"Location": f"{USERS}/{user.id}"})
 
     @get(summary="List users, the latest first", opt=READ)
@@ -106,7 +115,14 @@ class Users(Controller):
     )
     async def reset_user_password(self, accounts: Held, caller: Calling, user_id: FromPath[UUID]) -> None:
         """Sends a mail; the password that is set stays good until then."""
-        await credentials.send_reset(accounts, user_id, by=caller.name, may_grant=caller.may_grant)
+        await credentials.send_reset(
+            accounts,
+            user_id,
+            by=caller.name,
+            may_grant=caller.may_grant,
+            deliver=deliver_by_mail(accounts),
+        )
+        await wake(notifications.wake_delivery)
 
     @post("/{user_id:uuid}/allow-sign-in", status_code=204, summary="Forget a user's wrong tries", opt=WRITE)
     async def allow_sign_in(

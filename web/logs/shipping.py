@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, Request, post
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
+from litestar.openapi.spec import Operation, RequestBody
 from msgspec import Meta, Struct
 
 from app.accounts.permissions import Scope
@@ -18,6 +18,7 @@ from config.log_entries import LogEntry, LoggedException, cleaned
 from web.guards import Calling, needs
 from web.inputs import Accepted
 from web.logs.filters import Level
+from web.schema import described
 from web.stores import Opened
 from web.validation import FAULT, content_type, decode_json, faults_in
 
@@ -98,30 +99,12 @@ class _Document(Struct, forbid_unknown_fields=True):
     entries: Annotated[list[Any], Meta(min_length=1, max_length=MOST_ENTRIES)]
 
 
-def _inlined(node: Any, parts: dict[str, Any]) -> Any:
-    """A JSON schema that refers to nothing."""
-    match node:
-        case {"$ref": str(reference)}:
-            return _inlined(parts[reference.rpartition("/")[2]], parts)
-        case dict():
-            return {name: _inlined(each, parts) for name, each in node.items()}
-        case list():
-            return [_inlined(each, parts) for each in node]
-        case _:
-            return node
-
-
-def _described(kind: Any) -> OpenAPIMediaType:
-    (schema,), parts = msgspec.json.schema_components([kind])
-    return OpenAPIMediaType(schema=_inlined(schema, parts))
-
-
 @dataclass
 class _Shipping(Operation):
     """The call in /schema, with the body in both spellings: the handler reads it by itself."""
 
     def __post_init__(self) -> None:
-        content = {"application/json": _described(SentEntries), NDJSON: _described(SentEntry)}
+        content = {"application/json": described(SentEntries), NDJSON: described(SentEntry)}
         self.request_body = RequestBody(content=content, required=True)
 
 

@@ -126,7 +126,7 @@ class _Post:
     def _unanswered(self, why: str) -> Retry | Unknown:
         if self._sent and not self._dedupes:
             return Unknown("connection", why)
-        return Retry("connection", why)
+        return Retry("connection", why, doubtful=self._sent)
 
     def _judged(self, response: httpx.Response) -> Handed:
         status, answer = response.status_code, _read(self._content)
@@ -138,7 +138,8 @@ class _Post:
         if not self._dedupes and status in _WENT_WRONG and status != _UNAVAILABLE:
             return Unknown(code, detail)
         after = seconds_of(response.headers.get("Retry-After"), now())
-        return Retry(code, detail, after, of_service=status != _UNDER_WAY)
+        doubtful = status == _UNDER_WAY or (status in _WENT_WRONG and status != _UNAVAILABLE)
+        return Retry(code, detail, after, of_service=status != _UNDER_WAY, doubtful=doubtful)
 
 
 def seconds_of(retry_after: str | None, at: datetime) -> float | None:

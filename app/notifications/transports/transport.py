@@ -57,13 +57,15 @@ class Retry(Struct, frozen=True, tag="retry"):
     """The service has not taken the mail now, or takes it once however often it is told: try again.
 
     `after` is how many seconds it asks to be left alone, at most `LONGEST_AFTER`. `of_service`: the trouble is the service's
-    or ours with it, so that other mails meet it too; it is what opens a circuit.
+    or ours with it, so that other mails meet it too; it is what opens a circuit. `doubtful`: it may have taken the mail
+    nevertheless, so that the mail cannot be taken back any more.
     """
 
     code: str
     detail: str
     after: float | None = None
     of_service: bool = True
+    doubtful: bool = False
 
 
 class Unknown(Struct, frozen=True, tag="unknown"):

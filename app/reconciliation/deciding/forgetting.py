@@ -6,16 +6,19 @@ who wanted it included.
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from app.accounts.addresses import address
 from app.audit import outbox
 from app.audit.entries import Fact, IntentEntry
 from app.audit.indexes import of_person, of_record
 from app.audit.persons import PersonKeys, destroy_key
 from app.audit.store import END, AuditStore
 from app.errors import Fault, InvalidInputError, StoreUnavailableError
+from app.notifications.forgetting import count_mails, forget_mails
 from app.reconciliation.ledger.erasing import count_diffs, erase_diffs, values_in_diffs
 from app.reconciliation.ledger.views import ErasureView
 from app.reconciliation.mapping import mapping_of, mappings
@@ -63,6 +66,7 @@ class _Traces:
     view: ErasureView
     records: set[tuple[str, str]]
     tells: Tells
+    addresses: Collection[str]
 
 
 async def preview(stores: Stores, letters: Letters, *, entity: str, key: str) -> ErasureView:
@@ -85,6 +89,7 @@ async def forget(
     async with stores.core.acquire() as connection, connection.transaction():
         destroyed = await destroy_key(connection, f"{entity}/{key}")
         diffs = await erase_diffs(connection, entity, key)
+        mails = await forget_mails(connection, entity, key, traces.addresses)
         facts = await outbox.erase(connection, {(entity, key), *traces.records, *diffs})
         erased = ErasureView(
             entity=entity,
@@ -94,13 +99,14 @@ async def forget(
             diffs=len(diffs),
             facts=facts,
             letters=cleared,
+            mails=mails,
             document=traces.view.document,
             relational=traces.view.relational,
             unread=traces.view.unread,
         )
         if erased.something:
             told = {
-                "changes": erased.changes, "diffs": erased.diffs, "facts": facts, "letters": cleared,
+                "changes": erased.changes, "diffs": erased.diffs, "facts": facts, "letters": cleared, "mails": mails,
                 "key": destroyed and str(destroyed), "unread": erased.unread,
             }  # fmt: skip
             await outbox.record(
@@ -137,6 +143,7 @@ async def _trace(stores: Stores, letters: Letters, entity: str, key: str) -> _Tr
     for of, name, text in await values_in_diffs(stores.core, entity, key):
         past.values[of, name].add(text)
     tells = _tells(entity, key, past.values)
+    addresses = {each for (of, _), texts in past.values.items() if of == entity for each in _addresses(texts)}
     view = ErasureView(
         entity=entity,
         id=key,
@@ -149,11 +156,19 @@ async def _trace(stores: Stores, letters: Letters, entity: str, key: str) -> _Tr
         diffs=await count_diffs(stores.core, entity, key),
         facts=await outbox.count(stores.core, {(entity, key), *past.records}),
         letters=await letters.count(tells),
+        mails=await count_mails(stores.core, entity, key, addresses),
         document=document is None or document.record is not None,
         relational=relational is None or relational.record is not None,
         unread=past.unread,
     )
-    return _Traces(view, past.records, tells)
+    return _Traces(view, past.records, tells, addresses)
+
+
+def _addresses(texts: Iterable[str]) -> Iterator[str]:
+    """Those that are e-mail addresses, as mails are found by them."""
+    for text in texts:
+        with suppress(InvalidInputError):
+            yield address(text).key
 
 
 async def _past(stores: Stores, entity: str, key: str) -> _Past:

@@ -229,10 +229,12 @@ class ErasureView(Struct, frozen=True):
     """Whether the record is still in the admin DB, which is not touched."""
     unread: bool = False
     """Whether there may be more changes, in an archive that cannot be read: they cannot be read afterwards either."""
+    mails: int = 0
+    """Notifications that lose their address and what they said; those that have not gone yet do not go."""
 
     @property
     def something(self) -> bool:
-        return self.key or bool(self.diffs or self.facts or self.letters)
+        return self.key or bool(self.diffs or self.facts or self.letters or self.mails)
 
 
 class UndoPreview(Struct, frozen=True):

@@ -34,13 +34,15 @@ class System:
 
     def answer(self, method: str, path: str, *values: Any, status: int = 200) -> None:
         """Answer these values one after the other, and the last one from then on."""
-        self._answers[method, f"{client.BASE}/{path}"] = [
+        base = client.BESIDE.get(path.partition("/")[0], client.BASE)
+        self._answers[method, f"{base}/{path}"] = [
             httpx.Response(status, content=msgspec.json.encode(value)) for value in values
         ]
 
     def handle(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content) if request.content else None
-        self.asked.append((request.method, request.url.path.removeprefix(client.BASE + "/"), body))
+        path = request.url.path.removeprefix(client.BASE + "/").removeprefix("/v1/")
+        self.asked.append((request.method, path, body))
         left = self._answers.get((request.method, request.url.path))
         if left is None:
             return httpx.Response(404, json={"detail": f"nothing lies at {request.url.path}"})

@@ -49,6 +49,9 @@ def test_the_commands_are_those_that_are_promised():
         "holds list", "holds place", "holds release",
         "jobs list", "jobs repair", "jobs observe", "jobs pause", "jobs resume", "jobs allow",
         "logs list", "logs export", "logs stats", "mailbox list", "mailbox show", "mailbox clear",
+        "notify", "notifications list", "notifications show", "notifications cancel", "notifications reschedule", "notifications retry",
+        "notifications resolve", "templates list", "templates show", "templates preview", "templates disable", "templates enable",
+        "suppressions list", "suppressions add", "suppressions remove",
         "audit list", "audit show", "audit verify", "audit prove", "audit check-proof", "audit seals", "audit public-key",
         "audit forget", "audit archive", "audit archives", "audit restore",
     }  # fmt: skip

@@ -55,7 +55,7 @@ async def test_a_service_that_never_failed_is_closed_and_lets_everybody_in(store
 @pytest.mark.parametrize("failing", [AWAY, Unknown("connection", "no answer")])
 async def test_failures_in_a_row_open_the_circuit(stores: Stores, failing: Handed) -> None:
     await hand_over(stores, failing, FAILURES - 1)
-    assert await admit(stores.core, "smtp") == Admission()
+    assert await admit(stores.core, "smtp") == Admission(failures=FAILURES - 1)
     await hand_over(stores, failing)
     assert FIRST_PAUSE_SECONDS - 5 < (await admit(stores.core, "smtp")).wait <= FIRST_PAUSE_SECONDS
     assert await admit(stores.core, "http") == Admission(), "another transport goes on"

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from app.accounts import clients
 from app.accounts.admission import admit
 from app.accounts.permissions import Scope
 from app.accounts.service import Accounts
+from app.notifications.installing import ensure_shipped
 from app.stores.connections import Stores
 from tests.app.accounts.conftest import Time, accounts, ada, time  # noqa: F401  (fixtures)
 
@@ -18,7 +20,8 @@ Client = Callable[..., Awaitable[httpx.AsyncClient]]
 
 
 @pytest.fixture
-async def web(app: Litestar, accounts: Accounts, stores: Stores) -> Litestar:  # noqa: F811
+async def web(app: Litestar, accounts: Accounts, stores: Stores, woken: list[Any]) -> Litestar:  # noqa: F811
+    await ensure_shipped(stores.settings)
     app.state.stores, app.state.accounts = stores, accounts
     app.state.admit = partial(admit, accounts)
     return app

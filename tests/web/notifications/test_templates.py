@@ -4,22 +4,13 @@ from typing import Any
 
 import httpx
 import msgspec
-import pytest
 
 from app.accounts.admission import Caller
 from app.accounts.permissions import SCOPES_OF, Role
-from app.notifications.installing import ensure_shipped
-from app.stores.connections import Stores
 from tests.web.conftest import OPERATOR, TOKEN
 
 ALL = "/v1/notification-templates"
 ONE = f"{ALL}/verify-email"
-
-
-@pytest.fixture
-async def mails(real: httpx.AsyncClient, stores: Stores) -> httpx.AsyncClient:
-    await ensure_shipped(stores.settings)
-    return real
 
 
 async def draft(mails: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:

@@ -109,7 +109,7 @@ async def test_who_wanted_it_is_recorded_in_the_same_transaction(
     assert (fact.actor, fact.reason, fact.target) == ("ann", "asked for it", f"customers/{ada['id']}")
     assert (fact.entity, fact.key) == ("customers", str(ada["id"]))
     destroyed = await repairing.core.fetchval("SELECT id FROM person_keys WHERE key IS NULL")
-    counts = {"changes": 1, "diffs": 1, "facts": 0, "letters": 0, "unread": False}
+    counts = {"changes": 1, "diffs": 1, "facts": 0, "letters": 0, "mails": 0, "unread": False}
     assert fact.detail == counts | {"key": str(destroyed)}
 
 

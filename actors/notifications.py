@@ -1,0 +1,79 @@
+"""The actors of notifications. A message only wakes: what is to be sent lies in the core DB."""
+
+import asyncio
+
+import dramatiq
+from loguru import logger
+from periodiq import cron
+
+from actors.audit import relay_facts, sealing_meanwhile
+from actors.broker import worker_stores
+from actors.queues import Queue
+from actors.waking import wake_later
+from app.errors import StoreUnavailableError
+from app.notifications import retention
+from app.notifications.post_office import PostOffice, open_post_office
+from app.stores.health import FAULTS
+from config.correlation import DONE, IDLE, note_outcome
+from config.settings import SettingsError
+
+MINUTE = 60_000
+# What is due later than this is left to the minute's wake-up.
+_LATEST_SECONDS = 60.0
+_AWAY_SECONDS = 2.0
+
+
+class _Delivery:
+    """The post office of this worker, opened when there is mail for the first time."""
+
+    def __init__(self) -> None:
+        self._opening = asyncio.Lock()
+        self._office: PostOffice | None = None
+
+    async def office(self) -> PostOffice:
+        async with self._opening:
+            if self._office is None:
+                self._office = await worker_stores.keep(open_post_office(worker_stores.stores))
+            return self._office
+
+
+_delivery = _Delivery()
+
+
+@dramatiq.actor(
+    queue_name=Queue.MAILS,
+    max_retries=0,
+    time_limit=10 * MINUTE,
+    periodic=cron("* * * * *"),
+    catch_up="skip",
+)
+async def deliver_mails() -> None:
+    """Hand over the mails that are due, and come again when the next ones are."""
+    stores = worker_stores.stores
+    note_outcome(IDLE)
+    seconds: float | None = _AWAY_SECONDS
+    try:
+        office = await _delivery.office()
+        async with sealing_meanwhile(stores):
+            seconds = await office.run_due()
+    except (StoreUnavailableError, *FAULTS) as error:
+        logger.bind(reason=str(error)).warning("mails.stopped")
+    except SettingsError as error:
+        logger.bind(reason=str(error)).warning("mails.stopped")
+        return  # the next minute comes, and a worker with other settings perhaps
+    await relay_facts(stores)
+    if seconds is not None and seconds < _LATEST_SECONDS:
+        await asyncio.to_thread(wake_later, deliver_mails, max(seconds, 0.05))
+
+
+@dramatiq.actor(
+    queue_name=Queue.RUNS, max_retries=0, time_limit=10 * MINUTE, periodic=cron("29 * * * *"), catch_up="skip"
+)
+async def erase_old_mails() -> None:
+    """Erase what mails said, and forget them, when their time is over."""
+    note_outcome(DONE if await retention.erase_old(worker_stores.stores) else IDLE)
+
+
+def wake_delivery() -> None:
+    """Have the mails that are due handed over. May raise what a broker that is away raises; the next minute comes anyway."""
+    deliver_mails.send()

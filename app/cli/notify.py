@@ -1,0 +1,152 @@
+"""`astrocore notify`: have a mail sent."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+import typer
+
+from app.cli import output
+from app.cli.client import connect
+from app.cli.errors import CommandError
+from app.cli.options import AsJson
+from app.notifications.views import Placed, Preview
+
+STDIN = "-"
+DataGiven = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        metavar="FILE|KEY=VALUE",
+        help="With what it is filled: a file of JSON, - for standard input, or a value such as booking.seats=2; may be given several "
+        'times. A text that looks like JSON needs its quotes: booking.reference="42".',
+        show_default=False,
+    ),
+]
+LocaleGiven = Annotated[
+    str | None, typer.Option("--locale", help="Language, such as es or es-MX.", show_default=False)
+]
+
+
+def notify(
+    template: Annotated[str, typer.Argument(help="Its name: `astrocore templates`.", show_default=False)],
+    *,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="ADDRESS", help="To an address.", show_default=False)
+    ] = None,
+    customer: Annotated[UUID | None, typer.Option(help="To a customer, by id.", show_default=False)] = None,
+    supplier: Annotated[UUID | None, typer.Option(help="To a supplier, by id.", show_default=False)] = None,
+    data: DataGiven = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="INSTANT",
+            help="When, as 2027-03-14T16:30:00[Europe/Madrid] or with an offset. Default: now.",
+            show_default=False,
+        ),
+    ] = None,
+    not_after: Annotated[
+        str | None,
+        typer.Option("--not-after", metavar="INSTANT", help="When it is too late.", show_default=False),
+    ] = None,
+    locale: LocaleGiven = None,
+    priority: Annotated[
+        int | None, typer.Option(min=1, max=5, help="1 goes first.", show_default=False)
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Repeated under one key, it is sent once. Default: a new one.", show_default=False),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and show the mail, and send nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have a mail sent to one recipient; `astrocore notifications show` tells what becomes of it."""
+    recipient = {"email": to, "customer": customer, "supplier": supplier}
+    given = {name: str(value) for name, value in recipient.items() if value is not None}
+    if len(given) != 1:
+        raise typer.BadParameter("say to whom by one of --to, --customer and --supplier")
+    options = {"send_at": at, "not_after": not_after, "locale": locale, "priority": priority}
+    body: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    body |= {"template": template, "recipients": [given], "data": read_data(data or [])}
+    with connect() as api:
+        if dry_run:
+            _print_preview(api.post(("notifications", "preview"), Preview, body), as_json=as_json)
+        else:
+            _print_placed(
+                api.post(("notifications",), Placed, body, key=key or str(uuid4())), as_json=as_json
+            )
+
+
+def read_data(given: list[str]) -> dict[str, Any]:
+    """What all that is given comes to, the later over the earlier; raises CommandError."""
+    data: dict[str, Any] = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if equals:
+            _set(data, name.split("."), _value(value), each)
+        else:
+            data |= _read(each)
+    return data
+
+
+def _set(data: dict[str, Any], path: list[str], value: Any, given: str) -> None:
+    *outer, last = path
+    for part in outer:
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise CommandError(f"--data {given}: {part} has a value already, and nothing below it")
+    data[last] = value
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _read(name: str) -> dict[str, Any]:
+    try:
+        text = sys.stdin.read() if name == STDIN else Path(name).read_text(encoding="utf-8")
+        data = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise CommandError(
+            f"{name} holds no data: {error}", "--data takes a JSON file, or KEY=VALUE"
+        ) from error
+    if not isinstance(data, dict):
+        raise CommandError(f"{name} holds no data", "it is a JSON object, as the template's schema wants it")
+    return data
+
+
+def _print_placed(placed: Placed, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(placed)
+        return
+    (notification,) = placed.notifications
+    pairs = [("notification", str(notification)), ("batch", str(placed.batch))]
+    output.stdout().print(output.facts(pairs))
+    output.stderr().print(f"`astrocore notifications show {notification}` tells what becomes of it")
+
+
+def _print_preview(preview: Preview, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(preview)
+        return
+    pairs = [
+        ("template", f"{output.printable(preview.template)}, version {preview.version}"),
+        ("language", preview.mail.locale),
+        ("goes", output.moment(preview.send_at) if preview.send_at else "now"),
+        ("not after", output.moment(preview.not_after)),
+        ("subject", output.printable(preview.mail.subject)),
+    ]
+    output.stdout().print(output.facts(pairs))
+    print()
+    output.print_letter(preview.mail.text)
+    for each in preview.blocked:
+        output.stderr().print(f"it would not go: {output.printable(each.message)}")
+    output.stderr().print("nothing was sent")

@@ -1,0 +1,197 @@
+"""Mail on real stores: templates to ask for, post rooms that deliver, and what became of a mail."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from app.accounts.addresses import address
+from app.notifications.content import Kind
+from app.notifications.delivery import PostRoom
+from app.notifications.letters import Letters
+from app.notifications.pacing import Pace
+from app.notifications.recipients import Resolved
+from app.notifications.suppressing import Unsubscribing
+from app.notifications.templates import insert_version, load_version
+from app.notifications.transports.http import HttpTransport
+from app.notifications.transports.smtp import SmtpTransport
+from app.notifications.transports.transport import AboutTo, Accepted, Handed, Mail, Transport
+from app.notifications.triggering import Batch, Mailing, Order, trigger
+from app.stores.connections import Stores
+from config.settings import Settings
+from tests.app.accounts.conftest import SAFE, Time
+from tests.app.notifications.contents import content
+
+ADA = "ada@example.com"
+PEOPLE = tuple(f"p{number}@example.com" for number in range(40))
+
+
+async def make_template(stores: Stores, kind: Kind = Kind.BOOKING, text: str = "Hello {{ name }}") -> str:
+    """A template named like its kind; answers the name."""
+    async with stores.core.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "INSERT INTO notification_templates (name, kind, purpose, current) VALUES ($1, $1, 'test', 1)",
+            kind,
+        )
+        await insert_version(connection, kind, content(text), by="test")
+    return kind.value
+
+
+async def ask(stores: Stores, *emails: str, kind: Kind = Kind.BOOKING, **more: Any) -> list[UUID]:
+    """Ask for a mail to each of these, in one transaction."""
+    async with stores.core.acquire() as connection, connection.transaction():
+        return list((await asked(connection, *emails, kind=kind, **more)).notifications)
+
+
+async def asked(
+    connection: asyncpg.Connection,
+    *emails: str,
+    kind: Kind = Kind.BOOKING,
+    data: dict[str, Any] | None = None,
+    moment: datetime | None = None,
+    **more: Any,
+) -> Batch:
+    """As `ask`, in the transaction that is open."""
+    given = {"name": "Ada"} if data is None else data
+    mailings = [Mailing(resolved(each), given, "en") for each in emails or (ADA,)]
+    order = Order(
+        **{"transport": "smtp"} | more, template=await load_version(connection, kind), mailings=mailings
+    )
+    return await trigger(connection, order, by="shop", moment=moment or datetime.now(UTC), safe=SAFE)
+
+
+@dataclass
+class Wire:
+    """A transport that goes through another, and lets a test act before and after the last moment."""
+
+    inner: Transport
+    before: Callable[[Mail], Any] | None = None
+    after: Callable[[Mail], Any] | None = None
+    answered: Callable[[Mail, Handed], Any] | None = None
+    begun: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def dedupes(self) -> bool:
+        return self.inner.dedupes
+
+    async def hand_over(self, mail: Mail, *, about_to: AboutTo) -> Handed:
+        self.begun.append(mail.to)
+
+        async def last_moment() -> None:
+            if self.before:
+                await self.before(mail)
+            await about_to()
+            if self.after:
+                await self.after(mail)
+
+        handed = await self.inner.hand_over(mail, about_to=last_moment)
+        if self.answered:
+            await self.answered(mail, handed)
+        return handed
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+@dataclass
+class Refusing:
+    """A transport that answers what a test wants: how a mail ends is told by what it answers, not by a network."""
+
+    answers: Callable[[Mail], Handed] = lambda _: Accepted()
+    name: str = "smtp"
+    dedupes: bool = False
+    taken: list[Mail] = field(default_factory=list)
+
+    async def hand_over(self, mail: Mail, *, about_to: AboutTo) -> Handed:
+        await about_to()
+        self.taken.append(mail)
+        return self.answers(mail)
+
+    async def close(self) -> None:
+        pass
+
+
+def letters(stores: Stores) -> Letters:
+    return Letters(
+        stores,
+        SAFE,
+        Unsubscribing("https://core.example", b"k" * 32),
+        sender="AstroBookings <no-reply@astrobookings.example>",
+    )
+
+
+def room(
+    stores: Stores,
+    transports: Mapping[str, Transport] | Transport,
+    *,
+    time: Time | None = None,
+    at_once: int = 8,
+    per_second: float = 10_000,
+) -> PostRoom:
+    known = transports if isinstance(transports, Mapping) else {transports.name: transports}
+    return PostRoom(
+        stores=stores,
+        transports=known,
+        letters=letters(stores),
+        pace=Pace(stores.broker, stores.settings.namespace),
+        per_second=per_second,
+        at_once=at_once,
+        clock=time or Time(),
+        draw=lambda: 0.0,
+    )
+
+
+@asynccontextmanager
+async def transport(settings: Settings) -> AsyncIterator[Transport]:
+    """The transport that these settings choose."""
+    made = {"smtp": SmtpTransport, "http": HttpTransport}[settings.notification_transport](settings)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def row(stores: Stores, notification: UUID) -> asyncpg.Record:
+    return await stores.core.fetchrow("SELECT * FROM notifications WHERE id = $1", notification)
+
+
+async def states(stores: Stores) -> dict[str, int]:
+    rows = await stores.core.fetch("SELECT state, count(*) AS mails FROM notifications GROUP BY state")
+    return {each["state"]: each["mails"] for each in rows}
+
+
+async def attempts(stores: Stores, notification: UUID) -> list[tuple[str | None, str | None]]:
+    """How each attempt ended, and with which code."""
+    rows = await stores.core.fetch(
+        "SELECT outcome, code FROM notification_attempts WHERE notification_id = $1 ORDER BY number",
+        notification,
+    )
+    return [(each["outcome"], each["code"]) for each in rows]
+
+
+async def events(stores: Stores, notification: UUID) -> list[str]:
+    rows = await stores.core.fetch(
+        "SELECT state FROM notification_events WHERE notification_id = $1 ORDER BY number", notification
+    )
+    return [each["state"] for each in rows]
+
+
+async def let_claims_run_out(stores: Stores) -> None:
+    """As if the five minutes of a claim were over."""
+    await stores.core.execute(
+        "UPDATE notifications SET next_at = next_at - $1::interval, claimed_until = claimed_until - $1::interval "
+        "WHERE claimed_by IS NOT NULL",
+        timedelta(minutes=6),
+    )
+
+
+def resolved(email: str) -> Resolved:
+    return Resolved("address", None, address(email))

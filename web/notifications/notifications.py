@@ -1,0 +1,216 @@
+"""Asking for mail over HTTP, and what became of it."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from litestar import Controller, Request, Response, get, post
+from litestar.exceptions import ClientException
+from litestar.openapi.spec import Operation, Parameter, Schema
+from litestar.openapi.spec.enums import OpenAPIType
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from actors import notifications as actors
+from app.accounts.addresses import address
+from app.accounts.permissions import Scope
+from app.clock import now
+from app.errors import ConflictError, ForbiddenError
+from app.notifications import batches, circuits, deciding, ordering, queries
+from app.notifications.batches import BatchView
+from app.notifications.circuits import CircuitView
+from app.notifications.deciding import Retried
+from app.notifications.idempotency import call_of
+from app.notifications.instants import instant
+from app.notifications.ordering import Wanted
+from app.notifications.queries import Filters
+from app.notifications.states import State
+from app.notifications.views import NotificationView, Placed, Preview, RetriesView, StoryView
+from app.pages import LIMIT_DEFAULT, Page
+from web.accounts.inputs import Held
+from web.guards import Calling, needs
+from web.inputs import Cancellation, Cursor, Decision, Limit
+from web.notifications.inputs import WITHOUT_REASON, Address, NewTime, Resolution, RetryOrder
+from web.stores import Opened
+from web.waking import wake
+
+NOTIFICATIONS = "/v1/notifications"
+KEY = "Idempotency-Key"
+SEND, OPERATE = needs(Scope.NOTIFICATIONS_SEND), needs(Scope.QUEUES_OPERATE)
+
+
+@dataclass
+class _Ordering(Operation):
+    """The call in /schema, with the header that the handler reads by itself."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [
+            Parameter(
+                name=KEY,
+                param_in="header",
+                schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=255),
+                description="drawn for this order alone, a UUID say: repeated under it, the order counts once",
+                required=True,
+            )
+        ]
+
+
+class Notifications(Controller):
+    """Mails: each is one notification to one recipient."""
+
+    path = "/notifications"
+    tags = ("notifications",)
+    opt = needs(Scope.NOTIFICATIONS_READ)
+
+    @post(status_code=202, summary="Have mail sent", opt=SEND, operation_class=_Ordering)
+    async def send_notifications(
+        self,
+        *,
+        stores: Opened,
+        accounts: Held,
+        caller: Calling,
+        request: Request[Any, Any, Any],
+        data: JSONBody[Wanted],
+    ) -> Response[Placed]:
+        """All recipients get it, or none: 422 lists every fault, 409 tells of a disabled template or the same call in flight.
+
+        A call that is repeated within a day under its `Idempotency-Key` is answered as before, with `Idempotency-Replayed: true`;
+        another call under that key is refused. Nothing here waits for the provider.
+        """
+        call = call_of(caller.client, _key(request), data)
+        once = await ordering.place(
+            stores, accounts.safe, data, call, by=caller.name, moment=accounts.clock()
+        )
+        await wake(actors.wake_delivery)
+        headers = {"Location": f"{NOTIFICATIONS}/batches/{once.answer.batch}"}
+        replayed = {"Idempotency-Replayed": "true"} if once.replayed else {}
+        return Response(once.answer, status_code=202, headers=headers | replayed)
+
+    @post("/preview", status_code=200, summary="Tell what an order would become", opt=SEND)
+    async def preview_notifications(self, stores: Opened, data: JSONBody[Wanted]) -> Preview:
+        """Checks all of it and shows the first mail. Nothing is sent or kept, and no Idempotency-Key needed."""
+        return await ordering.preview(stores, data, moment=now())
+
+    @get(summary="List notifications, the latest first")
+    async def list_notifications(
+        self,
+        *,
+        stores: Opened,
+        status: FromQuery[State | None] = None,
+        template: FromQuery[str | None] = None,
+        email: Address = None,
+        recipient: FromQuery[UUID | None] = None,
+        batch: FromQuery[UUID | None] = None,
+        schedule: FromQuery[str | None] = None,
+        limit: Limit = LIMIT_DEFAULT,
+        cursor: Cursor = None,
+    ) -> Page[NotificationView]:
+        """`status` is the `state` that they are in, `recipient` the id of a customer, a supplier or a user."""
+        key = None if email is None else address(email).key
+        filters = Filters(status, template, key, recipient, batch, schedule)
+        return await queries.list_notifications(stores, filters, limit=limit, cursor=cursor)
+
+    @get("/transports", summary="Show the ways that mail goes, and whether they are open")
+    async def list_transports(self, stores: Opened) -> list[CircuitView]:
+        """`open`: the service failed time and again and is left alone until `trial_at`; `trial`: one mail tries it."""
+        return await circuits.read_circuits(stores.core, _transports(stores))
+
+    @get("/batches/{batch_id:uuid}", summary="Show a batch, and how far its mails are")
+    async def get_batch(self, stores: Opened, batch_id: FromPath[UUID]) -> BatchView:
+        return await batches.get_batch(stores, batch_id)
+
+    @get("/{notification_id:uuid}", summary="Tell why a mail went, or did not")
+    async def get_notification(self, stores: Opened, notification_id: FromPath[UUID]) -> StoryView:
+        """What caused it, with what it was filled, each state with its reason, each attempt, what the provider told, and the mail.
+
+        `data` and `body` are null for mails about accounts, which hold secrets, and once they are erased.
+        """
+        return await queries.get_story(stores, notification_id)
+
+    @post("/{notification_id:uuid}/cancel", status_code=200, summary="Take a mail back", opt=SEND)
+    async def cancel_notification(
+        self,
+        stores: Opened,
+        caller: Calling,
+        notification_id: FromPath[UUID],
+        data: JSONBody[Cancellation] = WITHOUT_REASON,
+    ) -> NotificationView:
+        """409 once the provider may have it."""
+        return await deciding.cancel(
+            stores, notification_id, by=caller.name, reason=data.reason, moment=now()
+        )
+
+    @post(
+        "/{notification_id:uuid}/reschedule", status_code=200, summary="Send a mail at another time", opt=SEND
+    )
+    async def reschedule_notification(
+        self, stores: Opened, caller: Calling, notification_id: FromPath[UUID], data: JSONBody[NewTime]
+    ) -> NotificationView:
+        """A time that is over is now. 409 once it is being handed over."""
+        send_at = instant(data.send_at, where="send_at")
+        view = await deciding.reschedule(
+            stores, notification_id, send_at=send_at, by=caller.name, moment=now()
+        )
+        await wake(actors.wake_delivery)
+        return view
+
+    @post("/{notification_id:uuid}/retry", status_code=201, summary="Send a mail again", opt=SEND)
+    async def retry_notification(
+        self, stores: Opened, caller: Calling, notification_id: FromPath[UUID], data: JSONBody[Decision]
+    ) -> Response[NotificationView]:
+        """As a notification of its own; the old one stays what it is. Of one that is `unknown` that is an operator's to decide."""
+        view = await queries.get_notification(stores.core, notification_id)
+        if view.state is State.UNKNOWN and Scope.QUEUES_OPERATE not in caller.scopes:
+            raise ForbiddenError("the mail may have gone: only an operator may send it again")
+        tried = await deciding.retry(
+            stores, [notification_id], by=caller.name, reason=data.reason, moment=now()
+        )
+        if notification_id in tried.refused:
+            raise ConflictError(f"the notification is not retried: {tried.refused[notification_id]}")
+        made = await queries.get_notification(stores.core, tried.retried[notification_id])
+        await wake(actors.wake_delivery)
+        return Response(made, status_code=201, headers={"Location": f"{NOTIFICATIONS}/{made.id}"})
+
+    @post("/retry", status_code=200, summary="Send many mails again", opt=OPERATE)
+    async def retry_notifications(
+        self, stores: Opened, caller: Calling, data: JSONBody[RetryOrder]
+    ) -> RetriesView:
+        """The oldest thousand that were not retried before; `refused` tells of each that could not be, and why."""
+        filters = Filters(State(data.state), data.template, batch=data.batch)
+        found = await deciding.find_failed(stores, filters)
+        if data.dry_run:
+            return RetriesView(found, {}, {})
+        tried: Retried = await deciding.retry(stores, found, by=caller.name, reason=data.reason, moment=now())
+        await wake(actors.wake_delivery)
+        return RetriesView(found, tried.retried, tried.refused)
+
+    @post(
+        "/{notification_id:uuid}/resolve",
+        status_code=200,
+        summary="Say whether a mail was sent of which nobody knows",
+        opt=OPERATE,
+    )
+    async def resolve_notification(
+        self, stores: Opened, caller: Calling, notification_id: FromPath[UUID], data: JSONBody[Resolution]
+    ) -> NotificationView:
+        """409 unless it is `unknown`. One that has failed may be retried."""
+        return await deciding.resolve(
+            stores,
+            notification_id,
+            sent=data.state == "sent",
+            by=caller.name,
+            reason=data.reason,
+            moment=now(),
+        )
+
+
+def _key(request: Request[Any, Any, Any]) -> str:
+    key = request.headers.get(KEY.lower())
+    if not key:
+        raise ClientException(f"the header {KEY} is missing; draw one for each order, a UUID say")
+    return key
+
+
+def _transports(stores: Opened) -> list[str]:
+    chosen = stores.settings
+    places = {"smtp": chosen.notification_smtp_host, "http": chosen.notification_http_url}
+    return [name for name, place in places.items() if place]
