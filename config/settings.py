@@ -190,6 +190,20 @@ class Settings(BaseModel):
         50.0, gt=0, le=10_000, description="mails per second and service, over all workers"
     )
 
+    currency: str = Field(
+        "EUR",
+        pattern=r"^[A-Z]{3}$",
+        description="what amounts in the two databases are in, as mails of schedules tell them (ISO 4217)",
+    )
+    customer_site_url: str = Field(
+        "",
+        description="site of customers, where links in mails of schedules lead: URL/bookings/ID, URL/launches/ID; default: ISSUER",
+    )
+    supplier_site_url: str = Field(
+        "",
+        description="site of suppliers, likewise: URL/invoices/ID, URL/launches; default: ISSUER",
+    )
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="least level that is logged"
     )

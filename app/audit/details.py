@@ -181,6 +181,27 @@ class AddressBlocked(_Detail):
     notification: str | None
 
 
+class ScheduleSet(_Detail):
+    """When a schedule comes due from now on, for what, and what becomes of late ticks."""
+
+    cron: str
+    zone: str
+    catch_up: str
+    args: dict[str, Any]
+
+
+class ScheduleTriggered(_Detail):
+    """The tick that was added."""
+
+    tick: str
+
+
+class ScheduleTried(_Detail):
+    """The schedule whose recipients were looked at."""
+
+    schedule: str
+
+
 class TemplateVersioned(_Detail):
     """The version that was added, and the one that mails are rendered from since."""
 
@@ -226,6 +247,10 @@ DETAILS: dict[Fact, type[_Detail] | type[_Counts]] = {
     Fact.TEMPLATE_CHOSEN: TemplateChosen,
     Fact.NOTIFICATIONS_ASKED: NotificationsAsked,
     Fact.NOTIFICATION_MOVED: NotificationMoved,
+    Fact.SCHEDULE_CREATED: ScheduleSet,
+    Fact.SCHEDULE_CHANGED: ScheduleSet,
+    Fact.SCHEDULE_TRIGGERED: ScheduleTriggered,
+    Fact.SCHEDULE_TRIED: ScheduleTried,
     Fact.ADDRESS_BLOCKED: AddressBlocked,
     Fact.ADDRESS_UNBLOCKED: AddressBlocked,
 }

@@ -77,6 +77,13 @@ class Fact(StrEnum):
     TEMPLATE_DISABLED = "notifications:template:disable"
     NOTIFICATIONS_ASKED = "notifications:batch:create"
     NOTIFICATION_MOVED = "notifications:notification:move"
+    SCHEDULE_CREATED = "operator:schedule:create"
+    SCHEDULE_CHANGED = "operator:schedule:change"
+    SCHEDULE_ENABLED = "operator:schedule:enable"
+    SCHEDULE_DISABLED = "operator:schedule:disable"
+    SCHEDULE_DELETED = "operator:schedule:delete"
+    SCHEDULE_TRIGGERED = "operator:schedule:trigger"
+    SCHEDULE_TRIED = "operator:schedule:try"
     ADDRESS_BLOCKED = "notifications:address:block"
     ADDRESS_UNBLOCKED = "notifications:address:unblock"
 

@@ -27,20 +27,22 @@ DOUBTFUL = """
     EXISTS (SELECT FROM notification_attempts WHERE notification_id = row.id AND handed_at IS NOT NULL
         AND (ended_at IS NULL OR outcome IN ('unknown', 'abandoned')))
 """
-# What is looked at next is also what nobody holds: a claim moves `next_at` to its own end. Of a service that failed, one mail
-# finds out whether it works again.
-_DUE = f"""
-    SELECT row.*, template.enabled, template.disabled_because, suppression.reason AS suppressed_by, {DOUBTFUL} AS doubtful
-    FROM notifications AS row
-    LEFT JOIN notification_templates AS template ON template.name = row.template
-    LEFT JOIN LATERAL (
-        SELECT reason FROM suppressions WHERE email_key = row.email_key AND scope IN ('all', row.kind) LIMIT 1
-    ) AS suppression ON true
-    WHERE next_at <= $1 AND transport = $2
-    ORDER BY priority, next_at
+# What is looked at next is also what nobody holds: a claim moves `next_at` to its own end. One priority after the other, so that
+# each is a range of the index, however much waits. Of a service that failed, one mail finds out whether it works again.
+_LOCK_DUE = """
+    SELECT due.id FROM generate_series(1, 5) AS wanted (priority), LATERAL (
+        SELECT id FROM notifications WHERE transport = $2 AND notifications.priority = wanted.priority AND next_at <= $1
+        ORDER BY next_at LIMIT $3 FOR UPDATE SKIP LOCKED
+    ) AS due
     LIMIT COALESCE((
         SELECT (trial_at <= clock_timestamp())::int FROM transport_circuits WHERE name = $2 AND state <> 'closed'), $3)
-    FOR UPDATE OF row SKIP LOCKED
+"""
+# A statement of its own: what others have written down until the rows were locked is seen by none that began before.
+_DUE = f"""
+    SELECT row.*, template.enabled, template.disabled_because, {DOUBTFUL} AS doubtful,
+        (SELECT reason FROM suppressions WHERE email_key = row.email_key AND scope IN ('all', row.kind) LIMIT 1) AS suppressed_by
+    FROM notifications AS row LEFT JOIN notification_templates AS template ON template.name = row.template
+    WHERE id = ANY($1) ORDER BY priority, next_at
 """
 _CLAIM = """
     WITH claimed AS (
@@ -78,7 +80,10 @@ async def claim(
     """Claim up to so many mails that are due, for a transport that is there; `dedupes` is what it is, see `Transport`."""
     holder = uuid4().hex
     async with core.acquire() as connection, connection.transaction():
-        rows = await connection.fetch(_DUE, moment, transport, limit)
+        due = await connection.fetch(_LOCK_DUE, moment, transport, limit)
+        if not due:
+            return Claimed([], 0)
+        rows = await connection.fetch(_DUE, [row["id"] for row in due])
         await _abandon(connection, rows, moment)
         ended = [move for row in rows if (move := _ended(row, moment, dedupes=dedupes))]
         await ledger.move_all(connection, ended, by=BY, moment=moment)
@@ -92,8 +97,13 @@ async def next_due(core: asyncpg.Pool, transport: str) -> datetime | None:
     """When the next mail of a transport is to be looked at; None where none waits."""
     found: datetime | None = await core.fetchval(
         """
-        SELECT GREATEST(min(next_at), (SELECT trial_at FROM transport_circuits WHERE name = $1 AND state <> 'closed'))
-        FROM notifications WHERE next_at IS NOT NULL AND transport = $1 HAVING min(next_at) IS NOT NULL
+        SELECT GREATEST(min(first.next_at), (SELECT trial_at FROM transport_circuits WHERE name = $1 AND state <> 'closed'))
+        FROM generate_series(1, 5) AS wanted (priority), LATERAL (
+            SELECT next_at FROM notifications
+            WHERE transport = $1 AND notifications.priority = wanted.priority AND next_at IS NOT NULL
+            ORDER BY next_at LIMIT 1
+        ) AS first
+        HAVING min(first.next_at) IS NOT NULL
         """,
         transport,
     )

@@ -16,6 +16,8 @@ from app.notifications.transports.opening import open_transports
 from app.stores.connections import Stores
 from config.settings import PREFIX, Settings, SettingsError
 
+_STOP_SECONDS = 2.5  # less than a worker has to end
+
 
 class PostOffice:
     """Runs rounds of `work`, which is `PostRoom.run_due`, one after the other. Whoever asks while one runs is served by the next."""
@@ -45,11 +47,14 @@ class PostOffice:
         return seconds
 
     async def stop(self) -> None:
-        """Begin with no other round, and wind up the one that runs."""
+        """Begin with no other round, and wind up the one that runs.
+
+        A provider that does not answer is not waited for: what it has then is found as if this process had died.
+        """
         self._stopped = True
         if self._round is not None:
             self._round.cancel()
-            await asyncio.wait([self._round])
+            await asyncio.wait([self._round], timeout=_STOP_SECONDS)
 
 
 @asynccontextmanager

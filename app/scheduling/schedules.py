@@ -104,6 +104,31 @@ async def create_schedule(
     return schedule_of(row)
 
 
+async def change_schedule(
+    core: asyncpg.Pool | asyncpg.Connection, wanted: Declaration, *, now: datetime
+) -> Schedule:
+    """Make an added schedule what is wanted; another specification first comes due after `now`.
+
+    Raises NotFoundError; ConflictError for a fixed one: its declaration would bring the old one back.
+    """
+    if (await get_schedule(core, wanted.name)).fixed:
+        raise ConflictError(
+            f"schedule {wanted.name!r} is declared in code; add one of your own, and disable this one",
+            f"/v1/schedules/{wanted.name}",
+        )
+    row = await core.fetchrow(_CHANGE, *_values(wanted), now)
+    if row is None:
+        raise NotFoundError(f"there is no schedule {wanted.name!r}")
+    return schedule_of(row)
+
+
+_CHANGE = f"""
+UPDATE schedules SET cron = $2, zone = $3, actor = $4, args = $5::text::jsonb, catch_up = $6, updated_at = now(),
+    evaluated_until = CASE WHEN cron = $2 AND zone = $3 THEN evaluated_until ELSE $7 END
+WHERE name = $1 AND NOT fixed RETURNING {_COLUMNS}
+"""
+
+
 async def set_enabled(
     core: asyncpg.Pool | asyncpg.Connection, name: str, *, enabled: bool, now: datetime
 ) -> Schedule:

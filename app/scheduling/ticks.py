@@ -101,6 +101,7 @@ class _Pending:
     schedule: Schedule
     tick: datetime
     attempted_at: datetime | None
+    by_hand: bool = False
     reason: str | None = None
 
     @property
@@ -132,17 +133,27 @@ async def settle_pending(
 async def _read_pending(core: asyncpg.Connection, now: datetime) -> list[_Pending]:
     rows = await core.fetch(
         "SELECT s.name, s.cron, s.zone, s.actor, s.args, s.catch_up, s.fixed, s.enabled, s.retired_at, "
-        "s.evaluated_until, t.tick, t.attempted_at FROM ticks t JOIN schedules s ON s.name = t.schedule "
+        "s.evaluated_until, t.tick, t.attempted_at, t.triggered_by FROM ticks t JOIN schedules s ON s.name = t.schedule "
         "WHERE t.status = 'pending' ORDER BY t.tick < $1, t.tick, t.schedule LIMIT $2",
         now - GRACE,
         BATCH,
     )
-    found = [_Pending(schedule_of(row), row["tick"], row["attempted_at"]) for row in rows]
+    found = [
+        _Pending(schedule_of(row), row["tick"], row["attempted_at"], by_hand=row["triggered_by"] is not None)
+        for row in rows
+    ]
     reasons: dict[str, dict[datetime, str]] = {}
-    for name in {pending.schedule.name for pending in found}:
-        mine = [pending for pending in found if pending.schedule.name == name]
+    # Whoever fires a tick by hand was promised that it is: neither policy nor switch is asked about it.
+    by_clock = [pending for pending in found if not pending.by_hand]
+    for name in {pending.schedule.name for pending in by_clock}:
+        mine = [pending for pending in by_clock if pending.schedule.name == name]
         reasons[name] = _reasons_to_miss(mine[0].schedule, [pending.tick for pending in mine], now)
-    return [replace(pending, reason=reasons[pending.schedule.name].get(pending.tick)) for pending in found]
+    return [
+        pending
+        if pending.by_hand
+        else replace(pending, reason=reasons[pending.schedule.name].get(pending.tick))
+        for pending in found
+    ]
 
 
 def _reasons_to_miss(schedule: Schedule, pending: Sequence[datetime], now: datetime) -> dict[datetime, str]:

@@ -200,6 +200,11 @@ class Tick(Table, tablename="ticks"):
     recorded_at = Timestamptz()
     attempted_at = Timestamptz(null=True)
     sent_at = Timestamptz(null=True)
+    triggered_by = Text(null=True)
+    finished_at = Timestamptz(null=True)
+    mails = Integer()
+    skipped = Integer()
+    note = Text(null=True)
 
 
 class Lease(Table, tablename="leases"):

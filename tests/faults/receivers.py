@@ -71,6 +71,8 @@ def receiving() -> Iterator[Taken]:
     def work() -> None:
         loop.run_until_complete(serve())
         loop.run_forever()
+        loop.run_until_complete(_close(servers))
+        loop.close()
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -80,8 +82,6 @@ def receiving() -> Iterator[Taken]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
-        loop.run_until_complete(_close(servers))
-        loop.close()
 
 
 async def _close(servers: list[asyncio.Server]) -> None:

@@ -138,7 +138,9 @@ class _Post:
         if not self._dedupes and status in _WENT_WRONG and status != _UNAVAILABLE:
             return Unknown(code, detail)
         after = seconds_of(response.headers.get("Retry-After"), now())
-        doubtful = status == _UNDER_WAY or (status in _WENT_WRONG and status != _UNAVAILABLE)
+        doubtful = self._dedupes and (
+            status == _UNDER_WAY or (status in _WENT_WRONG and status != _UNAVAILABLE)
+        )
         return Retry(code, detail, after, of_service=status != _UNDER_WAY, doubtful=doubtful)
 
 

@@ -54,8 +54,7 @@ CREATE TABLE notifications (
     updated_at timestamptz NOT NULL DEFAULT now(),
     CHECK ((schedule IS NULL) = (tick IS NULL) AND (schedule IS NULL) = (occasion IS NULL))
 );
-CREATE INDEX notifications_due ON notifications (priority, next_at) WHERE next_at IS NOT NULL;
-CREATE INDEX notifications_next ON notifications (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX notifications_due ON notifications (transport, priority, next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX notifications_state ON notifications (state, id);
 CREATE INDEX notifications_template ON notifications (template, id);
 CREATE INDEX notifications_email ON notifications (email_key, id);

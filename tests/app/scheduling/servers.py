@@ -18,12 +18,14 @@ from pathlib import Path
 from app.stores import migrations
 from config.processes import die_with_parent
 
-SCRIPT = Path(migrations.__file__).with_name("foundation.sql").read_text()
+SCRIPT = "".join(
+    Path(migrations.__file__).with_name(name).read_text() for name in ("foundation.sql", "schedules.sql")
+)
 # The scheduler's part of the core DB, as the migration creates it.
 SCHEMA = ";\n".join(
     statement
     for statement in SCRIPT.split(";\n")
-    if re.search(r"^CREATE \w+ (schedules|ticks|leases)", statement, re.MULTILINE)
+    if re.search(r"^(CREATE|ALTER) \w+ (schedules|ticks|leases)", statement, re.MULTILINE)
 )
 
 

@@ -8,7 +8,7 @@ from app.reconciliation.deciding import forgetting
 from app.stores.connections import Stores
 from tests.app.notifications.post import Refusing, Wire, ask, events, make_template, room, row
 from tests.app.reconciliation.deciding.forgetting_steps import forget
-from tests.app.reconciliation.records import customer, put_document
+from tests.app.reconciliation.worlds import customer, put_document
 
 EMPTY = dict.fromkeys(("email", "email_key", "data", "locked_data", "subject", "body_text", "body_html"))
 

@@ -1,0 +1,88 @@
+"""Launches that can be booked since lately: those who are VIPs hear of them first, everybody else some hours later.
+
+Who is a VIP, and the launch itself, the admin DB is right about; addresses and free seats are in the customer DB.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import asyncpg
+import msgspec
+from msgspec import Meta, Struct
+
+from app.notifications.plans.people import BATCH, FIELDS, batches, customers
+from app.notifications.plans.plan import LAUNCH, LAUNCHES, Draft, Launches, Portion, Tick, launch_data
+from app.notifications.plans.reminders import AHEAD
+from app.stores.connections import Stores
+from app.stores.customer import CustomerDocument, LaunchDocument
+
+_NEW = f"""
+    SELECT {LAUNCH}, launches.created_at, price FROM {LAUNCHES}
+    WHERE launches.status = ANY($1) AND launches.created_at > $2 AND launches.created_at <= $3 AND launches.launch_date > $4
+    ORDER BY launches.created_at, launches.id
+"""
+
+
+class Options(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many hours VIPs are ahead of everybody else."""
+
+    vip_hours: Annotated[int, Meta(ge=0, le=24 * 14)] = 24
+
+
+async def new_launches(stores: Stores, tick: Tick, options: Options) -> AsyncIterator[Portion]:
+    """VIPs, of launches since the last tick; then everybody who has not heard of a launch yet, of those so many hours older."""
+    ahead = timedelta(hours=options.vip_hours)
+    for launch in await _new(stores, tick.last, tick):
+        opens = launch["created_at"] + ahead
+        async for people in _vips(stores):
+            yield await _portion(stores, launch, people, opens if opens > tick.moment else None)
+    for launch in await _new(stores, tick.last - ahead, tick, ahead):
+        cursor = stores.customer[CustomerDocument.get_collection_name()].find({}, FIELDS)
+        async for people in batches(cursor):
+            yield await _portion(stores, launch, people, None)
+
+
+async def _new(
+    stores: Stores, after: datetime, tick: Tick, ahead: timedelta = timedelta()
+) -> list[asyncpg.Record]:
+    found: list[asyncpg.Record] = await stores.admin.fetch(_NEW, [*AHEAD], after, tick.at - ahead, tick.moment)
+    return found
+
+
+async def _vips(stores: Stores) -> AsyncIterator[list[dict[str, Any]]]:
+    rows = await stores.admin.fetch("SELECT id FROM customers WHERE is_vip ORDER BY id")
+    for start in range(0, len(rows), BATCH):
+        yield list((await customers(stores, [row["id"] for row in rows[start : start + BATCH]])).values())
+
+
+async def _portion(
+    stores: Stores, launch: asyncpg.Record, people: list[dict[str, Any]], opens: datetime | None
+) -> Portion:
+    seats = await _free_seats(stores, launch)
+    drafts = [_draft(stores, launch, each, opens, seats) for each in people] if seats else []
+    return Portion(drafts, not_after=launch["launch_date"])
+
+
+async def _free_seats(stores: Stores, launch: asyncpg.Record) -> int:
+    """None where the read model does not have the launch yet: nobody can book it there."""
+    collection = stores.customer[LaunchDocument.get_collection_name()]
+    found = await collection.find_one({"_id": launch["launch_id"]}, {"available_seats": 1})
+    return int(found["available_seats"]) if found else 0
+
+
+def _draft(
+    stores: Stores, launch: asyncpg.Record, person: dict[str, Any], opens: datetime | None, seats: int
+) -> Draft:
+    telling = Launches.of(stores)
+    data = {
+        "customer": {"first_name": person.get("first_name")},
+        "launch": launch_data(launch),
+        "price": telling.money(launch["price"]),
+        "available_seats": seats,
+        "link": f"{telling.customers}/launches/{launch['launch_id']}",
+    }
+    if opens is not None:
+        data["public_from"] = msgspec.to_builtins(opens)
+    name = f"{launch['launch_id']}:{person['_id']}"
+    return Draft("customer", person["_id"], person.get("email"), launch["created_at"], name, data)

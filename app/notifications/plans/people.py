@@ -1,0 +1,29 @@
+"""Customers as mails need them, and the batches in which they are read."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from uuid import UUID
+
+from app.stores.connections import Stores
+from app.stores.customer import CustomerDocument
+
+BATCH = 1000
+FIELDS = {"first_name": 1, "email": 1}
+
+
+async def batches(cursor: AsyncIterator[dict[str, Any]]) -> AsyncIterator[list[dict[str, Any]]]:
+    """What a cursor finds, a thousand at a time."""
+    batch: list[dict[str, Any]] = []
+    async for each in cursor:
+        batch.append(each)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+async def customers(stores: Stores, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Those of these customers that there are, by id."""
+    cursor = stores.customer[CustomerDocument.get_collection_name()].find({"_id": {"$in": list(ids)}}, FIELDS)
+    return {each["_id"]: each async for each in cursor}
