@@ -1,6 +1,6 @@
 """Every actor of the service, for the processes that must know them all: ``dramatiq actors.worker``."""
 
-from actors import audit, logs, reconciliation
+from actors import accounts, audit, logs, reconciliation
 from actors.broker import broker
 
-__all__ = ["audit", "broker", "logs", "reconciliation"]
+__all__ = ["accounts", "audit", "broker", "logs", "reconciliation"]

@@ -1,11 +1,12 @@
 """How often signing in may be tried: per account, per address of the caller's machine, and overall.
 
+Asking for links and proving once more who one is are counted apart: whoever does that too often keeps nobody from signing in.
 An attempt counts as failed from its beginning, so that a hundred at the same time are a hundred; one that was right is taken back.
 What is counted under is what was submitted, whether there is such an account or not. The counts lie in the broker's Redis,
 and outlive every process of ours. When it is away nobody signs in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from math import ceil
@@ -15,24 +16,26 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.accounts.machines import counted
 from app.errors import CoreError, StoreUnavailableError
 
 WINDOW_SECONDS = 300
 
 
 class TooManyAttemptsError(CoreError):
-    """Signing in was tried too often; `retry_after` seconds later it may be tried again."""
+    """It was tried too often; `retry_after` seconds later it may be tried again."""
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__("signing in was tried too often; try again later")
+        super().__init__("it was tried too often; try again later")
         self.retry_after = retry_after
 
 
 class Limit(Struct, frozen=True):
-    """So many failures in five minutes. After `free` of them each one doubles the wait for the next try."""
+    """So many failures in `seconds`. After `free` of them each one doubles the wait for the next try."""
 
     failures: int
     free: int
+    seconds: int = WINDOW_SECONDS
 
 
 def free_of(failures: int) -> int:
@@ -43,14 +46,17 @@ def free_of(failures: int) -> int:
 ACCOUNT = Limit(failures=10, free=free_of(10))
 ADDRESS = Limit(failures=10, free=10)
 EVERYBODY = Limit(failures=1000, free=1000)
+# A mail that somebody asks for about their own account goes to an address that need not be theirs.
+_MAIL_SOON = Limit(failures=1, free=1, seconds=60)
+_MAIL = Limit(failures=5, free=5, seconds=3600)
 
 # For each key a sorted set of attempts by their time in ms. Answers the ms to wait, 0 where the attempt was taken. KEYS: the sets.
-# ARGV: the attempt, the window in ms, then for each key its limit and how many of it are free of a wait.
+# ARGV: the attempt, then for each key its limit, how many of it are free of a wait, and the window in ms.
 _TAKE = """
 local time = redis.call('TIME')
-local now, window, wait = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[2]), 0
+local now, wait = time[1] * 1000 + math.floor(time[2] / 1000), 0
 for at, key in ipairs(KEYS) do
-    local most, free = tonumber(ARGV[1 + 2 * at]), tonumber(ARGV[2 + 2 * at])
+    local most, free, window = tonumber(ARGV[3 * at - 1]), tonumber(ARGV[3 * at]), tonumber(ARGV[3 * at + 1])
     redis.call('ZREMRANGEBYSCORE', key, '-inf', now - window)
     local count = redis.call('ZCARD', key)
     if count >= most then
@@ -62,12 +68,15 @@ for at, key in ipairs(KEYS) do
     end
 end
 if wait > 0 then return math.ceil(wait) end
-for _, key in ipairs(KEYS) do
+for at, key in ipairs(KEYS) do
     redis.call('ZADD', key, now, ARGV[1])
-    redis.call('PEXPIRE', key, window)
+    redis.call('PEXPIRE', key, tonumber(ARGV[3 * at + 1]))
 end
 return 0
 """
+
+
+_OF_ACCOUNT = ("account", "reset", "proof")
 
 
 @dataclass(frozen=True)
@@ -92,22 +101,48 @@ class SignInLimits:
     ) -> None:
         self._redis = redis
         self._prefix = f"{namespace}:sign-in:"
-        self._limits = {"account": account, "address": address, "everybody": everybody}
+        self._limits = {
+            "account": account,
+            "address": address,
+            "everybody": everybody,
+            "reset": account,
+            "reset-address": address,
+            "proof": account,
+            "mail-soon": _MAIL_SOON,
+            "mail": _MAIL,
+        }
         self._take = redis.register_script(_TAKE)
 
     async def take(self, account: str, address: str | None) -> Attempt:
-        """Begin an attempt. `account` is the key of the e-mail address, `address` the IP address of whoever tries.
+        """Begin an attempt to sign in. `account` is the key of the e-mail address, `address` the IP address of whoever tries.
 
         Raises TooManyAttemptsError, which counts for nothing.
         """
-        named = {"account": _hashed(account), "everybody": "all"} | ({"address": address} if address else {})
+        named = {"account": _hashed(account), "everybody": "all"}
+        return await self._begin(named | ({"address": counted(address)} if address else {}))
+
+    async def take_reset(self, account: str, address: str | None) -> Attempt:
+        """Ask for a link to set a new password; see `take`."""
+        return await self._begin(
+            {"reset": _hashed(account)} | ({"reset-address": counted(address)} if address else {})
+        )
+
+    async def take_proof(self, account: str) -> Attempt:
+        """Begin an attempt of somebody who has signed in to prove once more who they are; see `take`."""
+        return await self._begin({"proof": _hashed(account)})
+
+    async def take_mail(self, account: str) -> Attempt:
+        """Have a mail sent about one's own account: one a minute, five an hour; see `take`."""
+        return await self._begin(dict.fromkeys(("mail-soon", "mail"), _hashed(account)))
+
+    async def _begin(self, named: Mapping[str, str]) -> Attempt:
+        """Begin an attempt that counts under all of these names, by their kinds."""
         keys = [f"{self._prefix}{kind}:{name}" for kind, name in named.items()]
-        limits = [
-            number for kind in named for number in (self._limits[kind].failures, self._limits[kind].free)
-        ]
+        limits = [self._limits[kind] for kind in named]
+        numbers = [number for each in limits for number in (each.failures, each.free, each.seconds * 1000)]
         attempt = Attempt(uuid4().hex, keys)
         try:
-            wait = int(await self._take(keys=keys, args=[attempt.id, WINDOW_SECONDS * 1000, *limits]))
+            wait = int(await self._take(keys=keys, args=[attempt.id, *numbers]))
         except RedisError as error:
             raise _away() from error
         if wait:
@@ -125,9 +160,10 @@ class SignInLimits:
             raise _away() from error
 
     async def lift(self, account: str) -> bool:
-        """Forget the failures of one account; answers whether there were any."""
+        """Forget what one account tried; answers whether there was anything."""
+        keys = [f"{self._prefix}{kind}:{_hashed(account)}" for kind in _OF_ACCOUNT]
         try:
-            return bool(await self._redis.delete(f"{self._prefix}account:{_hashed(account)}"))
+            return bool(await self._redis.delete(*keys))
         except RedisError as error:
             raise _away() from error
 

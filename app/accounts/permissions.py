@@ -43,6 +43,7 @@ _AUDITING = frozenset(
 )
 _OPERATING = _AUDITING | {
     Scope.USERS_READ,
+    Scope.USERS_WRITE,
     Scope.NOTIFICATIONS_SEND,
     Scope.SCHEDULES_WRITE,
     Scope.RECONCILIATION_EVENT,
@@ -65,11 +66,29 @@ ORDINARY_ROLES = frozenset({Role.CUSTOMER, Role.SUPPLIER, Role.EMPLOYEE})
 
 NEED_SECOND_FACTOR = frozenset({Role.OPERATOR, Role.AUDITOR, Role.ADMIN})
 
+MULTIPLE_FACTORS = "mfa"
+"""Among the methods of a session for which more than one factor was used (RFC 8176)."""
+
+
+def counting(roles: Collection[Role], methods: Collection[str], *, strict: bool) -> list[Role]:
+    """The roles that count for somebody who has signed in by these methods (RFC 8176).
+
+    Where that is asked for, those that need a second factor do nothing in a session that none was used for: that its user has one
+    tells nothing of who holds the session.
+    """
+    every = not strict or MULTIPLE_FACTORS in methods
+    return [each for each in Role if each in roles and (every or each not in NEED_SECOND_FACTOR)]
+
 
 def scopes_of(roles: Collection[Role], client: Collection[Scope]) -> list[Scope]:
     """What a user with these roles may do through a client with these scopes, in the order of `Scope`."""
     own = frozenset[Scope]().union(*(SCOPES_OF[each] for each in roles))
     return [each for each in Scope if each in own and each in client]
+
+
+def spelled(scopes: Collection[Scope]) -> str:
+    """Scopes as a token names them (RFC 6749, section 3.3)."""
+    return " ".join(each for each in Scope if each in scopes)
 
 
 def grantable(roles: Collection[Role], scopes: Collection[Scope]) -> frozenset[Role]:

@@ -5,7 +5,7 @@ from typing import Self
 
 from app.accounts.calling import TOKEN_ENDPOINT
 from app.accounts.client_authentication import ClientDesk
-from app.accounts.encryption import Safe
+from app.accounts.encryption import Safe, safe_of
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
 from app.accounts.limits import Limit, SignInLimits, free_of
 from app.accounts.token_keys import TokenKeys
@@ -33,10 +33,10 @@ class Accounts:
     def of(cls, stores: Stores) -> Self:
         """As the settings want it. Raises SettingsError where secrets are missing."""
         chosen = stores.settings
-        safe = Safe(chosen.keys("encryption_keys"), chosen.current_key("encryption_keys"))
+        safe = safe_of(chosen)
         return cls(
             stores=stores,
-            hashing=HashingRoom(_hasher(chosen), megabytes=chosen.password_megabytes),
+            hashing=HashingRoom(hasher_of(chosen), megabytes=chosen.password_megabytes),
             clients=ClientDesk(stores.core, (chosen.issuer_url, f"{chosen.issuer_url}{TOKEN_ENDPOINT}")),
             tokens=Tokens(TokenKeys(stores.core, safe), chosen.issuer_url),
             limits=_limits(stores),
@@ -62,6 +62,7 @@ def _limits(stores: Stores) -> SignInLimits:
     )
 
 
-def _hasher(chosen: Settings) -> Hasher:
+def hasher_of(chosen: Settings) -> Hasher:
+    """As the settings want it. Raises SettingsError where there is no pepper."""
     peppers = Peppers(chosen.keys("password_peppers"), chosen.current_key("password_peppers"))
     return Hasher(Cost(chosen.password_memory_kib, chosen.password_passes, chosen.password_lanes), peppers)

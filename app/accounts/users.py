@@ -20,6 +20,8 @@ from app.pages import Page, check_limit, decode_cursor_id, encode_cursor
 from app.stores.connections import Stores
 
 ENTITY = "users"
+NOBODY = "nobody"
+"""The key in facts about an address that nobody has."""
 
 _FIELDS = """
     id, email, email_verified_at, given_name, family_name, roles, status, totp_confirmed_at IS NOT NULL AS second_factor,
@@ -53,22 +55,29 @@ class ProfileChange(Struct, frozen=True):
 
 async def create_user(stores: Stores, profile: Profile, *, by: str, may_grant: Collection[Role]) -> UserView:
     """Add a user, who has no password yet. Raises InvalidInputError, ConflictError where the address is taken."""
+    async with stores.core.acquire() as connection, connection.transaction():
+        return await add_user(connection, profile, by=by, may_grant=may_grant)
+
+
+async def add_user(
+    connection: asyncpg.Connection, profile: Profile, *, by: str, may_grant: Collection[Role]
+) -> UserView:
+    """See `create_user`, in the open transaction."""
     given = address(profile.email)
     _check_roles(profile.roles, may_grant)
-    async with stores.core.acquire() as connection, connection.transaction():
-        row = await connection.fetchrow(
-            f"""
-            INSERT INTO users (email, email_key, given_name, family_name, roles, status)
-            VALUES ($1, $2, $3, $4, $5, 'pending') ON CONFLICT (email_key) DO NOTHING RETURNING {_FIELDS}
-            """,
-            *given,
-            profile.given_name,
-            profile.family_name,
-            sorted(set(profile.roles)),
-        )
-        if row is None:
-            raise _taken()
-        await note(connection, Fact.USER_CREATED, row["id"], by=by, detail={"roles": row["roles"]})
+    row = await connection.fetchrow(
+        f"""
+        INSERT INTO users (email, email_key, given_name, family_name, roles, status)
+        VALUES ($1, $2, $3, $4, $5, 'pending') ON CONFLICT (email_key) DO NOTHING RETURNING {_FIELDS}
+        """,
+        *given,
+        profile.given_name,
+        profile.family_name,
+        sorted(set(profile.roles)),
+    )
+    if row is None:
+        raise _taken()
+    await note(connection, Fact.USER_CREATED, row["id"], by=by, detail={"roles": row["roles"]})
     return _view(row)
 
 
@@ -103,6 +112,11 @@ async def get_user(stores: Stores, user: UUID) -> UserView:
     return _view(await _select(stores.core, user))
 
 
+async def view_of(connection: asyncpg.Connection, user: UUID) -> UserView:
+    """One user as the open transaction sees them; raises NotFoundError."""
+    return _view(await _select(connection, user))
+
+
 async def change_user(
     stores: Stores,
     user: UUID,
@@ -133,7 +147,7 @@ async def change_user(
 async def move_user(
     stores: Stores, user: UUID, status: Status, *, by: str, reason: str, may_grant: Collection[Role]
 ) -> UserView:
-    """Lock, unlock or disable a user. Whoever may not sign in any more is signed out everywhere.
+    """Lock, unlock or disable a user. Whoever may not sign in any more is signed out everywhere; whoever may again starts anew.
 
     Raises NotFoundError, ForbiddenError, ConflictError where that is no way from the status they have.
     """
@@ -145,7 +159,9 @@ async def move_user(
         # Who never had a password waits for one again.
         becomes = status if status is not Status.ACTIVE or before["password_changed_at"] else Status.PENDING
         row = await _update(connection, user, {"status": becomes})
-        if status is not Status.ACTIVE:
+        if status is Status.ACTIVE:
+            await _forget_failures(connection, user)
+        else:
             await end_sessions(connection, user, because=f"the user is {status}")
         await note(connection, fact, user, by=by, reason=reason)
     return _view(row)
@@ -166,6 +182,7 @@ async def delete_user(
         )
         await connection.execute("DELETE FROM recovery_codes WHERE user_id = $1", user)
         await connection.execute("DELETE FROM account_links WHERE user_id = $1", user)
+        await _forget_failures(connection, user)
         gone = dict.fromkeys(
             ("email", "email_key", "email_verified_at", "password_hash", "totp_key", "totp_confirmed_at")
         )
@@ -207,15 +224,19 @@ async def end_sessions(
 async def note(
     connection: asyncpg.Connection,
     fact: Fact,
-    user: UUID,
+    user: UUID | None,
     *,
     by: str,
     reason: str | None = None,
     detail: dict[str, Any] | None = None,
 ) -> None:
-    """Record a fact about a user in the open transaction. Neither address nor names are among it."""
-    key = str(user)
+    """Record a fact about a user, or about nobody, in the open transaction. Neither address nor names are among it."""
+    key = str(user or NOBODY)
     await record(connection, fact, by=by, target=key, reason=reason, detail=detail, entity=ENTITY, key=key)
+
+
+async def _forget_failures(connection: asyncpg.Connection, user: UUID) -> None:
+    await connection.execute("DELETE FROM sign_in_failures WHERE user_id = $1", user)
 
 
 def _values(before: asyncpg.Record, change: ProfileChange, given: Address | None) -> dict[str, Any]:

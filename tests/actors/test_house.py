@@ -9,7 +9,7 @@ from app.scheduling import cron
 from tests.actors.conftest import declared_actors
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def actors(stores_environment):
     return declared_actors(stores_environment)
 
@@ -31,6 +31,7 @@ def test_every_periodic_actor_has_a_spec_that_can_be_kept_and_a_catch_up_policy(
         "seal_entries",
         "archive_entries",
         "trim_logs",
+        "trim_accounts",
     }
     for actor in periodic:
         cron.parse(actor["options"]["periodic"])

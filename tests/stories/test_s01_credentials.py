@@ -1,6 +1,7 @@
 """S1: the system keeps users and their credentials safely, as those who look after them see it."""
 
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -49,7 +50,14 @@ def made(system: System, email: str, **more: object) -> dict[str, object]:
 
 def login(system: System, email: str, password: str = PASSWORD, **more: object) -> requests.Response:
     with commands_of(system).granted() as service:
-        return service.post("/v1/auth/login", json={"email": email, "password": password} | more)
+        return service.post(
+            "/v1/auth/login", json=somewhere() | {"email": email, "password": password} | more
+        )
+
+
+def somewhere() -> dict[str, str]:
+    """The machine of a user, which is another one each time."""
+    return {"client_ip": f"2001:db8:{secrets.token_hex(2)}:{secrets.token_hex(2)}::1"}
 
 
 def calling(system: System, token: str) -> httpx.Client:
@@ -197,7 +205,7 @@ def test_a_link_to_set_a_password_is_made_for_whoever_has_the_address_and_told_t
     user = system.api.post("/v1/users", json={"email": email}).json()  # which makes the first one
     assert user["status"] == "pending"
     for address in (email, f"nobody-{uuid4().hex[:8]}@example.com"):
-        asked = system.api.post("/v1/auth/password-reset", json={"email": address})
+        asked = system.api.post("/v1/auth/password-reset", json=somewhere() | {"email": address})
         assert (asked.status_code, asked.content) == (204, b"")
 
     def links() -> list[dict[str, object]]:

@@ -3,21 +3,24 @@
 from uuid import UUID
 
 from litestar import Controller, Response, delete, get, patch, post
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, JSONBody
 
 from app.accounts import clients
 from app.accounts.permissions import Scope
 from app.accounts.views import ClientView, NewCredential
 from web.accounts.inputs import CredentialOrder, NewClient, ScopesChange
-from web.guards import Calling, needs
-from web.inputs import Decision
+from web.guards import Calling, check_fresh, needs
+from web.inputs import Decision, Why
 from web.stores import Opened
 
 CLIENTS = "/v1/clients"
 
 
 class Clients(Controller):
-    """The services that call us."""
+    """The services that call us.
+
+    Whoever makes one, gives it scopes or a credential as a user has to have signed in within the last ten minutes.
+    """
 
     path = "/clients"
     tags = ("clients",)
@@ -28,6 +31,7 @@ class Clients(Controller):
         self, stores: Opened, caller: Calling, data: JSONBody[NewClient]
     ) -> Response[ClientView]:
         """It has no credential yet: POST one to `/v1/clients/{name}/credentials`."""
+        check_fresh(caller)
         client = await clients.create_client(stores, data.name, data.scopes, by=caller.name)
         return Response(client, status_code=201, headers={"Location": f"{CLIENTS}/{client.name}"})
 
@@ -44,6 +48,7 @@ class Clients(Controller):
         self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[ScopesChange]
     ) -> ClientView:
         """Tokens that it has say what it could when they were issued, for five minutes at most."""
+        check_fresh(caller)
         return await clients.change_scopes(stores, name, data.scopes, by=caller.name, reason=data.reason)
 
     @post("/{name:str}/disable", status_code=200, summary="Keep a client out")
@@ -64,6 +69,7 @@ class Clients(Controller):
         self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[CredentialOrder]
     ) -> Response[NewCredential]:
         """A secret is told this once. 409 where two are good already: revoke one first."""
+        check_fresh(caller)
         made = await clients.add_credential(
             stores, name, by=caller.name, public_key=data.public_key, expires_at=data.expires_at
         )
@@ -77,6 +83,6 @@ class Clients(Controller):
         caller: Calling,
         name: FromPath[str],
         credential_id: FromPath[UUID],
-        reason: FromQuery[str],
+        reason: Why,
     ) -> ClientView:
         return await clients.revoke_credential(stores, name, credential_id, by=caller.name, reason=reason)

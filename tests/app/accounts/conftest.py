@@ -9,10 +9,10 @@ import pytest
 
 from app.accounts import clients, credentials, users
 from app.accounts.client_authentication import Client, ClientDesk
-from app.accounts.credentials import Link
 from app.accounts.encryption import Safe
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
 from app.accounts.limits import Limit, SignInLimits
+from app.accounts.links import Link, Notice
 from app.accounts.permissions import Role, Scope
 from app.accounts.service import Accounts
 from app.accounts.token_keys import TokenKeys
@@ -92,6 +92,10 @@ class Mailbox:
     """Takes the links that are to be sent."""
 
     links: list[Link] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
 
-    async def __call__(self, _: asyncpg.Connection, link: Link) -> None:
-        self.links.append(link)
+    async def __call__(self, _: asyncpg.Connection, mail: Link | Notice) -> None:
+        if isinstance(mail, Notice):
+            self.notices.append(mail)
+        elif mail.email is not None:
+            self.links.append(mail)

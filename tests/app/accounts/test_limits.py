@@ -63,6 +63,58 @@ async def test_one_machine_is_stopped_whatever_account_it_tries(limits: SignInLi
     await limits.take("user 11", "192.0.2.2")
 
 
+async def test_one_line_is_one_machine_whatever_addresses_of_it_are_used(limits: SignInLimits) -> None:
+    for number in range(10):
+        await limits.take(f"user {number}", f"2001:db8:1:2::{number}")
+    with pytest.raises(TooManyAttemptsError):
+        await limits.take("user 11", "2001:db8:1:2:ffff::1")
+    await limits.take("user 11", "2001:db8:1:3::1")
+
+
+async def test_asking_for_links_and_proving_oneself_shut_nobody_out(stores: Stores) -> None:
+    one = Limit(failures=1, free=1)
+    limits = SignInLimits(
+        stores.broker, stores.settings.namespace, account=one, address=one, everybody=Limit(2, 2)
+    )
+    for number in range(3):
+        await limits.take_reset(f"user {number}", f"192.0.2.{number}")
+        await limits.take_proof(f"user {number}")
+        await limits.take_mail(f"user {number}")
+    for call in (
+        limits.take_reset("user 1", "192.0.2.9"),
+        limits.take_reset("user 9", "192.0.2.1"),
+        limits.take_proof("user 1"),
+        limits.take_mail("user 1"),
+    ):
+        with pytest.raises(TooManyAttemptsError):
+            await call
+    await limits.take("user 1", "192.0.2.1")
+    await limits.take_reset("reset:user 1", "192.0.2.7")  # no name is another kind's
+
+
+async def test_a_mail_a_minute_is_sent_and_five_an_hour(limits: SignInLimits, stores: Stores) -> None:
+    for count in range(5):
+        await limits.take_mail("ada")
+        with pytest.raises(TooManyAttemptsError) as told:
+            await limits.take_mail("ada")
+        assert 55 <= told.value.retry_after <= 60 or count == 4
+        (soon,) = await stores.broker.keys(f"{stores.settings.namespace}:*mail-soon*")
+        await stores.broker.delete(soon)  # a minute passes
+    with pytest.raises(TooManyAttemptsError) as told:
+        await limits.take_mail("ada")
+    assert 3590 <= told.value.retry_after <= 3600
+
+
+async def test_lifting_lifts_what_was_asked_for_too(stores: Stores) -> None:
+    one = Limit(failures=1, free=1)
+    limits = SignInLimits(stores.broker, stores.settings.namespace, account=one)
+    for _ in range(2):
+        await limits.take("ada", None)
+        await limits.take_reset("ada", None)
+        await limits.take_proof("ada")
+        assert await limits.lift("ada")
+
+
 async def test_everybody_together_is_stopped(stores: Stores) -> None:
     limits = of(stores, everybody=Limit(failures=30, free=30))
     for number in range(30):

@@ -141,3 +141,9 @@ def test_what_is_told_of_a_plan_has_no_secret_of_the_stores() -> None:
     hidden = ["planted", plan.values["ASTROCORE_AUDIT_SIGNING_KEY"], *passwords]
     assert not any(each in told for each in hidden)
     assert "db.example" in told
+
+
+def test_nobody_is_put_into_a_core_database_that_is_not_our_own() -> None:
+    theirs = {"ASTROCORE_CORE_DATABASE_URL": "postgresql://db.example/core"}
+    for given, makes in (({}, True), (theirs, False), ({"ASTROCORE_ENVIRONMENT": "production"}, False)):
+        assert make_plan(given, {}, web_port=None).makes_operator is makes

@@ -1,0 +1,83 @@
+"""Wrong tries in a row, and what is kept and logged of them."""
+
+import pytest
+
+from app.accounts import credentials, failures, users
+from app.accounts.limits import Limit, SignInLimits, TooManyAttemptsError
+from app.accounts.service import Accounts
+from app.accounts.signing_in import Credentials, SignInRefusedError, sign_in
+from app.accounts.views import Status, UserView
+from app.errors import BusyError, InvalidInputError
+from tests.app.accounts.conftest import EVERY, PASSWORD, SHOP, facts
+from tests.app.accounts.test_signing_in import FullRoom
+
+ADA = "ada@example.com"
+NEW = "another long enough secret"
+
+
+async def tried(accounts: Accounts) -> int:
+    return int(await accounts.stores.core.fetchval("SELECT COALESCE(sum(failures), 0) FROM sign_in_failures"))
+
+
+async def try_wrongly(accounts: Accounts, email: str = ADA) -> None:
+    with pytest.raises(SignInRefusedError):
+        await sign_in(accounts, Credentials(email, "wrong", client_ip="192.0.2.77"), SHOP)
+
+
+async def change(accounts: Accounts, user: UserView, old: str) -> None:
+    await credentials.change_password(accounts, user.id, old, NEW, keep=None, by=f"user:{user.id}")
+
+
+async def test_what_a_deleted_user_tried_is_forgotten(accounts: Accounts, ada: UserView) -> None:
+    await try_wrongly(accounts)
+    await try_wrongly(accounts, "nobody@example.com")
+    await users.delete_user(accounts.stores, ada.id, by="test", reason="x", may_grant=EVERY)
+    assert await tried(accounts) == 1
+
+
+async def test_a_wrong_old_password_is_a_wrong_try_that_shuts_no_door(
+    accounts: Accounts, ada: UserView
+) -> None:
+    from dataclasses import replace
+
+    limits = SignInLimits(accounts.stores.broker, accounts.stores.settings.namespace, account=Limit(1, 1))
+    limited = replace(accounts, limits=limits)
+    with pytest.raises(InvalidInputError):
+        await change(limited, ada, "wrong")
+    assert await tried(accounts) == 1
+    with pytest.raises(TooManyAttemptsError):
+        await change(limited, ada, PASSWORD)
+    await sign_in(limited, Credentials(ADA, PASSWORD), SHOP)
+
+
+async def test_after_a_hundred_wrong_tries_nobody_changes_the_password(
+    accounts: Accounts, ada: UserView
+) -> None:
+    for _ in range(failures.MOST):
+        with pytest.raises(InvalidInputError):
+            await change(accounts, ada, "wrong")
+    with pytest.raises(InvalidInputError):
+        await change(accounts, ada, PASSWORD)
+    assert (await facts(accounts.stores)).count("sign-in:block") == 1
+
+
+async def test_what_nobody_had_time_for_is_no_wrong_try(accounts: Accounts, ada: UserView) -> None:
+    from dataclasses import replace
+
+    limits = SignInLimits(accounts.stores.broker, accounts.stores.settings.namespace, account=Limit(1, 1))
+    for _ in range(3):
+        with pytest.raises(BusyError):
+            await change(replace(accounts, hashing=FullRoom(), limits=limits), ada, PASSWORD)
+    assert await tried(accounts) == 0
+
+
+async def test_unlocking_forgets_wrong_tries(accounts: Accounts, ada: UserView) -> None:
+    from dataclasses import replace
+
+    limits = SignInLimits(accounts.stores.broker, accounts.stores.settings.namespace, account=Limit(1, 1))
+    limited = replace(accounts, limits=limits)
+    await try_wrongly(limited)
+    await users.move_user(accounts.stores, ada.id, Status.LOCKED, by="test", reason="x", may_grant=EVERY)
+    await credentials.unlock(limited, ada.id, by="test", reason="x", may_grant=EVERY)
+    assert await tried(accounts) == 0
+    await sign_in(limited, Credentials(ADA, PASSWORD), SHOP)
