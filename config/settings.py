@@ -264,7 +264,7 @@ class Settings(BaseModel):
         if self.environment == "production":
             if missing := [name for name in (*STORE_URLS, *SECRETS, "issuer") if not getattr(self, name)]:
                 raise SettingsError(
-                    f"production needs {_named(missing)}; {PREFIX}ENVIRONMENT says what else this may be"
+                    f"production, which this is unless {PREFIX}ENVIRONMENT says otherwise, needs {_named(missing)}"
                 )
             keys = [key for name in SECRETS for key in self._material(name)]
             if any(len(set(key)) < _LEAST_DIFFERENT_BYTES for key in keys):

@@ -71,7 +71,7 @@ async def confirm_device(
             await connection.execute("UPDATE users SET totp_tries = totp_tries + 1 WHERE id = $1", user)
     if not right:
         raise InvalidInputError("the second factor is not confirmed", [Fault("code", "is wrong")])
-    await accounts.limits.take_back(attempt)
+    await accounts.limits.settle(attempt)
     return codes
 
 

@@ -12,6 +12,7 @@ from hashlib import sha256
 from math import ceil
 from uuid import uuid4
 
+from loguru import logger
 from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -158,6 +159,13 @@ class SignInLimits:
                 await pipeline.execute()
         except RedisError as error:
             raise _away() from error
+
+    async def settle(self, attempt: Attempt) -> None:
+        """The attempt was no failure, and what it was for is done: whoever tried is told so, also where it goes on counting."""
+        try:
+            await self.take_back(attempt)
+        except StoreUnavailableError as error:
+            logger.bind(error=str(error)).warning("attempt.kept")
 
     async def lift(self, account: str) -> bool:
         """Forget what one account tried; answers whether there was anything."""

@@ -26,7 +26,7 @@ from app.accounts.sessions import SignedIn
 from app.accounts.users import note
 from app.accounts.views import Status
 from app.audit.entries import Fact
-from app.errors import BusyError, CoreError, InvalidInputError, StoreUnavailableError
+from app.errors import BusyError, CoreError, InvalidInputError
 
 _USER = """
     SELECT users.*, COALESCE(failures, 0) AS failures FROM (SELECT $1::text AS key, $2::bytea AS hash) AS given
@@ -80,7 +80,7 @@ async def sign_in(accounts: Accounts, given: Credentials, client: Client) -> Sig
     signed_in = await _enter(accounts, row, given, client, renewed)
     if signed_in is None:
         await _fail(accounts, key, given, client)
-    await _settle(accounts, attempt)
+    await accounts.limits.settle(attempt)
     return signed_in
 
 
@@ -105,14 +105,6 @@ async def _attempt(accounts: Accounts, key: str, given: Credentials) -> Attempt:
         told = logger.bind(account=shown(accounts, key), machine=shown(accounts, given.client_ip))
         told.bind(seconds=error.retry_after).warning("signin.throttled")
         raise
-
-
-async def _settle(accounts: Accounts, attempt: Attempt) -> None:
-    """Count the attempt no more. There is a session already, and the code is used up: whoever has signed in is told so anyway."""
-    try:
-        await accounts.limits.take_back(attempt)
-    except StoreUnavailableError as error:
-        logger.bind(error=str(error)).warning("attempt.kept")
 
 
 async def _verdict(

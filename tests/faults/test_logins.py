@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import threading
 import time
@@ -18,7 +19,7 @@ from app.cli.client import as_client
 from app.embedded.launch import EmbeddedStores
 from app.stores.connections import open_stores
 from benchmarks.audit_web import served
-from benchmarks.login_people import FROM, PASSWORD, PEOPLE, add_people
+from benchmarks.login_people import PASSWORD, PEOPLE, add_people
 from benchmarks.login_times import CLASSES, aucs, greatest_by_chance, try_all
 from benchmarks.logins import RAISED
 from config.settings import Settings, parse_settings
@@ -73,10 +74,13 @@ async def add_everybody(settings: Settings) -> None:
         await add_people(stores)
 
 
-def login(api: httpx.Client, email: str, password: str = PASSWORD, **more: str) -> httpx.Response:
-    return api.post(
-        "/v1/auth/login", json=FROM | {"email": f"{email}@example.com", "password": password} | more
-    )
+def login(
+    api: httpx.Client, email: str, password: str = PASSWORD, client_ip: str | None = None
+) -> httpx.Response:
+    """From a machine of its own, unless one is given: what a crash has left undecided counts as a wrong try."""
+    own = f"10.{random.randrange(256)}.{random.randrange(256)}.{random.randrange(256)}"
+    body = {"email": f"{email}@example.com", "password": password, "client_ip": client_ip or own}
+    return api.post("/v1/auth/login", json=body)
 
 
 def told(answer: httpx.Response) -> tuple[Any, ...]:
@@ -176,7 +180,7 @@ def test_whoever_was_told_that_they_are_signed_in_stays_so_when_the_web_process_
             signing_in.await_more(20)
             victims.await_restart(victims.kill(kind))
         signing_in.await_more(20)
-    assert not signing_in.odd
+    assert not signing_in.odd, signing_in.odd[0]
     assert all(is_active(system, each) for each in signing_in.tokens)
     print(f"{len(signing_in.tokens)} signed in, {signing_in.refused} were told to come again")
 
@@ -213,13 +217,13 @@ def sessions(system: System) -> int:
 def test_what_was_tried_counts_after_the_web_process_and_the_store_of_the_counts_were_killed(
     system: System,
 ) -> None:
-    machine = {"client_ip": "192.0.2.9"}
+    machine = "192.0.2.9"
     for number in range(10):
-        wrong = login(system.api, f"active{number + 1}", "wrong", **machine)
+        wrong = login(system.api, f"active{number + 1}", "wrong", machine)
         assert wrong.status_code == 401, wrong.text
     for killed in ((), ("broker",), ("web",)):
         after_restart(system, *killed)
-        refused = login(system.api, "active11", **machine)
+        refused = login(system.api, "active11", client_ip=machine)
         assert refused.status_code == 429
         assert 0 < int(refused.headers["retry-after"]) <= 300
     assert login(system.api, "active11", client_ip="192.0.2.10").status_code == 200

@@ -47,7 +47,7 @@ class Clients(Controller):
     async def change_client(
         self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[ScopesChange]
     ) -> ClientView:
-        """Tokens that it has say what it could when they were issued, for five minutes at most."""
+        """Holds at once, also for tokens that it has; those of its users do no more either."""
         check_fresh(caller)
         return await clients.change_scopes(stores, name, data.scopes, by=caller.name, reason=data.reason)
 

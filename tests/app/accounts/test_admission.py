@@ -217,6 +217,7 @@ class Leaving(SignInLimits):
         attempt = await super().take(*given)
         pool = self._redis.connection_pool
         await pool.disconnect()
+        pool.reset()
         pool.connection_kwargs["port"] = 1
         return attempt
 

@@ -7,7 +7,7 @@ from app.accounts.limits import Limit, SignInLimits, TooManyAttemptsError
 from app.accounts.service import Accounts
 from app.accounts.signing_in import Credentials, SignInRefusedError, sign_in
 from app.accounts.views import Status, UserView
-from app.errors import BusyError, InvalidInputError
+from app.errors import BusyError, InvalidInputError, StoreUnavailableError
 from tests.app.accounts.conftest import EVERY, PASSWORD, SHOP, facts
 from tests.app.accounts.test_signing_in import FullRoom
 
@@ -81,3 +81,13 @@ async def test_unlocking_forgets_wrong_tries(accounts: Accounts, ada: UserView) 
     await credentials.unlock(limited, ada.id, by="test", reason="x", may_grant=EVERY)
     assert await tried(accounts) == 0
     await sign_in(limited, Credentials(ADA, PASSWORD), SHOP)
+
+
+async def test_who_is_in_is_told_so_also_where_the_counts_have_gone_meanwhile(
+    accounts: Accounts, ada: UserView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: object) -> None:
+        raise StoreUnavailableError("the counts are away")
+
+    monkeypatch.setattr(accounts.limits, "take_back", away)
+    assert (await sign_in(accounts, Credentials(ADA, PASSWORD), SHOP)).user == ada.id

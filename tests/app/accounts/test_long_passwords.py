@@ -1,10 +1,13 @@
 """Long passwords are neither accepted for their length alone nor refused for their beginning, and none takes long."""
 
+import threading
+
 import pytest
 from zxcvbn import zxcvbn
 
-from app.accounts import passwords
+from app.accounts import credentials, passwords
 from app.accounts.passwords import MOST, refusals
+from app.accounts.service import Accounts
 
 GOOD = "gT4vLq9ZxW2mRb7K"
 
@@ -54,3 +57,17 @@ def test_no_password_has_many_readings_estimated(password: str, monkeypatch: pyt
 
 def test_a_common_password_with_many_signs_for_letters_is_refused() -> None:
     assert refusals("p@55w0rdp@$$w0rd")
+
+
+async def test_a_password_is_looked_at_beside_the_event_loop(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where: list[str] = []
+
+    def looked_at(*_: object, **__: object) -> list[str]:
+        where.append(threading.current_thread().name)
+        return []
+
+    monkeypatch.setattr(credentials, "refusals", looked_at)
+    await credentials.choose(accounts, GOOD, about=[])
+    assert [each.startswith("hashing") for each in where] == [True]
