@@ -22,7 +22,16 @@ def test_what_is_weak_is_so_however_often_it_is_repeated(unit: str, length: int)
     assert refusals((unit * length)[:length], about=["ada@example.com", "Ada"])
 
 
-@pytest.mark.parametrize("weak", ["a" * 500, "password" * 20, "qwertyuiop" * 9, "1" * 41, "iloveyou" * 6])
+@pytest.mark.parametrize(
+    "weak",
+    [
+        "a" * 500,
+        "password" * 20,
+        "qwertyuiop" * 9,
+        "1" * 41,
+        "iloveyou" * 6,
+    ],
+)
 def test_what_is_strong_is_so_beside_something_weak(weak: str) -> None:
     assert refusals(weak + GOOD) == []
     assert refusals(GOOD + weak) == []
@@ -53,6 +62,12 @@ def test_no_password_has_many_readings_estimated(password: str, monkeypatch: pyt
             len(passwords.enumerate_l33t_subs(passwords.relevant_l33t_subtable(each, passwords.L33T_TABLE)))
             <= 8
         )
+
+
+def test_what_is_strong_is_so_after_a_long_name() -> None:
+    names = ["wolfeschlegelsteinha", "usenbergerdorffwelch"]
+    assert refusals("".join(names), about=names)
+    assert refusals("".join(names) + GOOD, about=names) == []
 
 
 def test_a_common_password_with_many_signs_for_letters_is_refused() -> None:
