@@ -20,9 +20,8 @@ import httpx
 from argon2 import PasswordHasher
 
 from app.accounts.hashing import KIBIBYTES_PER_MEGABYTE, NICENESS, Cost, places
-from benchmarks.bookings import say
 from benchmarks.calls import Answered, Load, carry_out, other_than, p99, rate, slowest
-from benchmarks.figure import Figure, compare
+from benchmarks.figure import Figure, compare, say
 from benchmarks.login_people import FROM, PASSWORD, PEOPLE
 from benchmarks.processes import in_own_process
 from config.settings import Settings

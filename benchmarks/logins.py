@@ -11,8 +11,7 @@ from http import HTTPStatus
 
 from app.stores.connections import open_stores
 from benchmarks.audit_web import served
-from benchmarks.bookings import say
-from benchmarks.figure import Figure
+from benchmarks.figure import Figure, say
 from benchmarks.login_load import Loads, beyond, introspections, through
 from benchmarks.login_people import add_people
 from benchmarks.login_times import CLASSES, Seconds, aucs, try_all

@@ -21,7 +21,7 @@ from app.clock import Clock, now
 from app.errors import CoreError
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "RS256", "Ed25519", "EdDSA"]
+ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "Ed25519", "EdDSA"]
 MOST_LIFETIME = timedelta(minutes=5)
 # That a credential was used is noted once a minute, not with each call.
 _NOTED = timedelta(minutes=1)

@@ -1,6 +1,6 @@
 """Signing in, on behalf of users, by services that are trusted with it."""
 
-from litestar import Controller, Response, post
+from litestar import Controller, post
 from litestar.params import JSONBody
 
 from app.accounts import credentials, emails, sessions, signing_in
@@ -11,8 +11,6 @@ from app.accounts.signing_in import Credentials
 from web.accounts.inputs import Held, Login, Logout, Proof, Refresh, Reset, ResetRequest
 from web.guards import Calling, needs
 
-_NO_STORE = {"Cache-Control": "no-store"}
-
 
 class Auth(Controller):
     """What a service with the scope `users:authenticate` does for a user."""
@@ -22,23 +20,21 @@ class Auth(Controller):
     opt = needs(Scope.USERS_AUTHENTICATE)
 
     @post("/login", status_code=200, summary="Sign a user in")
-    async def login(self, accounts: Held, caller: Calling, data: JSONBody[Login]) -> Response[SignedIn]:
+    async def login(self, accounts: Held, caller: Calling, data: JSONBody[Login]) -> SignedIn:
         """Whatever is wrong, the answer is the same 401; one of type `…/second-factor-needed` asks for a `code`.
 
         429 says by Retry-After when it may be tried again; 503 that too many passwords are being checked.
         """
         given = Credentials(data.email, data.password, data.code, data.machine(), data.device)
-        signed_in = await signing_in.sign_in(accounts, given, Client(caller.client, caller.scopes))
-        return Response(signed_in, headers=_NO_STORE)
+        return await signing_in.sign_in(accounts, given, Client(caller.client, caller.scopes))
 
     @post("/refresh", status_code=200, summary="Get fresh tokens for a refresh token")
-    async def refresh(self, accounts: Held, caller: Calling, data: JSONBody[Refresh]) -> Response[SignedIn]:
+    async def refresh(self, accounts: Held, caller: Calling, data: JSONBody[Refresh]) -> SignedIn:
         """A refresh token is good once; one that is used a second time ends its session.
 
         Only the answer that was lost may be asked for again, for ten seconds, and is the same then.
         """
-        fresh = await sessions.refresh(accounts, data.refresh_token, caller.client, caller.scopes)
-        return Response(fresh, headers=_NO_STORE)
+        return await sessions.refresh(accounts, data.refresh_token, caller.client, caller.scopes)
 
     @post("/logout", status_code=204, summary="Sign a user out, here or everywhere")
     async def logout(self, accounts: Held, caller: Calling, data: JSONBody[Logout]) -> None:

@@ -73,7 +73,7 @@ class Clients(Controller):
         made = await clients.add_credential(
             stores, name, by=caller.name, public_key=data.public_key, expires_at=data.expires_at
         )
-        return Response(made, status_code=201, headers={"Cache-Control": "no-store"})
+        return Response(made, status_code=201)
 
     @delete("/{name:str}/credentials/{credential_id:uuid}", status_code=200, summary="Revoke a credential")
     async def revoke_credential(

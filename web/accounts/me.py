@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from litestar import Controller, Response, delete, get, patch, post
+from litestar import Controller, delete, get, patch, post
 from litestar.exceptions import PermissionDeniedException
 from litestar.params import FromPath, JSONBody
 from msgspec import Struct
@@ -15,8 +15,6 @@ from app.accounts.users import ProfileChange
 from app.accounts.views import SessionView, UserView
 from web.accounts.inputs import DeviceProof, EmailChange, Held, MyChange, PasswordChange
 from web.guards import Calling, check_fresh, needs_user
-
-_NO_STORE = {"Cache-Control": "no-store"}
 
 
 class RecoveryCodes(Struct):
@@ -74,16 +72,15 @@ class Me(Controller):
         await emails.send_verification(accounts, _own(caller), by=caller.name)
 
     @post("/second-factor", status_code=200, summary="Propose a device as second factor")
-    async def propose_device(self, accounts: Held, caller: Calling) -> Response[NewDevice]:
+    async def propose_device(self, accounts: Held, caller: Calling) -> NewDevice:
         """Asks for a sign-in within the last ten minutes. The device counts once it is confirmed by a code."""
         check_fresh(caller)
-        device = await devices.propose_device(accounts, _own(caller), by=caller.name)
-        return Response(device, headers=_NO_STORE)
+        return await devices.propose_device(accounts, _own(caller), by=caller.name)
 
     @post("/second-factor/confirm", status_code=200, summary="Confirm the device by a code of it")
     async def confirm_device(
         self, accounts: Held, caller: Calling, data: JSONBody[DeviceProof]
-    ) -> Response[RecoveryCodes]:
+    ) -> RecoveryCodes:
         """Asks for a sign-in within the last ten minutes, and signs out everywhere else; here the second factor counts as used.
 
         A device waits for ten minutes, and for five codes.
@@ -92,7 +89,7 @@ class Me(Controller):
         codes = await devices.confirm_device(
             accounts, _own(caller), data.code, session=caller.session, by=caller.name
         )
-        return Response(RecoveryCodes(codes), headers=_NO_STORE)
+        return RecoveryCodes(codes)
 
     @delete("/second-factor", summary="Remove my second factor")
     async def remove_my_device(self, accounts: Held, caller: Calling) -> None:
@@ -104,11 +101,11 @@ class Me(Controller):
         await devices.remove_own_device(accounts, _own(caller), by=caller.name)
 
     @post("/recovery-codes", status_code=200, summary="Get other recovery codes")
-    async def renew_recovery_codes(self, accounts: Held, caller: Calling) -> Response[RecoveryCodes]:
+    async def renew_recovery_codes(self, accounts: Held, caller: Calling) -> RecoveryCodes:
         """Asks for a sign-in within the last ten minutes. Those of before are good no more."""
         check_fresh(caller)
         codes = await devices.renew_recovery_codes(accounts, _own(caller), by=caller.name)
-        return Response(RecoveryCodes(codes), headers=_NO_STORE)
+        return RecoveryCodes(codes)
 
     @get("/sessions", summary="List where I am signed in")
     async def list_my_sessions(self, accounts: Held, caller: Calling) -> list[SessionView]:

@@ -49,7 +49,9 @@ async def test_a_secret_gets_a_token_that_everybody_can_verify(
     assert answer.headers["cache-control"] == "no-store"
     told = answer.json()
     assert (told["token_type"], told["expires_in"], told["scope"]) == ("Bearer", 300, "logs:read logs:write")
-    keys = KeySet.import_key_set((await anybody.get("/.well-known/jwks.json")).json())
+    answer = await anybody.get("/.well-known/jwks.json")
+    assert answer.headers.get_list("cache-control") == ["public, max-age=300"]
+    keys = KeySet.import_key_set(answer.json())
     claims = jwt.decode(told["access_token"], keys, algorithms=["ES256"]).claims
     assert (claims["iss"], claims["sub"], claims["aud"]) == (ISSUER, "jobs", ISSUER)
 
