@@ -28,7 +28,7 @@ CONSOLE = "console"
 """The client through which people sign in to the console. It is this service itself, and has no credential."""
 MOST_CREDENTIALS = 2
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,62}")
-_LEAST_RSA_BITS = 2048
+_LEAST_RSA_BITS = 3072  # as strong as 128 bits (NIST SP 800-57, part 1, table 2)
 _CURVES = ("P-256", "P-384", "P-521", "Ed25519", "Ed448")
 # What else a JWK says is not needed, and may be what no database takes.
 _MEMBERS = frozenset({"kty", "crv", "x", "y", "n", "e"})

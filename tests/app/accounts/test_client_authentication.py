@@ -101,7 +101,7 @@ def assertion(key: ECKey | OKPKey | RSAKey, time: Time, algorithm: str = "ES256"
     [
         ("ES256", ECKey.generate_key("P-256")),
         ("Ed25519", OKPKey.generate_key("Ed25519")),
-        ("PS256", RSAKey.generate_key(2048)),
+        ("PS256", RSAKey.generate_key(3072)),
     ],
     ids=["ES256", "Ed25519", "PS256"],
 )
