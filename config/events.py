@@ -51,9 +51,15 @@ EVENTS: dict[str, Event] = {
         meaning="Somebody tried to sign in, or to prove once more who they are, and was refused; `account` and `machine` "
         "(keyed hashes of the addresses), `by`.",
     ),
+    "code.asked": _at(
+        "INFO",
+        meaning="Somebody had the right password, and was asked for a code of the second factor; `account` and `machine` "
+        "(keyed hashes of the addresses), `by`.",
+    ),
     "signin.throttled": _at(
         "WARNING",
-        meaning="Signing in was tried too often; `account` and `machine` (keyed hashes of the addresses), `seconds` to wait.",
+        meaning="It was tried too often; `what` (sign-in, reset, proof or mail), `account` and `machine` (keyed hashes of the "
+        "addresses), `seconds` to wait.",
     ),
     "token.refused": _at("INFO", meaning="An access token was refused; `reason`."),
     "client.refused": _at(

@@ -138,6 +138,13 @@ class Settings(BaseModel):
     sign_in_address_failures: int = Field(
         10, ge=1, description="wrong tries from one IP address in five minutes"
     )
+    trusted_proxies: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="proxies in front of us that each add to X-Forwarded-For whom they serve: so many entries from the right is "
+        "where who signs in to the console is; 0 where nobody stands in front",
+    )
     sign_in_failures: int = Field(1000, ge=1, description="wrong tries of everybody in five minutes")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

@@ -46,7 +46,7 @@ class Caller(Struct, frozen=True):
     @property
     def may_grant(self) -> frozenset[Role]:
         """The roles that the caller may give and take."""
-        return grantable(self.roles, self.scopes)
+        return grantable(self.scopes)
 
     def is_fresh(self, moment: datetime) -> bool:
         """Whether they have signed in a short while ago, and so are likely to be who they were then."""

@@ -14,8 +14,18 @@ from app.accounts.links import Deliver, Recipient, find_link, log_mail, send_lin
 from app.accounts.passwords import is_short, refusals
 from app.accounts.permissions import Role
 from app.accounts.service import Accounts
+from app.accounts.sessions import Exchange, rekey
 from app.accounts.signing_in import key_of
-from app.accounts.users import Profile, add_user, end_sessions, lock_user, move_user, note, view_of
+from app.accounts.users import (
+    Profile,
+    add_user,
+    bring_user,
+    drop_links,
+    end_sessions,
+    lock_user,
+    note,
+    view_of,
+)
 from app.accounts.views import Status, UserView
 from app.audit.entries import Fact
 from app.errors import ConflictError, Fault, InvalidInputError, NotFoundError
@@ -84,16 +94,23 @@ async def set_password(
     row = await _reached(accounts, user, may_grant)
     chosen = await _choose_for(accounts, row, password, "password")
     async with accounts.stores.core.acquire() as connection, connection.transaction():
-        fresh = await _unchanged(connection, row, ("totp_confirmed_at",))
+        fresh = await unchanged(connection, row, ("totp_confirmed_at",))
         if fresh["status"] == Status.DELETED:
             raise NotFoundError(f"no user {user}")
         await _replace(accounts, connection, row, chosen, by=by)
 
 
 async def change_password(
-    accounts: Accounts, user: UUID, old: str, new: str, *, keep: UUID | None, by: str
+    accounts: Accounts,
+    user: UUID,
+    old: str,
+    new: str,
+    *,
+    keep: UUID | None,
+    by: str,
+    exchange: Exchange | None = None,
 ) -> None:
-    """Change one's own password, and sign out everywhere else than in the session `keep`.
+    """Change one's own password, and sign out everywhere else than in the session `keep`, whose token is exchanged.
 
     Raises InvalidInputError where the old one is wrong, or the new one is refused; TooManyAttemptsError, BusyError;
     ConflictError where the user or the session has changed meanwhile: whoever has set another password has the last word.
@@ -102,8 +119,9 @@ async def change_password(
     await prove(accounts, row, old, by=by, where="old_password")
     chosen = await _choose_for(accounts, row, new, "new_password")
     async with accounts.stores.core.acquire() as connection, connection.transaction():
-        await _unchanged(connection, row, ("totp_confirmed_at", "password_hash", "status"))
-        await _still_open(connection, user, keep)
+        await unchanged(connection, row, ("totp_confirmed_at", "password_hash", "status"))
+        await still_open(connection, user, keep)
+        await rekey(connection, exchange)
         await _replace(accounts, connection, row, chosen, by=by, keep_session=keep)
 
 
@@ -169,7 +187,7 @@ async def reset_password(accounts: Accounts, token: str, password: str, *, by: s
     chosen = await _choose_for(accounts, row, password, "password")
     async with accounts.stores.core.acquire() as connection, connection.transaction():
         await use_link(connection, token, "reset", accounts.clock())
-        await _unchanged(connection, row, ("totp_confirmed_at",))
+        await unchanged(connection, row, ("totp_confirmed_at",))
         await _replace(accounts, connection, row, chosen, by=by)
         # Whoever has a link from the mail has the address too.
         await connection.execute(
@@ -193,9 +211,13 @@ async def allow_sign_in(
 async def unlock(
     accounts: Accounts, user: UUID, *, by: str, reason: str, may_grant: Collection[Role]
 ) -> UserView:
-    """Let a locked or disabled user in again, and forget their wrong tries. Raises as `move_user`."""
-    view = await move_user(accounts.stores, user, Status.ACTIVE, by=by, reason=reason, may_grant=may_grant)
-    await accounts.limits.lift(key_of(view.email or ""))
+    """Let a locked or disabled user in again, and forget their wrong tries: both or neither.
+
+    Raises as `move_user`, and StoreUnavailableError.
+    """
+    async with accounts.stores.core.acquire() as connection, connection.transaction():
+        view = await bring_user(connection, user, Status.ACTIVE, by=by, reason=reason, may_grant=may_grant)
+        await accounts.limits.lift(key_of(view.email or ""))
     return view
 
 
@@ -239,7 +261,7 @@ async def _choose_for(accounts: Accounts, row: asyncpg.Record, password: str, wh
     return await choose(accounts, password, about=about, second_factor=beside, where=where)
 
 
-async def _unchanged(
+async def unchanged(
     connection: asyncpg.Connection, row: asyncpg.Record, names: Collection[str]
 ) -> asyncpg.Record:
     """Lock the user, who must be as they were when the password was looked at: that took its time."""
@@ -249,7 +271,8 @@ async def _unchanged(
     return fresh
 
 
-async def _still_open(connection: asyncpg.Connection, user: UUID, session: UUID | None) -> None:
+async def still_open(connection: asyncpg.Connection, user: UUID, session: UUID | None) -> None:
+    """See that the session goes on in which the locked user asks for something. Raises ConflictError."""
     ended = await connection.fetchval(
         "SELECT ended_at FROM sessions WHERE id = $1 AND user_id = $2", session, user
     )
@@ -270,7 +293,7 @@ async def _replace(
     await keep(connection, row["id"], chosen, accounts.clock(), by=by)
     await end_sessions(connection, row["id"], because="the password was changed", keep=keep_session)
     await forget_failures(accounts, connection, row)
-    await connection.execute("DELETE FROM account_links WHERE user_id = $1 AND purpose = 'reset'", row["id"])
+    await drop_links(connection, row["id"])
 
 
 def _words_of(profile: Profile) -> list[str]:

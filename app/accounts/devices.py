@@ -9,12 +9,14 @@ import asyncpg
 from msgspec import Struct
 
 from app.accounts import second_factor
-from app.accounts.credentials import user_of
+from app.accounts.credentials import still_open, user_of
+from app.accounts.failures import tell_refusal
 from app.accounts.links import Deliver, Recipient, log_mail, send_link
 from app.accounts.passwords import LEAST
 from app.accounts.permissions import MULTIPLE_FACTORS, Role
 from app.accounts.secrets import hash_of
 from app.accounts.service import Accounts
+from app.accounts.sessions import Exchange, rekey
 from app.accounts.users import end_sessions, lock_user, note
 from app.accounts.views import Status
 from app.audit.entries import Fact
@@ -32,11 +34,14 @@ class NewDevice(Struct, frozen=True):
     uri: str
 
 
-async def propose_device(accounts: Accounts, user: UUID, *, by: str) -> NewDevice:
-    """A key for a new device, good once it is confirmed by a code. Raises ConflictError where there is a device already."""
+async def propose_device(accounts: Accounts, user: UUID, *, session: UUID | None, by: str) -> NewDevice:
+    """A key for a new device, good once it is confirmed by a code.
+
+    Raises ConflictError where there is a device already, or the session has ended: so with each function below.
+    """
     key = second_factor.new_key()
     async with accounts.stores.core.acquire() as connection, connection.transaction():
-        row = await _locked(connection, user)
+        row = await _asking(connection, user, session)
         if row["totp_confirmed_at"]:
             raise ConflictError("there is a second factor already; remove it first")
         await connection.execute(
@@ -50,48 +55,58 @@ async def propose_device(accounts: Accounts, user: UUID, *, by: str) -> NewDevic
 
 
 async def confirm_device(
-    accounts: Accounts, user: UUID, code: str, *, session: UUID | None, by: str
+    accounts: Accounts,
+    user: UUID,
+    code: str,
+    *,
+    session: UUID | None,
+    by: str,
+    exchange: Exchange | None = None,
 ) -> list[str]:
     """Take the proposed device as second factor, from a code of it; answers recovery codes, which are never told again.
 
-    The session in which that is done is one of two factors from now on, and every other one ends: none was used for it.
+    The session in which that is done, whose token is exchanged, is one of two factors from now on, and every other one ends: none was
+    used for it.
     Raises ConflictError where none was proposed, or too long ago or for too many codes; InvalidInputError where the code is
     wrong; TooManyAttemptsError.
     """
-    attempt = await accounts.limits.take_proof((await user_of(accounts, user))["email_key"])
+    key = (await user_of(accounts, user))["email_key"]
+    attempt = await accounts.limits.take_proof(key)
     async with accounts.stores.core.acquire() as connection, connection.transaction():
-        row, moment = await _locked(connection, user), accounts.clock()
+        row, moment = await _asking(connection, user, session), accounts.clock()
         if not _waits(row, moment):
             raise ConflictError("no second factor waits to be confirmed; propose one")
         right = await second_factor.take_code(connection, accounts.safe, row, code, moment) == "otp"
         if right:
+            await rekey(connection, exchange)
             codes = await _take(connection, user, moment, session)
             await note(connection, Fact.SECOND_FACTOR_SET, user, by=by)
         else:
             await connection.execute("UPDATE users SET totp_tries = totp_tries + 1 WHERE id = $1", user)
     if not right:
+        tell_refusal(accounts, key, by=by)
         raise InvalidInputError("the second factor is not confirmed", [Fault("code", "is wrong")])
     await accounts.limits.settle(attempt)
     return codes
 
 
-async def renew_recovery_codes(accounts: Accounts, user: UUID, *, by: str) -> list[str]:
+async def renew_recovery_codes(accounts: Accounts, user: UUID, *, session: UUID | None, by: str) -> list[str]:
     """Other recovery codes: those of before are good no more. Raises ConflictError where there is no second factor."""
     async with accounts.stores.core.acquire() as connection, connection.transaction():
-        if (await _locked(connection, user))["totp_confirmed_at"] is None:
+        if (await _asking(connection, user, session))["totp_confirmed_at"] is None:
             raise ConflictError("there is no second factor")
         codes = await _new_codes(connection, user)
         await note(connection, Fact.RECOVERY_CODES_RENEWED, user, by=by)
     return codes
 
 
-async def remove_own_device(accounts: Accounts, user: UUID, *, by: str) -> None:
+async def remove_own_device(accounts: Accounts, user: UUID, *, session: UUID | None, by: str) -> None:
     """Remove one's second factor and recovery codes, and sign out everywhere.
 
     Raises ConflictError where there is none, or the password is too short to be the only factor.
     """
     async with accounts.stores.core.acquire() as connection, connection.transaction():
-        row = await _locked(connection, user)
+        row = await _asking(connection, user, session)
         if row["password_short"]:
             raise ConflictError(
                 f"your password has fewer than {LEAST} characters, which is enough beside a second factor only: "
@@ -127,6 +142,13 @@ async def remove_device(
 
 async def _locked(connection: asyncpg.Connection, user: UUID) -> asyncpg.Record:
     return await connection.fetchrow("SELECT * FROM users WHERE id = $1 FOR UPDATE", user)
+
+
+async def _asking(connection: asyncpg.Connection, user: UUID, session: UUID | None) -> asyncpg.Record:
+    """The user, locked, who asks for something in a session that goes on."""
+    row = await _locked(connection, user)
+    await still_open(connection, user, session)
+    return row
 
 
 def _waits(row: asyncpg.Record, moment: datetime) -> bool:

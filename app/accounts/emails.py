@@ -5,10 +5,10 @@ from uuid import UUID
 import asyncpg
 
 from app.accounts.addresses import address
-from app.accounts.credentials import prove, user_of
+from app.accounts.credentials import prove, still_open, unchanged, user_of
 from app.accounts.links import Deliver, LinkRefusedError, Notice, Recipient, log_mail, send_link, use_link
 from app.accounts.service import Accounts
-from app.accounts.users import end_sessions, note
+from app.accounts.users import drop_links, end_sessions, note
 from app.audit.entries import Fact
 from app.errors import ConflictError
 
@@ -55,12 +55,15 @@ async def ask_change(
 ) -> None:
     """Have a link sent to a new address, which is the user's once the link is used. Nobody is told whether it is taken.
 
-    Raises InvalidInputError where it is none or the password is wrong, TooManyAttemptsError, BusyError.
+    It is good for as long as the session is not ended in which it was asked for. Raises InvalidInputError where it is none or the
+    password is wrong, TooManyAttemptsError, BusyError; ConflictError where the user or the session has changed meanwhile.
     """
     new, row = address(email), await user_of(accounts, user)
     await prove(accounts, row, password, by=by, where="password")
     await accounts.limits.take_mail(row["email_key"])
     async with accounts.stores.core.acquire() as connection, connection.transaction():
+        await unchanged(connection, row, ("password_hash", "email", "status"))
+        await still_open(connection, user, session)
         taken = await connection.fetchval(
             "SELECT id FROM users WHERE email_key = $1 AND id <> $2", new.key, user
         )
@@ -78,9 +81,7 @@ async def confirm_change(accounts: Accounts, token: str, *, by: str, deliver: De
     async with accounts.stores.core.acquire() as connection, connection.transaction():
         row = await use_link(connection, token, "change", moment)
         await _move(connection, row, accounts)
-        await connection.execute(
-            "DELETE FROM account_links WHERE user_id = $1 AND used_at IS NULL", row["id"]
-        )
+        await drop_links(connection, row["id"])
         await end_sessions(connection, row["id"], because="the address was changed", keep=row["session_id"])
         await note(connection, Fact.EMAIL_CHANGED, row["id"], by=by)
         await deliver(connection, Notice("email-changed", row["id"], row["email"]))

@@ -1,4 +1,7 @@
-"""Wrong tries in a row, in the core DB: counted under what stands for the address, whether anybody has it or not."""
+"""Wrong tries in a row, in the core DB: counted under what stands for the address, whether anybody has it or not.
+
+A user's are those since the address is theirs: what was tried before anybody had it, or while another had, is not held against them.
+"""
 
 import asyncpg
 from loguru import logger
@@ -10,19 +13,14 @@ from app.audit.entries import Fact
 MOST = 100
 """In a row; then only a new password helps (NIST SP 800-63B-4, section 3.2.2)."""
 
-_SHOWN = 16
 _FAILED = """
     INSERT INTO sign_in_failures AS known (address_hash, failures, last_at, user_id)
     VALUES ($1, 1, $2, (SELECT id FROM users WHERE email_key = $3))
     ON CONFLICT (address_hash) DO UPDATE
-        SET failures = known.failures + 1, last_at = excluded.last_at, user_id = excluded.user_id
+        SET failures = CASE WHEN known.user_id IS NOT DISTINCT FROM excluded.user_id THEN known.failures + 1 ELSE 1 END,
+            last_at = excluded.last_at, user_id = excluded.user_id
     RETURNING failures, user_id
 """
-
-
-def shown(accounts: Accounts, name: str | None) -> str | None:
-    """What the log shows in place of an address, of mail or of a machine: the same for the same one."""
-    return None if name is None else accounts.hashing.pseudonym(name).hex()[:_SHOWN]
 
 
 async def count_failure(accounts: Accounts, key: str, *, by: str, client_ip: str | None = None) -> None:
@@ -31,16 +29,25 @@ async def count_failure(accounts: Accounts, key: str, *, by: str, client_ip: str
         row = await connection.fetchrow(_FAILED, accounts.hashing.pseudonym(key), accounts.clock(), key)
         if row["failures"] == MOST and row["user_id"]:
             await note(connection, Fact.SIGN_IN_BLOCKED, row["user_id"], by=by)
-    bound = logger.bind(account=shown(accounts, key), machine=shown(accounts, client_ip), by=by)
-    bound.info("signin.refused")
+    tell_refusal(accounts, key, by=by, client_ip=client_ip)
+
+
+def tell_refusal(accounts: Accounts, key: str, *, by: str, client_ip: str | None = None) -> None:
+    """Log that somebody has not proven to be whom the account with this key belongs to."""
+    shown = accounts.limits.shown
+    logger.bind(account=shown(key), machine=shown(client_ip), by=by).info("signin.refused")
 
 
 async def failures_of(accounts: Accounts, key: str) -> int:
     """How many tries in a row were wrong."""
     return int(
         await accounts.stores.core.fetchval(
-            "SELECT COALESCE(sum(failures), 0) FROM sign_in_failures WHERE address_hash = $1",
+            """
+            SELECT COALESCE(sum(failures), 0) FROM sign_in_failures
+            WHERE address_hash = $1 AND user_id IS NOT DISTINCT FROM (SELECT id FROM users WHERE email_key = $2)
+            """,
             accounts.hashing.pseudonym(key),
+            key,
         )
     )
 

@@ -1,6 +1,7 @@
 """Links in mails: each is good once, for a while, and for the address that it was sent to.
 
-The last three of a kind are good, so that nobody who keeps asking takes away the one that its owner has just opened.
+Another one leaves those of before as they are: nobody who keeps asking takes away the one that its owner has just opened.
+How many there are is bounded by how often one may ask, see `app.accounts.limits`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -23,7 +24,6 @@ LIFETIMES: dict[Purpose, timedelta] = {
     "verify": timedelta(hours=24),
     "change": timedelta(hours=24),
 }
-MOST_GOOD = 3
 _PREFIX = "acl"
 
 
@@ -83,16 +83,6 @@ async def send_link(
 ) -> None:
     """Make a link in the open transaction; the same is written whether somebody gets it or not."""
     moment, token, who = accounts.clock(), new_secret(_PREFIX), accounts.hashing.pseudonym(to.key)
-    await connection.execute(
-        """
-        DELETE FROM account_links WHERE address_hash = $1 AND purpose = $2 AND token_hash NOT IN (
-            SELECT token_hash FROM account_links WHERE address_hash = $1 AND purpose = $2
-            ORDER BY created_at DESC LIMIT $3)
-        """,
-        who,
-        purpose,
-        MOST_GOOD - 1,
-    )
     expires_at = moment + LIFETIMES[purpose]
     await connection.execute(
         """
@@ -114,15 +104,17 @@ async def send_link(
 async def find_link(
     connection: asyncpg.Connection | asyncpg.Pool, token: str, purpose: Purpose, moment: datetime
 ) -> asyncpg.Record:
-    """The user of a link that is good, with their `new_email` and the `session` in which it was asked for.
+    """The user of a link that is good, with their `new_email` and the `session_id` of where it was asked for.
 
+    With that session the link ends: whoever is signed out gets nothing by what they have asked for before.
     Raises LinkRefusedError.
     """
     row = await connection.fetchrow(
         """
         SELECT users.*, link.email AS new_email, session_id FROM account_links AS link JOIN users ON users.id = user_id
-        WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3 AND status IN ('active', 'pending')
-            AND (purpose = 'change' OR users.email = link.email)
+        WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL AND link.expires_at > $3
+            AND status IN ('active', 'pending') AND (purpose = 'change' OR users.email = link.email)
+            AND NOT EXISTS (SELECT FROM sessions WHERE sessions.id = link.session_id AND ended_at IS NOT NULL)
         """,
         hash_of(token),
         purpose,

@@ -6,7 +6,9 @@ from app.errors import Fault, InvalidInputError
 
 MOST = 45
 """Characters of an address: those of an IPv6 address that ends in an IPv4 one."""
-_NETWORK_BITS = 64
+_IPV6 = 6
+_LINE_BITS = 64
+_NETWORK_BITS = 48
 
 
 def machine(text: str, *, where: str = "client_ip") -> str:
@@ -18,10 +20,19 @@ def machine(text: str, *, where: str = "client_ip") -> str:
         raise InvalidInputError("the request breaks a rule", [Fault(where, message)]) from None
 
 
-def counted(spelled: str) -> str:
+def line(spelled: str) -> str:
     """What tries from there are counted under: an IPv6 address is one of 2^64 that a single line has (RFC 6177)."""
+    return _around(spelled, _LINE_BITS) or spelled
+
+
+def network(spelled: str) -> str | None:
+    """The network that an IPv6 address is in, of the size that one site is given (RFC 6177); of an IPv4 address none."""
+    return _around(spelled, _NETWORK_BITS)
+
+
+def _around(spelled: str, bits: int) -> str | None:
     read = _read(spelled)
-    return str(IPv6Network((int(read), _NETWORK_BITS), strict=False)) if read.version == 6 else spelled  # noqa: PLR2004
+    return str(IPv6Network((int(read), bits), strict=False)) if read.version == _IPV6 else None
 
 
 def _read(text: str) -> IPv4Address | IPv6Address:

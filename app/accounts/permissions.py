@@ -91,9 +91,10 @@ def spelled(scopes: Collection[Scope]) -> str:
     return " ".join(each for each in Scope if each in scopes)
 
 
-def grantable(roles: Collection[Role], scopes: Collection[Scope]) -> frozenset[Role]:
+def grantable(scopes: Collection[Scope]) -> frozenset[Role]:
     """The roles that a caller may give and take, and so the users that they may change.
 
-    Whoever may make clients of any scope has all power already.
+    Whoever may make clients of any scope has all power already. An admin's role alone is not asked for: through a client that
+    may less than its admin, the admin may no more than the client.
     """
-    return frozenset(Role) if Role.ADMIN in roles or Scope.CLIENTS_ADMIN in scopes else ORDINARY_ROLES
+    return frozenset(Role) if Scope.CLIENTS_ADMIN in scopes else ORDINARY_ROLES

@@ -34,12 +34,13 @@ class Accounts:
         """As the settings want it. Raises SettingsError where secrets are missing."""
         chosen = stores.settings
         safe = safe_of(chosen)
+        hashing = HashingRoom(hasher_of(chosen), megabytes=chosen.password_megabytes)
         return cls(
             stores=stores,
-            hashing=HashingRoom(hasher_of(chosen), megabytes=chosen.password_megabytes),
+            hashing=hashing,
             clients=ClientDesk(stores.core, (chosen.issuer_url, f"{chosen.issuer_url}{TOKEN_ENDPOINT}")),
             tokens=Tokens(TokenKeys(stores.core, safe), chosen.issuer_url),
-            limits=_limits(stores),
+            limits=_limits(stores, hashing),
             safe=safe,
             strict=chosen.environment != "embedded",
         )
@@ -49,13 +50,14 @@ class Accounts:
         self.hashing.close()
 
 
-def _limits(stores: Stores) -> SignInLimits:
+def _limits(stores: Stores, hashing: HashingRoom) -> SignInLimits:
     account, address, everybody = (
         getattr(stores.settings, f"sign_in_{name}failures") for name in ("account_", "address_", "")
     )
     return SignInLimits(
         stores.broker,
         stores.settings.namespace,
+        hashing.pseudonym,
         account=Limit(account, free_of(account)),
         address=Limit(address, address),
         everybody=Limit(everybody, everybody),

@@ -15,6 +15,7 @@ from msgspec import Struct
 from app.accounts.permissions import Role, Scope, counting, scopes_of
 from app.accounts.secrets import hash_of, new_secret
 from app.accounts.service import Accounts
+from app.accounts.token_keys import TokenKey
 from app.accounts.tokens import LIFETIME, SignIn
 from app.accounts.users import end_sessions, lock_user, note
 from app.accounts.views import SessionView, Status
@@ -42,6 +43,11 @@ _HOLDER = """
     SELECT status, roles FROM users WHERE id = (
         SELECT user_id FROM refresh_tokens JOIN sessions ON sessions.id = session_id WHERE token_hash = $1)
     FOR SHARE
+"""
+# Of a session with at least one refresh token that is good still: an hour after the last one it is idle, and over.
+_IS_OPEN = """
+    ended_at IS NULL AND sessions.expires_at > {moment} AND EXISTS (
+        SELECT FROM refresh_tokens AS token WHERE session_id = sessions.id AND token.used_at IS NULL AND token.expires_at > {moment})
 """
 _GOES_ON = """
     SELECT token_hash, token.expires_at AS idle_until, sessions.*, roles, scopes
@@ -103,16 +109,7 @@ class SignedIn(Struct, frozen=True):
 
 async def start(connection: asyncpg.Connection, user: UUID, origin: Origin, moment: datetime) -> Started:
     """Start a session in the open transaction, which has the user locked. Of too many that are open the oldest ends."""
-    await connection.execute(
-        """
-        UPDATE sessions SET ended_at = now(), ended_because = 'there were too many' WHERE id IN (
-            SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
-            ORDER BY id DESC OFFSET $3)
-        """,
-        user,
-        moment,
-        MOST_OPEN - 1,
-    )
+    await _make_room(connection, user, f"client:{origin.client}", moment)
     session = await connection.fetchval(
         """
         INSERT INTO sessions (user_id, client, methods, client_ip, device, created_at, used_at, expires_at)
@@ -132,14 +129,35 @@ async def start(connection: asyncpg.Connection, user: UUID, origin: Origin, mome
     return Started(session, user, origin.client, origin.methods, moment, token)
 
 
-async def tokens_of(
-    accounts: Accounts, started: Started, user: asyncpg.Record, client_scopes: Collection[Scope]
+async def _make_room(connection: asyncpg.Connection, user: UUID, by: str, moment: datetime) -> None:
+    """End the oldest of those in which the user still is, where one more would be too many."""
+    ended = await connection.fetch(
+        f"""
+        UPDATE sessions SET ended_at = now(), ended_because = 'there were too many' WHERE id IN (
+            SELECT id FROM sessions WHERE user_id = $1 AND {_IS_OPEN.format(moment="$2")} ORDER BY id DESC OFFSET $3)
+        RETURNING id
+        """,
+        user,
+        moment,
+        MOST_OPEN - 1,
+    )
+    for row in ended:
+        detail = {"session": str(row["id"])}
+        await note(connection, Fact.SIGNED_OUT, user, by=by, reason="there were too many", detail=detail)
+
+
+def tokens_of(
+    accounts: Accounts,
+    started: Started,
+    user: asyncpg.Record,
+    client_scopes: Collection[Scope],
+    key: TokenKey,
 ) -> SignedIn:
     """The answer to whoever signs in or refreshes. `user` has the roles of this moment; told are those that count."""
     roles = counting(user["roles"], started.methods, strict=accounts.strict)
     scopes = scopes_of(roles, client_scopes)
     sign_in = SignIn(started.session, started.user, roles, started.at, started.methods)
-    issued = await accounts.tokens.for_user(sign_in, started.client, scopes)
+    issued = accounts.tokens.for_user(sign_in, started.client, scopes, key)
     return SignedIn(
         access_token=issued.token,
         token_type="Bearer",  # noqa: S106  (the name of a scheme)
@@ -153,7 +171,7 @@ async def tokens_of(
 
 async def refresh(accounts: Accounts, token: str, client: str, scopes: Collection[Scope]) -> SignedIn:
     """Fresh tokens for one that is good. Raises RefreshRefusedError; a token that is used twice ends its session."""
-    moment = accounts.clock()
+    moment, key = accounts.clock(), await accounts.tokens.keys.signing()
     async with accounts.stores.core.acquire() as connection, connection.transaction():
         user = await connection.fetchrow(_HOLDER, hash_of(token))
         may_go_on = user is not None and user["status"] == Status.ACTIVE
@@ -161,7 +179,7 @@ async def refresh(accounts: Accounts, token: str, client: str, scopes: Collectio
         started = await _next(accounts, connection, row, client, moment) if row else None
     if started is None:
         raise RefreshRefusedError
-    return await tokens_of(accounts, started, user, scopes)
+    return tokens_of(accounts, started, user, scopes, key)
 
 
 async def stay(accounts: Accounts, token: str, client: str) -> Held | None:
@@ -189,13 +207,29 @@ async def stay(accounts: Accounts, token: str, client: str) -> Held | None:
     return Held(row["id"], row["user_id"], roles, scopes, row["created_at"])
 
 
-async def rekey(accounts: Accounts, token: str) -> str:
+class Exchange(Struct, frozen=True):
     """Another token in place of one by which somebody stays signed in: whoever has a copy of that one has nothing any more."""
-    fresh = new_secret(_PREFIX)
-    await accounts.stores.core.execute(
-        "UPDATE refresh_tokens SET token_hash = $2 WHERE token_hash = $1", hash_of(token), hash_of(fresh)
-    )
-    return fresh
+
+    old: str
+    fresh: str
+
+
+def exchange_of(token: str) -> Exchange:
+    """Another token for this one; nothing is exchanged yet."""
+    return Exchange(token, new_secret(_PREFIX))
+
+
+async def rekey(connection: asyncpg.Connection, exchange: Exchange | None) -> None:
+    """Exchange the tokens in the open transaction, with what the fresh one is for: both are done, or neither.
+
+    Before a session is touched there: whoever stays signed in locks token and session in this order.
+    """
+    if exchange:
+        await connection.execute(
+            "UPDATE refresh_tokens SET token_hash = $2 WHERE token_hash = $1",
+            hash_of(exchange.old),
+            hash_of(exchange.fresh),
+        )
 
 
 async def _next(
@@ -252,12 +286,9 @@ async def _replayed(connection: asyncpg.Connection, row: asyncpg.Record, by: str
 async def list_sessions(stores: Stores, user: UUID) -> list[SessionView]:
     """The sessions of a user that have not ended, and in which they still are, the latest first."""
     rows = await stores.core.fetch(
-        """
+        f"""
         SELECT id, client, methods, host(client_ip) AS client_ip, device, created_at, used_at, expires_at FROM sessions
-        WHERE user_id = $1 AND ended_at IS NULL AND EXISTS (
-            SELECT 1 FROM refresh_tokens AS token
-            WHERE session_id = sessions.id AND token.used_at IS NULL AND token.expires_at > now())
-        ORDER BY id DESC
+        WHERE user_id = $1 AND {_IS_OPEN.format(moment="now()")} ORDER BY id DESC
         """,
         user,
     )
@@ -301,11 +332,11 @@ async def session_of_token(stores: Stores, token: str, client: str) -> tuple[UUI
 
 
 async def is_alive(stores: Stores, session: UUID) -> bool:
-    """Whether a session goes on, and its user may be signed in."""
+    """Whether a session goes on and is not idle, and its user may be signed in."""
     found: bool = await stores.core.fetchval(
-        """
-        SELECT EXISTS (SELECT 1 FROM sessions JOIN users ON users.id = user_id
-            WHERE sessions.id = $1 AND ended_at IS NULL AND expires_at > now() AND status = 'active')
+        f"""
+        SELECT EXISTS (SELECT FROM sessions JOIN users ON users.id = user_id
+            WHERE sessions.id = $1 AND {_IS_OPEN.format(moment="now()")} AND status = 'active')
         """,
         session,
     )

@@ -16,9 +16,8 @@ from msgspec import Struct
 from app.accounts import failures, sessions
 from app.accounts.addresses import address
 from app.accounts.client_authentication import Client
-from app.accounts.failures import count_failure, forget_failures, shown
+from app.accounts.failures import count_failure, forget_failures
 from app.accounts.hashing import Verdict
-from app.accounts.limits import Attempt, TooManyAttemptsError
 from app.accounts.permissions import MULTIPLE_FACTORS
 from app.accounts.second_factor import take_code
 from app.accounts.service import Accounts
@@ -30,7 +29,8 @@ from app.errors import BusyError, CoreError, InvalidInputError
 
 _USER = """
     SELECT users.*, COALESCE(failures, 0) AS failures FROM (SELECT $1::text AS key, $2::bytea AS hash) AS given
-    LEFT JOIN users ON email_key = key LEFT JOIN sign_in_failures ON address_hash = hash
+    LEFT JOIN users ON email_key = key LEFT JOIN sign_in_failures
+        ON address_hash = hash AND sign_in_failures.user_id IS NOT DISTINCT FROM users.id
 """
 
 
@@ -65,7 +65,7 @@ async def sign_in(accounts: Accounts, given: Credentials, client: Client) -> Sig
     attempts cannot be counted.
     """
     key, began = key_of(given.email), asyncio.get_running_loop().time()
-    attempt = await _attempt(accounts, key, given)
+    attempt = await accounts.limits.take(key, given.client_ip)
     try:
         row, verdict = await _verdict(accounts, key, given, began)
     except BaseException:
@@ -74,8 +74,8 @@ async def sign_in(accounts: Accounts, given: Credentials, client: Client) -> Sig
     if not _may_enter(row, verdict):
         await _fail(accounts, key, given, client)
     if row["totp_confirmed_at"] and not given.code:
-        await accounts.limits.take_back(attempt)
-        raise SecondFactorNeededError
+        await accounts.limits.hold(attempt)
+        await _ask_code(accounts, row, given, client)
     renewed = await _renewed(accounts, given) if verdict.stale else None
     signed_in = await _enter(accounts, row, given, client, renewed)
     if signed_in is None:
@@ -96,15 +96,6 @@ def key_of(email: str) -> str:
             .decode()
             .replace("\0", "?")
         )
-
-
-async def _attempt(accounts: Accounts, key: str, given: Credentials) -> Attempt:
-    try:
-        return await accounts.limits.take(key, given.client_ip)
-    except TooManyAttemptsError as error:
-        told = logger.bind(account=shown(accounts, key), machine=shown(accounts, given.client_ip))
-        told.bind(seconds=error.retry_after).warning("signin.throttled")
-        raise
 
 
 async def _verdict(
@@ -132,11 +123,22 @@ async def _fail(accounts: Accounts, key: str, given: Credentials, client: Client
     raise SignInRefusedError
 
 
+async def _ask_code(accounts: Accounts, row: asyncpg.Record, given: Credentials, client: Client) -> NoReturn:
+    """Say that a code is needed, and tell of it: whoever comes so far has the password."""
+    by, shown = f"client:{client.name}", accounts.limits.shown
+    async with accounts.stores.core.acquire() as connection, connection.transaction():
+        await note(connection, Fact.SECOND_FACTOR_ASKED, row["id"], by=by)
+    told = logger.bind(account=shown(row["email_key"]), machine=shown(given.client_ip), by=by)
+    told.info("code.asked")
+    raise SecondFactorNeededError
+
+
 async def _enter(
     accounts: Accounts, row: asyncpg.Record, given: Credentials, client: Client, renewed: str | None
 ) -> SignedIn | None:
     """Start the session; None where the code is wrong, or the user has changed while the password was looked at."""
-    moment = accounts.clock()
+    # Before the session begins: a key that cannot be read then would leave one that nobody is told of.
+    moment, key = accounts.clock(), await accounts.tokens.keys.signing()
     async with accounts.stores.core.acquire() as connection, connection.transaction():
         fresh = await connection.fetchrow("SELECT * FROM users WHERE id = $1 FOR UPDATE", row["id"])
         if any(fresh[name] != row[name] for name in ("status", "password_hash", "totp_confirmed_at")):
@@ -149,7 +151,7 @@ async def _enter(
         await forget_failures(accounts, connection, row)
         origin = sessions.Origin(client.name, methods, given.client_ip, given.device)
         started = await sessions.start(connection, fresh["id"], origin, moment)
-    return await sessions.tokens_of(accounts, started, fresh, client.scopes)
+    return sessions.tokens_of(accounts, started, fresh, client.scopes, key)
 
 
 async def _methods(

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from app.accounts.jose import UNREADABLE, check_claims
 from app.accounts.permissions import Role, Scope, spelled
-from app.accounts.token_keys import TokenKeys
+from app.accounts.token_keys import TokenKey, TokenKeys
 from app.clock import Clock, now
 from app.errors import CoreError
 
@@ -92,13 +92,19 @@ class Tokens:
 
     async def for_client(self, client: str, credential: UUID, scopes: Sequence[Scope]) -> Issued:
         """A token by which a client calls this service, for as long as this credential of it is good."""
-        return await self._issue(
-            sub=client, aud=self.issuer, client_id=client, credential=credential, scope=spelled(scopes)
+        return self._issue(
+            await self.keys.signing(),
+            sub=client,
+            aud=self.issuer,
+            client_id=client,
+            credential=credential,
+            scope=spelled(scopes),
         )
 
-    async def for_user(self, sign_in: SignIn, client: str, scopes: Sequence[Scope]) -> Issued:
+    def for_user(self, sign_in: SignIn, client: str, scopes: Sequence[Scope], key: TokenKey) -> Issued:
         """A token that tells a client who has signed in through it, and by which it calls this service for them."""
-        return await self._issue(
+        return self._issue(
+            key,
             sub=str(sign_in.user),
             aud=client,
             client_id=client,
@@ -117,8 +123,8 @@ class Tokens:
         with _refusing():
             return self._verified(token, key)
 
-    async def _issue(self, **said: Any) -> Issued:
-        key, moment = await self.keys.signing(), int(self.clock().timestamp())
+    def _issue(self, key: TokenKey, **said: Any) -> Issued:
+        moment = int(self.clock().timestamp())
         claims = Claims(
             iss=self.issuer, iat=moment, exp=moment + int(LIFETIME.total_seconds()), jti=str(uuid4()), **said
         )

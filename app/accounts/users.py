@@ -126,7 +126,7 @@ async def change_user(
     may_grant: Collection[Role],
     version: int | None = None,
 ) -> UserView:
-    """Change names, roles or the address, which is not verified then.
+    """Change names, roles or the address, which is not verified then; links that went to another one are good no more.
 
     `version` is the one that the caller has seen, where that matters. Raises NotFoundError, ForbiddenError, InvalidInputError, ConflictError.
     """
@@ -140,6 +140,8 @@ async def change_user(
         if not values:
             return _view(before)
         row = await _update(connection, user, values)
+        if "email" in values:
+            await drop_links(connection, user)
         await note(connection, Fact.USER_CHANGED, user, by=by, detail=_told(values))
     return _view(row)
 
@@ -151,19 +153,32 @@ async def move_user(
 
     Raises NotFoundError, ForbiddenError, ConflictError where that is no way from the status they have.
     """
-    fact, origins = _MOVES[status]
     async with stores.core.acquire() as connection, connection.transaction():
-        before = await lock_user(connection, user, may_grant)
-        if before["status"] not in origins:
-            raise ConflictError(f"the user is {before['status']}, and cannot become {status}")
-        # Who never had a password waits for one again.
-        becomes = status if status is not Status.ACTIVE or before["password_changed_at"] else Status.PENDING
-        row = await _update(connection, user, {"status": becomes})
-        if status is Status.ACTIVE:
-            await _forget_failures(connection, user)
-        else:
-            await end_sessions(connection, user, because=f"the user is {status}")
-        await note(connection, fact, user, by=by, reason=reason)
+        return await bring_user(connection, user, status, by=by, reason=reason, may_grant=may_grant)
+
+
+async def bring_user(
+    connection: asyncpg.Connection,
+    user: UUID,
+    status: Status,
+    *,
+    by: str,
+    reason: str,
+    may_grant: Collection[Role],
+) -> UserView:
+    """See `move_user`, in the open transaction."""
+    fact, origins = _MOVES[status]
+    before = await lock_user(connection, user, may_grant)
+    if before["status"] not in origins:
+        raise ConflictError(f"the user is {before['status']}, and cannot become {status}")
+    # Who never had a password waits for one again.
+    becomes = status if status is not Status.ACTIVE or before["password_changed_at"] else Status.PENDING
+    row = await _update(connection, user, {"status": becomes})
+    if status is Status.ACTIVE:
+        await _forget_failures(connection, user)
+    else:
+        await end_sessions(connection, user, because=f"the user is {status}")
+    await note(connection, fact, user, by=by, reason=reason)
     return _view(row)
 
 
@@ -219,6 +234,11 @@ async def end_sessions(
         keep,
     )
     return int(ended.rpartition(" ")[2])
+
+
+async def drop_links(connection: asyncpg.Connection, user: UUID) -> None:
+    """Take every link from a user that is not used yet, in the open transaction: whoever asked for it may have been another."""
+    await connection.execute("DELETE FROM account_links WHERE user_id = $1 AND used_at IS NULL", user)
 
 
 async def note(

@@ -63,6 +63,7 @@ class Fact(StrEnum):
     EMAIL_CHANGE_ASKED = "accounts:email:ask-change"
     EMAIL_CHANGED = "accounts:email:change"
     SECOND_FACTOR_PROPOSED = "accounts:second-factor:propose"
+    SECOND_FACTOR_ASKED = "accounts:second-factor:ask"
     SECOND_FACTOR_SET = "accounts:second-factor:set"
     SECOND_FACTOR_REMOVED = "accounts:second-factor:remove"
     RECOVERY_CODE_USED = "accounts:recovery-code:use"

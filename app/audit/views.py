@@ -63,6 +63,7 @@ PHRASES = {
     Fact.EMAIL_CHANGE_ASKED: "{actor} asked for another address of {target}",
     Fact.EMAIL_CHANGED: "{target} has proven another address, which is theirs now",
     Fact.SECOND_FACTOR_PROPOSED: "{actor} began to set up a second factor of {target}",
+    Fact.SECOND_FACTOR_ASKED: "somebody gave the password of {target}, and no code of the second factor yet",
     Fact.SECOND_FACTOR_SET: "{actor} set up the second factor of {target}",
     Fact.SECOND_FACTOR_REMOVED: "{actor} removed the second factor of {target}",
     Fact.RECOVERY_CODE_USED: "{target} signed in with a recovery code",

@@ -1,7 +1,7 @@
 """`astrocore login`, `logout`, `whoami`, `token`: who the commands act as."""
 
 import socket
-from contextlib import closing
+from contextlib import closing, suppress
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -45,8 +45,9 @@ def login(
         }
         signed_in = _sign_in(api, body | ({"code": code} if code else {}))
     held = SessionFile.of(settings())
-    with held.alone():
-        held.write(signed_in.refresh_token)
+    before = _exchange(held, signed_in.refresh_token)
+    if before:
+        _leave(before)
     _say(f"signed in as {email}", {"user": signed_in.user, "session": signed_in.session}, as_json=as_json)
 
 
@@ -102,6 +103,22 @@ def _fetched(auth: Bearer, url: httpx.URL, http: httpx.Client) -> str:
                 request = flow.send(http.send(request))
         except StopIteration as end:
             return str(end.value)
+
+
+def _exchange(held: SessionFile, token: str) -> str | None:
+    """Keep a token; answers the one that was kept, where it could be read."""
+    with held.alone():
+        before = None
+        with suppress(CommandError):  # what is damaged is written anew
+            before = held.read()
+        held.write(token)
+    return before
+
+
+def _leave(token: str) -> None:
+    """End the session that another one takes the place of. Where nobody answers it ends by itself: nobody has its token."""
+    with suppress(CommandError), connect(auth=_through()) as api:
+        api.send(("auth", "logout"), {"refresh_token": token})
 
 
 def _end(held: SessionFile, token: str) -> None:

@@ -19,7 +19,7 @@ CLIENTS = "/v1/clients"
 class Clients(Controller):
     """The services that call us.
 
-    Whoever makes one, gives it scopes or a credential as a user has to have signed in within the last ten minutes.
+    Whoever makes one, gives it scopes or a credential, or lets it in again as a user has to have signed in within the last ten minutes.
     """
 
     path = "/clients"
@@ -62,6 +62,7 @@ class Clients(Controller):
     async def enable_client(
         self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[Decision]
     ) -> ClientView:
+        check_fresh(caller)
         return await clients.enable_client(stores, name, enabled=True, by=caller.name, reason=data.reason)
 
     @post("/{name:str}/credentials", summary="Give a client a credential")

@@ -75,7 +75,7 @@ class Me(Controller):
     async def propose_device(self, accounts: Held, caller: Calling) -> NewDevice:
         """Asks for a sign-in within the last ten minutes. The device counts once it is confirmed by a code."""
         check_fresh(caller)
-        return await devices.propose_device(accounts, _own(caller), by=caller.name)
+        return await devices.propose_device(accounts, _own(caller), session=caller.session, by=caller.name)
 
     @post("/second-factor/confirm", status_code=200, summary="Confirm the device by a code of it")
     async def confirm_device(
@@ -98,13 +98,15 @@ class Me(Controller):
         409 while the password has fewer than 15 characters: that is enough beside a second factor only.
         """
         check_fresh(caller)
-        await devices.remove_own_device(accounts, _own(caller), by=caller.name)
+        await devices.remove_own_device(accounts, _own(caller), session=caller.session, by=caller.name)
 
     @post("/recovery-codes", status_code=200, summary="Get other recovery codes")
     async def renew_recovery_codes(self, accounts: Held, caller: Calling) -> RecoveryCodes:
         """Asks for a sign-in within the last ten minutes. Those of before are good no more."""
         check_fresh(caller)
-        codes = await devices.renew_recovery_codes(accounts, _own(caller), by=caller.name)
+        codes = await devices.renew_recovery_codes(
+            accounts, _own(caller), session=caller.session, by=caller.name
+        )
         return RecoveryCodes(codes)
 
     @get("/sessions", summary="List where I am signed in")

@@ -85,7 +85,11 @@ class Users(Controller):
     async def delete_user(
         self, accounts: Held, caller: Calling, user_id: FromPath[UUID], reason: Why
     ) -> None:
-        """Removes personal data and everything that lets the user in; the id stays, for whoever reads the audit."""
+        """Removes personal data and everything that lets the user in; the id stays, for whoever reads the audit.
+
+        Whoever calls as a user has to have signed in within the last ten minutes.
+        """
+        check_fresh(caller)
         await users.delete_user(
             accounts.stores, user_id, by=caller.name, reason=reason, may_grant=caller.may_grant
         )
@@ -110,7 +114,8 @@ class Users(Controller):
     async def unlock_user(
         self, accounts: Held, caller: Calling, user_id: FromPath[UUID], data: JSONBody[Decision]
     ) -> UserView:
-        """Forgets wrong tries too."""
+        """Forgets wrong tries too. Whoever calls as a user has to have signed in within the last ten minutes."""
+        check_fresh(caller)
         return await credentials.unlock(
             accounts, user_id, by=caller.name, reason=data.reason, may_grant=caller.may_grant
         )

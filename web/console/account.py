@@ -17,6 +17,7 @@ from app.accounts.devices import NewDevice
 from app.accounts.limits import TooManyAttemptsError
 from app.accounts.permissions import Role, Scope
 from app.accounts.service import Accounts
+from app.accounts.sessions import Exchange
 from app.errors import CoreError, Fault, InvalidInputError
 from web.accounts.inputs import Code, Held, PasswordChange
 from web.console.cookie import fresh_secret, secret_of
@@ -39,7 +40,7 @@ class Confirmation(Struct):
     """A code of the new device, and the key that was shown for it, to be shown again where the code is wrong."""
 
     code: Code
-    secret: Annotated[str, Meta(pattern="^[A-Z2-7]{32}$")]
+    secret: Annotated[str, Meta(pattern=r"^[A-Z2-7]{32}\Z")]
 
 
 class Account(Controller):
@@ -58,7 +59,7 @@ class Account(Controller):
     ) -> Template | Redirect:
         """Signs out everywhere else."""
         try:
-            given = _new_password(form)
+            given, exchange = _new_password(form), _exchange(request)
             await credentials.change_password(
                 accounts,
                 _own(caller),
@@ -66,10 +67,11 @@ class Account(Controller):
                 given.new_password,
                 keep=caller.session,
                 by=caller.name,
+                exchange=exchange,
             )
         except CoreError as error:
             return await _page(request, accounts, caller, error)
-        return redirect(request, f"{ACCOUNT}?done=password", secret=await _rekeyed(request, accounts))
+        return redirect(request, f"{ACCOUNT}?done=password", secret=exchange.fresh)
 
     @post("/sessions/{session_id:uuid}/end")
     async def end_session(
@@ -92,7 +94,10 @@ class Account(Controller):
     ) -> Template:
         """The key of a new device, which counts once it is confirmed."""
         _check_fresh(accounts, caller)
-        return _device_page(request, await devices.propose_device(accounts, _own(caller), by=caller.name))
+        return _device_page(
+            request,
+            await devices.propose_device(accounts, _own(caller), session=caller.session, by=caller.name),
+        )
 
     @post("/second-factor/confirm")
     async def confirm_device(
@@ -101,16 +106,19 @@ class Account(Controller):
         """Recovery codes, which are never told again."""
         _check_fresh(accounts, caller)
         try:
-            given = filled(Confirmation, form)
+            given, exchange = filled(Confirmation, form), _exchange(request)
             codes = await devices.confirm_device(
-                accounts, _own(caller), given.code, session=caller.session, by=caller.name
+                accounts,
+                _own(caller),
+                given.code,
+                session=caller.session,
+                by=caller.name,
+                exchange=exchange,
             )
         except (InvalidInputError, TooManyAttemptsError) as error:
             return await _device_again(request, accounts, caller, form, error)
         done = "The second factor is set up."
-        return page(
-            request, "recovery_codes", secret=await _rekeyed(request, accounts), codes=codes, done=done
-        )
+        return page(request, "recovery_codes", secret=exchange.fresh, codes=codes, done=done)
 
     @post("/second-factor/recovery-codes")
     async def renew_recovery_codes(
@@ -118,7 +126,9 @@ class Account(Controller):
     ) -> Template:
         """Others than before, told this once."""
         _check_fresh(accounts, caller)
-        codes = await devices.renew_recovery_codes(accounts, _own(caller), by=caller.name)
+        codes = await devices.renew_recovery_codes(
+            accounts, _own(caller), session=caller.session, by=caller.name
+        )
         return page(request, "recovery_codes", codes=codes, done="The codes of before are good no more.")
 
     @post("/second-factor/remove")
@@ -127,7 +137,7 @@ class Account(Controller):
     ) -> Redirect:
         """Signs out everywhere, here too."""
         _check_fresh(accounts, caller)
-        await devices.remove_own_device(accounts, _own(caller), by=caller.name)
+        await devices.remove_own_device(accounts, _own(caller), session=caller.session, by=caller.name)
         return redirect(request, f"{SIGN_IN}?done=removed", secret=fresh_secret())
 
 
@@ -138,9 +148,9 @@ def _own(caller: Caller) -> UUID:
     return caller.user
 
 
-async def _rekeyed(request: Request[Any, Any, Any], accounts: Accounts) -> str:
+def _exchange(request: Request[Any, Any, Any]) -> Exchange:
     """Another secret for the session: what is done here must not be for the good of whoever has a copy of the old one."""
-    return await sessions.rekey(accounts, secret_of(request) or "")
+    return sessions.exchange_of(secret_of(request) or "")
 
 
 def _check_fresh(accounts: Accounts, caller: Caller) -> None:

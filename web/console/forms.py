@@ -52,6 +52,8 @@ async def fields_of(request: Request[Any, Any, Any]) -> dict[str, str]:
         )
     except ValueError as error:
         raise ClientException("the body is no form") from error
+    if len(dict(pairs)) < len(pairs):
+        raise ClientException("a field is given more than once")
     return dict(pairs)
 
 

@@ -71,9 +71,19 @@ def _credentials(request: Request[Any, Any, Any], typed: Typed) -> Credentials:
 
 
 def _address(request: Request[Any, Any, Any]) -> str | None:
-    """The IP address of the connection: who forwards requests for others stands for all of them."""
+    """The IP address that the outermost proxy of ours was called from; that of the connection where there is none.
+
+    What stands further left in X-Forwarded-For is only what a caller claims.
+    """
+    trusted: int = request.app.state.stores.settings.trusted_proxies
+    passed = ",".join(request.headers.getall("x-forwarded-for", [])).split(",")
+    forwarded = passed[-trusted].strip() if 0 < trusted <= len(passed) else ""
+    return _spelled(forwarded) or _spelled(request.client.host if request.client else "")
+
+
+def _spelled(text: str) -> str | None:
     try:
-        return machine(request.client.host) if request.client else None
+        return machine(text)
     except InvalidInputError:
         return None
 

@@ -90,11 +90,13 @@ class Logs(Controller):
     ) -> Stream:
         """NDJSON or CSV, gzipped where `Accept-Encoding` has gzip.
 
-        An export that cannot be finished says so in its last line, and breaks the connection instead of ending. One that
+        An export that cannot be finished, or whose reader's right to it ends meanwhile, says so in its last line, and breaks the connection instead of ending. One that
         lacks what was trimmed meanwhile, or what cannot be read, ends well and says so in its last line.
         """
         accepted = request.headers.get("accept-encoding", "")
-        return await export(_log_store(stores).export(wanted), format=format, accepted=accepted)
+        allowed = partial(while_standing, request=request, needed=Scope.LOGS_READ, whole=True)
+        batches = _log_store(stores).export(wanted)
+        return await export(batches, format=format, accepted=accepted, allowed=allowed)
 
     @get("/stats", summary="Show how much is kept, what was trimmed and what was lost")
     async def get_stats(self, stores: Opened) -> LogStats:

@@ -15,7 +15,7 @@ from app.accounts import clients, devices, sessions, users
 from app.accounts.admission import Caller, admit, recognise
 from app.accounts.housekeeping import keep_house
 from app.accounts.limits import Attempt, SignInLimits
-from app.accounts.permissions import Role, Scope
+from app.accounts.permissions import ORDINARY_ROLES, Role, Scope
 from app.accounts.service import Accounts
 from app.accounts.sessions import Origin, RefreshRefusedError, SignedIn
 from app.accounts.signing_in import Credentials, sign_in
@@ -49,6 +49,20 @@ async def client_token(accounts: Accounts, *scopes: Scope) -> str:
     client = await accounts.clients.by_secret(SHOP.name, made.secret or "")
     issued = await accounts.tokens.for_client(client.name, client.credential, scopes)
     return issued.token
+
+
+async def test_an_admin_gives_no_more_than_the_client_lets_them(accounts: Accounts, grace: UserView) -> None:
+    few = [Scope.USERS_AUTHENTICATE, Scope.USERS_WRITE]
+    await clients.create_client(accounts.stores, "web-shop", few, by="test")
+    async with accounts.stores.core.acquire() as connection, connection.transaction():
+        origin = Origin("web-shop", TWO_FACTORS)
+        started = await sessions.start(connection, grace.id, origin, accounts.clock())
+    through = await sessions.refresh(accounts, started.refresh_token, "web-shop", few)
+    caller = await admit(accounts, through.access_token)
+    assert (Role.ADMIN in caller.roles, caller.scopes) == (True, {Scope.USERS_WRITE})
+    assert caller.may_grant == ORDINARY_ROLES
+    there = await admit(accounts, (await signed_in(accounts, grace, *TWO_FACTORS)).access_token)
+    assert there.may_grant == EVERY
 
 
 async def test_a_role_that_needs_a_second_factor_counts_in_a_session_of_two_alone(
@@ -186,7 +200,7 @@ async def test_who_confirms_a_device_goes_on_with_two_factors_and_nobody_else_go
 ) -> None:
     user = await user_with(accounts, "otto@example.com", Role.ADMIN)
     own, stolen = await signed_in(accounts, user, "pwd"), await signed_in(accounts, user, "pwd")
-    proposed = await devices.propose_device(accounts, user.id, by="test")
+    proposed = await devices.propose_device(accounts, user.id, session=None, by="test")
     code = TOTP(b32decode(proposed.secret), 6, SHA1(), 30).generate(int(time().timestamp())).decode()
     await devices.confirm_device(accounts, user.id, code, session=own.session, by="test")
     with pytest.raises(RefreshRefusedError):
@@ -228,7 +242,7 @@ async def test_who_has_signed_in_is_told_so_although_the_counts_went_away(
     assert ada
     settings = accounts.stores.settings
     redis = open_redis(settings.url("broker_url"))
-    limits = Leaving(redis, settings.namespace)
+    limits = Leaving(redis, settings.namespace, accounts.hashing.pseudonym)
     given = Credentials("ada@example.com", PASSWORD, client_ip="192.0.2.1")
     signed = await sign_in(replace(accounts, limits=limits), given, SHOP)
     assert [each.id for each in await sessions.list_sessions(accounts.stores, ada.id)] == [signed.session]

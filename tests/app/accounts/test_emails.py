@@ -6,16 +6,18 @@ from uuid import UUID
 import pytest
 
 from app.accounts import emails, sessions, users
-from app.accounts.credentials import ask_reset
+from app.accounts.credentials import ask_reset, change_password, reset_password
 from app.accounts.limits import SignInLimits, TooManyAttemptsError
 from app.accounts.links import LinkRefusedError, Notice
 from app.accounts.service import Accounts
 from app.accounts.signing_in import Credentials, sign_in
-from app.accounts.views import UserView
-from app.errors import InvalidInputError
-from tests.app.accounts.conftest import PASSWORD, SHOP, Mailbox, facts, user_with
+from app.accounts.users import ProfileChange
+from app.accounts.views import Status, UserView
+from app.errors import ConflictError, InvalidInputError
+from tests.app.accounts.conftest import EVERY, PASSWORD, SHOP, Mailbox, facts, user_with
 
 OTHER = "Countess@example.com"
+NEW = "another long enough secret"
 
 
 async def asked(
@@ -85,9 +87,61 @@ async def test_a_session_alone_changes_no_address(accounts: Accounts, ada: UserV
 
 
 async def test_nobody_has_many_mails_sent(accounts: Accounts, ada: UserView) -> None:
-    limits = SignInLimits(accounts.stores.broker, accounts.stores.settings.namespace)
+    limits = SignInLimits(
+        accounts.stores.broker, accounts.stores.settings.namespace, accounts.hashing.pseudonym
+    )
     limited = replace(accounts, limits=limits)
     await emails.send_verification(limited, ada.id, by="test")
     for call in (emails.send_verification(limited, ada.id, by="test"), asked(limited, ada)):
         with pytest.raises(TooManyAttemptsError):
             await call
+
+
+@pytest.mark.parametrize(
+    "what", ["a reset", "a password", "another address", "the end of the session", "a lock", "everywhere"]
+)
+async def test_a_change_that_a_thief_asked_for_ends_when_the_owner_takes_the_account_back(
+    accounts: Accounts, ada: UserView, what: str
+) -> None:
+    stores = accounts.stores
+    session = (await sign_in(accounts, Credentials("ada@example.com", PASSWORD), SHOP)).session
+    (link,) = (await asked(accounts, ada, session=session)).links
+    match what:
+        case "a reset":
+            mails = Mailbox()
+            await ask_reset(accounts, "ada@example.com", client_ip=None, by="client:shop", deliver=mails)
+            await reset_password(accounts, mails.links[0].token, NEW, by="client:shop")
+        case "a password":
+            await change_password(accounts, ada.id, PASSWORD, NEW, keep=session, by="test")
+        case "another address":
+            change = ProfileChange(email="mine@example.com")
+            await users.change_user(stores, ada.id, change, by="test", may_grant=EVERY)
+        case "the end of the session":
+            await sessions.sign_out(stores, ada.id, session, by="test")
+        case "a lock":
+            for status in (Status.LOCKED, Status.ACTIVE):
+                await users.move_user(stores, ada.id, status, by="test", reason="x", may_grant=EVERY)
+        case _:
+            await sessions.sign_out_everywhere(stores, ada.id, by="test", may_grant=EVERY)
+    with pytest.raises(LinkRefusedError):
+        await emails.confirm_change(accounts, link.token, by="client:shop")
+
+
+@pytest.mark.parametrize("what", ["the end of the session", "another password"])
+async def test_who_is_out_meanwhile_asks_for_no_other_address(
+    accounts: Accounts, ada: UserView, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    session = (await sign_in(accounts, Credentials("ada@example.com", PASSWORD), SHOP)).session
+    take_mail = accounts.limits.take_mail
+
+    async def slowly(key: str) -> object:
+        if what == "another password":
+            await change_password(accounts, ada.id, PASSWORD, NEW, keep=session, by="test")
+        else:
+            await sessions.sign_out(accounts.stores, ada.id, session, by="test")
+        return await take_mail(key)
+
+    monkeypatch.setattr(accounts.limits, "take_mail", slowly)
+    with pytest.raises(ConflictError):
+        await asked(accounts, ada, session=session)
+    assert await accounts.stores.core.fetchval("SELECT count(*) FROM account_links") == 0

@@ -23,13 +23,10 @@ async def test_who_keeps_asking_takes_away_no_link_that_was_just_opened(
     accounts: Accounts, ada: UserView, time: Time
 ) -> None:
     mails = Mailbox()
-    for _ in range(4):
+    for _ in range(8):
         await asked(accounts, mails)
         time.passes(timedelta(seconds=1))
-    first, second, *_ = mails.links
-    with pytest.raises(LinkRefusedError):
-        await credentials.reset_password(accounts, first.token, NEW, by="client:shop")
-    await credentials.reset_password(accounts, second.token, NEW, by="client:shop")
+    await credentials.reset_password(accounts, mails.links[0].token, NEW, by="client:shop")
     with pytest.raises(LinkRefusedError):  # and all others with it
         await credentials.reset_password(accounts, mails.links[3].token, NEW, by="client:shop")
 
@@ -43,7 +40,7 @@ async def test_the_same_is_written_for_an_address_that_nobody_has(accounts: Acco
     kept = await stores.core.fetch(
         "SELECT user_id, count(*) FROM account_links GROUP BY user_id, address_hash"
     )
-    assert sorted((row["user_id"] is None, row["count"]) for row in kept) == [(False, 3)] + [(True, 3)] * 3
+    assert sorted((row["user_id"] is None, row["count"]) for row in kept) == [(False, 4)] + [(True, 4)] * 3
     assert (await facts(stores))[before:] == ["password:ask-reset"] * 16
     everything = await stores.core.fetchval(
         "SELECT string_agg(t::text, ' ') FROM account_links t WHERE user_id IS NULL"

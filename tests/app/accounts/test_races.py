@@ -1,6 +1,7 @@
 """What happens while a password is looked at, and what is left where it ends half-way."""
 
 from base64 import b64encode
+from uuid import UUID
 
 import pytest
 
@@ -13,7 +14,7 @@ from app.accounts.sessions import MOST_OPEN, Origin
 from app.accounts.signing_in import Credentials, SignInRefusedError, sign_in
 from app.accounts.users import Profile
 from app.accounts.views import Status, UserView
-from app.errors import BusyError, ConflictError
+from app.errors import BusyError, ConflictError, StoreUnavailableError
 from app.stores.connections import Stores, open_stores
 from tests.app.accounts.conftest import EVERY, PASSWORD, SHOP, Mailbox, Time, facts
 
@@ -140,10 +141,32 @@ async def test_an_admin_who_cannot_sign_in_keeps_nobody_from_making_one(narrow: 
 
 
 async def test_of_too_many_sessions_the_oldest_ends(accounts: Accounts, ada: UserView, time: Time) -> None:
-    core, started = accounts.stores.core, []
-    for _ in range(MOST_OPEN + 2):
+    core = accounts.stores.core
+
+    async def start() -> UUID:
         async with core.acquire() as connection, connection.transaction():
-            begun = await sessions.start(connection, ada.id, Origin("shop", ["pwd"]), time())
-        started.append(begun.session)
-    rows = await core.fetch("SELECT id FROM sessions WHERE ended_at IS NOT NULL ORDER BY id")
-    assert [row["id"] for row in rows] == started[:2]
+            return (await sessions.start(connection, ada.id, Origin("shop", ["pwd"]), time())).session
+
+    async def ended() -> list[UUID]:
+        rows = await core.fetch("SELECT id FROM sessions WHERE ended_at IS NOT NULL ORDER BY id")
+        return [row["id"] for row in rows]
+
+    started = [await start() for _ in range(MOST_OPEN + 2)]
+    assert await ended() == started[:2]
+    assert (await facts(accounts.stores)).count("session:end") == 2
+    await core.execute("UPDATE refresh_tokens SET expires_at = created_at")  # idle: nobody is in them
+    await start()
+    assert await ended() == started[:2]
+
+
+async def test_nobody_is_signed_in_without_being_told_by_which_tokens(
+    accounts: Accounts, ada: UserView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> None:
+        raise StoreUnavailableError("the core DB has gone away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(accounts.tokens.keys, "signing", away)
+        with pytest.raises(StoreUnavailableError):
+            await signs_in(accounts, PASSWORD)
+    assert await accounts.stores.core.fetchval("SELECT count(*) FROM sessions") == 0

@@ -133,7 +133,7 @@ async def test_what_ends_a_session_ends_it_at_once(
             await sessions.sign_out(stores, ada.id, signed_in.session, by="test")
         case _:
             await stores.core.execute("UPDATE users SET totp_confirmed_at = now()")
-            await devices.remove_own_device(accounts, ada.id, by="test")
+            await devices.remove_own_device(accounts, ada.id, session=None, by="test")
     assert not await sessions.is_alive(stores, signed_in.session)
     with pytest.raises(RefreshRefusedError):
         await refreshed(accounts, signed_in.refresh_token)
@@ -180,5 +180,7 @@ async def test_a_session_that_has_been_idle_for_too_long_is_listed_no_more(
 ) -> None:
     await refreshed(accounts, signed_in.refresh_token)
     assert [each.id for each in await sessions.list_sessions(accounts.stores, ada.id)] == [signed_in.session]
+    assert await sessions.is_alive(accounts.stores, signed_in.session)
     await accounts.stores.core.execute("UPDATE refresh_tokens SET expires_at = now() WHERE used_at IS NULL")
+    assert not await sessions.is_alive(accounts.stores, signed_in.session)
     assert await sessions.list_sessions(accounts.stores, ada.id) == []

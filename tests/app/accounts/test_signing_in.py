@@ -3,6 +3,7 @@
 from base64 import b32decode
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA1
@@ -24,7 +25,7 @@ from app.accounts.signing_in import (
 from app.accounts.views import Status, UserView
 from app.errors import BusyError, StoreUnavailableError
 from app.stores.connections import open_redis
-from tests.app.accounts.conftest import EVERY, PASSWORD, SHOP, Time, facts, user_with
+from tests.app.accounts.conftest import EVERY, PASSWORD, PEPPERS, SHOP, Time, facts, user_with
 
 SHOP_ONLY = Client("shop", [Scope.USERS_AUTHENTICATE])
 
@@ -124,7 +125,12 @@ async def test_tries_in_a_row_are_forgotten_by_one_that_is_right(accounts: Accou
 async def test_too_many_tries_are_told_when_to_come_again_whether_anybody_has_the_address(
     accounts: Accounts,
 ) -> None:
-    limits = SignInLimits(accounts.stores.broker, accounts.stores.settings.namespace, account=Limit(2, 2))
+    limits = SignInLimits(
+        accounts.stores.broker,
+        accounts.stores.settings.namespace,
+        accounts.hashing.pseudonym,
+        account=Limit(2, 2),
+    )
     accounts = replace(accounts, limits=limits)
     await user_with(accounts, "ada@example.com")
     for email in ("ada@example.com", "nobody@example.com"):
@@ -137,7 +143,12 @@ async def test_too_many_tries_are_told_when_to_come_again_whether_anybody_has_th
 
 
 async def test_a_right_try_counts_for_nothing(accounts: Accounts, ada: UserView) -> None:
-    limits = SignInLimits(accounts.stores.broker, accounts.stores.settings.namespace, account=Limit(2, 2))
+    limits = SignInLimits(
+        accounts.stores.broker,
+        accounts.stores.settings.namespace,
+        accounts.hashing.pseudonym,
+        account=Limit(2, 2),
+    )
     for _ in range(5):
         await enter(replace(accounts, limits=limits))
 
@@ -153,7 +164,12 @@ class FullRoom(HashingRoom):
 
 
 async def test_a_try_that_nobody_had_time_for_counts_for_nothing(accounts: Accounts, ada: UserView) -> None:
-    limits = SignInLimits(accounts.stores.broker, accounts.stores.settings.namespace, account=Limit(1, 1))
+    limits = SignInLimits(
+        accounts.stores.broker,
+        accounts.stores.settings.namespace,
+        accounts.hashing.pseudonym,
+        account=Limit(1, 1),
+    )
     busy = replace(accounts, hashing=FullRoom(), limits=limits)
     for _ in range(3):
         with pytest.raises(BusyError):
@@ -164,7 +180,7 @@ async def test_a_try_that_nobody_had_time_for_counts_for_nothing(accounts: Accou
 async def test_nobody_signs_in_while_tries_cannot_be_counted(accounts: Accounts, ada: UserView) -> None:
     redis = open_redis("redis://127.0.0.1:1/0")
     with pytest.raises(StoreUnavailableError):
-        await enter(replace(accounts, limits=SignInLimits(redis, "t")))
+        await enter(replace(accounts, limits=SignInLimits(redis, "t", accounts.hashing.pseudonym)))
     await redis.aclose()
     assert await accounts.stores.core.fetchval("SELECT count(*) FROM sessions") == 0
 
@@ -208,7 +224,7 @@ async def test_roles_that_need_a_second_factor_do_nothing_without_one(accounts: 
 
 
 async def device_of(accounts: Accounts, user: UserView, time: Time) -> tuple[TOTP, list[str]]:
-    proposed = await devices.propose_device(accounts, user.id, by="test")
+    proposed = await devices.propose_device(accounts, user.id, session=None, by="test")
     assert "otpauth://totp/AstroBookings:" in proposed.uri
     totp = TOTP(b32decode(proposed.secret), 6, SHA1(), 30)
     codes = await devices.confirm_device(accounts, user.id, code(totp, time), session=None, by="test")
@@ -233,6 +249,27 @@ async def test_with_a_second_factor_its_code_is_needed(accounts: Accounts, time:
     claims = await accounts.tokens.read(signed_in.access_token)
     assert claims.amr == ["pwd", "otp", "mfa"]
     assert "clients:admin" in claims.scope.split()
+
+
+async def test_whoever_has_the_password_and_no_code_leaves_a_trace_and_is_bounded(
+    accounts: Accounts, ada: UserView, time: Time, logged: list[dict[str, Any]]
+) -> None:
+    limits = SignInLimits(
+        accounts.stores.broker, accounts.stores.settings.namespace, PEPPERS.pseudonym, address=Limit(3, 3)
+    )
+    totp, _ = await device_of(accounts, ada, time)
+    limited = replace(accounts, limits=limits)
+    for _ in range(3):
+        with pytest.raises(SecondFactorNeededError):
+            await enter(limited, client_ip="192.0.2.1")
+    with pytest.raises(TooManyAttemptsError):
+        await enter(limited, client_ip="192.0.2.1")
+    assert (await facts(accounts.stores)).count("second-factor:ask") == 3
+    (told, *_) = [each for each in logged if each["event"] == "code.asked"]
+    shown = (limits.shown("ada@example.com"), limits.shown("192.0.2.1"), "client:shop")
+    assert (told["account"], told["machine"], told["by"]) == shown
+    await enter(limited, code=code(totp, time), client_ip="192.0.2.2")
+    await limits.take_back(await limits.take("bob", "192.0.2.2"))
 
 
 async def test_no_code_is_good_twice(accounts: Accounts, ada: UserView, time: Time) -> None:

@@ -59,7 +59,7 @@ def changed(token: str, part: int, **claims: object) -> str:
 
 async def test_a_token_says_what_it_was_issued_for(tokens: Tokens, time: Time) -> None:
     sign_in = SignIn(uuid4(), uuid4(), [Role.OPERATOR], time(), ["pwd", "otp"])
-    issued = await tokens.for_user(sign_in, "console", SCOPES)
+    issued = tokens.for_user(sign_in, "console", SCOPES, await tokens.keys.signing())
     claims = await tokens.read(issued.token)
     assert claims == issued.claims
     assert (claims.iss, claims.aud, claims.sub) == (ISSUER, "console", str(sign_in.user))

@@ -92,7 +92,9 @@ async def test_too_many_tries_are_told_when_to_come_again(
 
     from app.accounts.limits import SignInLimits
 
-    limits = SignInLimits(accounts.stores.broker, accounts.stores.settings.namespace)
+    limits = SignInLimits(
+        accounts.stores.broker, accounts.stores.settings.namespace, accounts.hashing.pseudonym
+    )
     web.state.accounts = replace(accounts, limits=limits)
     answers = [await login(shop, "nobody@example.com") for _ in range(5)]
     assert [each.status_code for each in answers] == [401] * 4 + [429]

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from litestar import Litestar
 
 from app.accounts.admission import admit
+from app.accounts.limits import SignInLimits
 from app.accounts.permissions import Role
 from app.accounts.service import Accounts
 from app.accounts.views import UserView
@@ -84,7 +85,10 @@ async def test_an_admin_whose_sign_in_is_old_changes_nothing_by_which_somebody_g
         me.patch(f"/v1/users/{ada.id}", json={"roles": ["admin"]}),
         me.post("/v1/users", json=other | {"roles": ["admin"], "password": PASSWORD}),
         me.delete(f"/v1/users/{boss.id}/second-factor", params={"reason": "x"}),
+        me.delete(f"/v1/users/{ada.id}", params={"reason": "x"}),
+        me.post(f"/v1/users/{ada.id}/unlock", json={"reason": "x"}),
         me.post("/v1/clients", json={"name": "evil", "scopes": []}),
+        me.post("/v1/clients/shop/enable", json={"reason": "x"}),
         me.patch("/v1/clients/shop", json={"scopes": [], "reason": "x"}),
         me.post("/v1/clients/shop/credentials", json={}),
     ):
@@ -131,8 +135,12 @@ async def test_a_reason_says_why(shop: httpx.AsyncClient, ada: UserView, reason:
 
 
 async def test_an_address_is_changed_by_whoever_reads_its_mail(
-    shop: httpx.AsyncClient, accounts: Accounts, ada: UserView, caller: Client
+    shop: httpx.AsyncClient, accounts: Accounts, ada: UserView, caller: Client, web: Litestar
 ) -> None:
+    limits = SignInLimits(
+        accounts.stores.broker, accounts.stores.settings.namespace, accounts.hashing.pseudonym
+    )
+    web.state.accounts = replace(accounts, limits=limits)
     await user_with(accounts, "bob@example.com")
     me = await caller(token=(await login(shop)).json()["access_token"])
     assert (await me.patch("/v1/me", json={"email": "x@example.com"})).status_code == 422

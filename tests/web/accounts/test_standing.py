@@ -14,9 +14,13 @@ from app.accounts.permissions import Role, Scope
 from app.accounts.service import Accounts
 from app.accounts.sessions import Origin, Started
 from app.accounts.views import Status, UserView
+from app.logs.queries import LogFilter
+from app.logs.store import LogStore
 from tests.app.accounts.conftest import EVERY, user_with
 from tests.web.accounts.conftest import Client
+from tests.web.logs.conftest import entry
 from web import standing
+from web.logs.exporting import CUT_OFF
 
 STREAM = "/v1/logs/stream"
 
@@ -116,6 +120,40 @@ async def test_where_it_cannot_be_asked_nothing_more_is_told(
         await asyncio.wait_for(stream, 10)
     finally:
         await accounts.stores.core.execute("ALTER TABLE gone RENAME TO client_credentials")
+
+
+async def test_where_nobody_answers_in_time_nothing_more_is_told(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch, caller: Client
+) -> None:
+    monkeypatch.setattr(standing, "EVERY_SECONDS", 0.01)
+    reader = await caller("ops", Scope.LOGS_READ)
+    stream = asyncio.create_task(reader.get(STREAM))
+    await asyncio.wait([stream], timeout=0.3)
+    async with accounts.stores.core.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE client_credentials IN ACCESS EXCLUSIVE MODE")
+        assert (await asyncio.wait([stream], timeout=5))[0]  # the store itself waits for ten seconds
+
+
+async def test_of_what_is_to_be_told_whole_the_end_is_an_error(
+    accounts: Accounts, caller: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "EVERY_SECONDS", 0.05)
+    read = LogStore.export
+
+    async def slow(store: LogStore, wanted: LogFilter) -> AsyncGenerator[Any]:
+        async for batch in read(store, wanted):
+            yield batch
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(LogStore, "export", slow)
+    await LogStore(accounts.stores.logs, accounts.stores.settings.namespace).append([entry(1)])
+    reader = await caller("ops", Scope.LOGS_READ)
+    exported = asyncio.create_task(reader.get("/v1/logs/export"))
+    await asyncio.wait([exported], timeout=0.3)
+    assert not exported.done()
+    await clients.enable_client(accounts.stores, "ops", enabled=False, by="test", reason="x")
+    lines = (await asyncio.wait_for(exported, 10)).text.splitlines()
+    assert (len(lines), CUT_OFF in lines[-1]) == (2, True)
 
 
 async def test_whoever_may_not_change_a_user_does_not_sign_them_out(

@@ -72,6 +72,8 @@ async def test_a_second_factor_is_set_up_asked_for_and_removed(
     assert codes_of(wrong.text, time) == right
     odd = await browser.submit(f"{ACCOUNT}/second-factor/confirm", secret="<b>", code="000000")
     assert odd.status_code == 422
+    odd = await browser.submit(f"{ACCOUNT}/second-factor/confirm", secret=f"{key}\n", code="000000")
+    assert odd.status_code == 422
     await browser.open(ACCOUNT)
     copied = browser.secret
     told = await browser.submit(f"{ACCOUNT}/second-factor/confirm", secret=key, code=right)

@@ -67,12 +67,15 @@ async def test_a_planted_token_is_refused_where_no_cookie_came_along(browser: Br
 
 
 async def test_what_is_no_form_is_told_so_on_a_page(browser: Browser) -> None:
+    await browser.open("/console/sign-in")
+    known = form_token(browser.secret or "")
     for kind, content, status in (
         ("application/json", b"{}", 415),
         ("multipart/form-data; boundary=x", b"--x--", 415),
         (FORM["Content-Type"], b"csrf=\xff", 400),
         (FORM["Content-Type"], b"csrf=%ff", 400),
         (FORM["Content-Type"], b"&".join([b"a=1"] * 60), 400),
+        (FORM["Content-Type"], b"csrf=bad&csrf=" + known.encode(), 400),
         (FORM["Content-Type"], b"x" * 1_000_001, 413),
         (FORM["Content-Type"], b"", 403),
     ):

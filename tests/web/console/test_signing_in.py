@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from http.cookies import SimpleCookie
 
+import httpx
 import pytest
 from litestar import Litestar
 from redis.asyncio import Redis
@@ -125,14 +126,16 @@ async def test_the_page_keeps_the_address_and_never_the_password(browser: Browse
 async def test_too_many_tries_and_stores_that_are_away_say_when_to_come_again(
     browser: Browser, web: Litestar, accounts: Accounts
 ) -> None:
-    limits = SignInLimits(accounts.stores.broker, accounts.stores.settings.namespace)
+    limits = SignInLimits(
+        accounts.stores.broker, accounts.stores.settings.namespace, accounts.hashing.pseudonym
+    )
     web.state.accounts = replace(accounts, limits=limits)
     codes = [(await browser.sign_in(password="wrong")).status_code for _ in range(5)]
     assert codes == [401] * 4 + [429]
     assert int(browser.page.headers["retry-after"]) >= 1
     assert f"You can try again in {browser.page.headers['retry-after']} second" in browser.text
     away = Redis.from_url("redis://127.0.0.1:1/0", retry=None)
-    web.state.accounts = replace(accounts, limits=SignInLimits(away, "t"))
+    web.state.accounts = replace(accounts, limits=SignInLimits(away, "t", accounts.hashing.pseudonym))
     closed = await browser.sign_in()
     assert (closed.status_code, closed.headers["retry-after"]) == (503, "5")
     await away.aclose()
@@ -240,6 +243,39 @@ async def test_a_session_is_noted_with_where_it_came_from(
     (session,) = await sessions.list_sessions(accounts.stores, ada.id)
     assert (session.client, session.client_ip, session.device) == ("console", "127.0.0.1", "x" * 200)
     assert "session:start" in await facts(accounts.stores)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "passed", "noted"),
+    [
+        (0, ["198.51.100.1"], "127.0.0.1"),
+        (1, ["198.51.100.1"], "198.51.100.1"),
+        (1, ["203.0.113.9, 198.51.100.1"], "198.51.100.1"),
+        (2, ["203.0.113.9", "2001:DB8::1, 10.0.0.1"], "2001:db8::1"),
+        (1, [], "127.0.0.1"),
+        (2, ["198.51.100.1"], "127.0.0.1"),
+        (1, ["203.0.113.9, unknown"], "127.0.0.1"),
+    ],
+)
+async def test_behind_proxies_of_ours_it_is_the_address_that_the_outermost_was_called_from(
+    browser: Browser,
+    ada: UserView,
+    accounts: Accounts,
+    web: Litestar,
+    *,
+    trusted: int,
+    passed: list[str],
+    noted: str,
+) -> None:
+    stores = web.state.stores
+    settings = stores.settings.model_copy(update={"trusted_proxies": trusted})
+    web.state.stores = replace(stores, settings=settings)
+    browser.http.headers = httpx.Headers(
+        [*browser.http.headers.multi_items(), *(("X-Forwarded-For", each) for each in passed)]
+    )
+    await browser.sign_in()
+    (session,) = await sessions.list_sessions(accounts.stores, ada.id)
+    assert session.client_ip == noted
 
 
 async def test_the_console_is_no_client_that_anybody_calls_as(accounts: Accounts, browser: Browser) -> None:
