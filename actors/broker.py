@@ -32,7 +32,7 @@ from app.reconciliation.scanning.scan import sweep_folders
 from app.stores.connections import Stores, open_stores
 from config.logging import log_start, log_stop
 from config.processes import die_with_parent
-from config.settings import settings
+from config.settings import SettingsError, settings
 
 # A worker that dies is noticed after this long without a heartbeat, and its messages are given to others.
 HEARTBEAT_MILLISECONDS = 15_000
@@ -64,6 +64,11 @@ class WorkerStores(Middleware):
 
     def after_process_boot(self, broker: dramatiq.Broker) -> None:
         die_with_parent()
+        try:
+            settings().check_service()
+        except SettingsError as error:
+            # Dramatiq would only log it.
+            raise SystemExit(str(error)) from None
         self._shipper = start_shipping("worker", settings())
         log_start()
         # A worker waits for Redis as long as it takes: a fetch that timed out and was repeated would leave its

@@ -145,6 +145,7 @@ def main() -> None:
     """Start the process. Every actor is imported first: a schedule whose declaration is not seen is retired."""
     from actors.worker import broker
 
+    settings().check_service()
     with shipping("scheduler", settings()):
         log_start()
         asyncio.run(serve(settings(), broker))

@@ -12,6 +12,7 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
+from app.accounts.key_use import IN_USE, count_rows
 from app.audit.archiving.kept import read_kept
 from app.audit.archiving.turn import FILLING
 from app.audit.rights import FORBIDDEN, NEEDED, lacking, let_through
@@ -47,6 +48,7 @@ async def doctor(settings: Settings) -> list[Check]:
     """Look at every store and say what to do about each fault."""
     looks: list[tuple[str, Callable[[], Awaitable[list[Check]]]]] = [
         ("core database", lambda: _look_at_core(settings)),
+        ("keys", lambda: _look_at_keys(settings)),
         ("admin database", lambda: _look_at_admin(settings)),
         ("customer database", lambda: _look_at_customer(settings)),
         *((f"{label} store", _redis_look(settings, name, label)) for name, label in _REDIS_STORES.items()),
@@ -86,6 +88,20 @@ async def _look_at_core(settings: Settings) -> list[Check]:
             *await _look_at_postgres(connection, "core database"),
             _expect("core schema", sorted(wanted - held), "run `astrocore migrate`"),
         ]
+
+
+async def _look_at_keys(settings: Settings) -> list[Check]:
+    async with _connection(settings, "core_database_url") as connection:
+        return [_keys(settings, name, await count_rows(connection, name)) for name in IN_USE]
+
+
+def _keys(settings: Settings, name: str, used: dict[str, int]) -> Check:
+    """How many rows need each key: one that none needs, and that is not the first, can be taken away."""
+    known = list(settings.keys(name))
+    missing = sorted(used.keys() - known)
+    found = "rows under " + ", ".join(f"{key}: {used.get(key, 0):,}" for key in (*known, *missing))
+    advice = f"{PREFIX}{name.upper()} lacks {', '.join(missing)}, without which these rows are of no use"
+    return Check(name.replace("_", " "), ok=not missing, found=found, advice=advice if missing else None)
 
 
 async def _look_at_admin(settings: Settings) -> list[Check]:

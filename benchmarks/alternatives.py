@@ -21,8 +21,8 @@ from piccolo.engine.postgres import PostgresEngine
 from piccolo.table import Table
 
 from app.stores.connections import open_customer_client
-from benchmarks.bookings import COLUMNS, DRIFTED, EQUAL, differing, say
-from benchmarks.figure import Figure
+from benchmarks.bookings import COLUMNS, DRIFTED, EQUAL, differing
+from benchmarks.figure import Figure, say
 from benchmarks.processes import Measured, command, in_own_process
 from config.settings import Settings
 

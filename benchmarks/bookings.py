@@ -6,7 +6,6 @@ another team would: by a module that the setting `mappings` names, which is this
 """
 
 import asyncio
-import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from pymongo import MongoClient
 
 from app.reconciliation.entities import BOOKINGS
 from app.reconciliation.mapping import declare
+from benchmarks.figure import say
 from config.settings import Settings
 
 EQUAL = declare(
@@ -102,10 +102,6 @@ async def admin_connection(settings: Settings) -> Any:
 
 def customer_client(settings: Settings) -> MongoClient[dict[str, Any]]:
     return MongoClient(settings.url("customer_database_url"), uuidRepresentation="standard", tz_aware=True)
-
-
-def say(text: str) -> None:
-    print(f"  … {text}", file=sys.stderr, flush=True)
 
 
 async def _load(settings: Settings, number: int, *, indexed: bool) -> None:

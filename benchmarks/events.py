@@ -23,9 +23,8 @@ from pymongo import WriteConcern
 
 from app.cli.client import as_client
 from app.stores.connections import Stores, open_stores
-from benchmarks.bookings import say
 from benchmarks.customers import make_customers
-from benchmarks.figure import Figure
+from benchmarks.figure import Figure, say
 from config.settings import Settings
 
 NEEDS = "up"

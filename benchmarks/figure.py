@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -66,3 +67,8 @@ def compare(
         goal=goal,
         ok=reached(ratio),
     )
+
+
+def say(text: str) -> None:
+    """Tell on the terminal what is being done; standard output is for the figures."""
+    print(f"  … {text}", file=sys.stderr, flush=True)

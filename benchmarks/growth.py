@@ -21,8 +21,8 @@ from app.reconciliation.scanning.compare import Comparison
 from app.reconciliation.scanning.shelf import Shelf
 from app.reconciliation.scanning.snapshots import KeyRange, read_relational
 from app.stores.migrate import migrate
-from benchmarks.bookings import DRIFTED, EQUAL, differing, load, load_rows, say
-from benchmarks.figure import Figure
+from benchmarks.bookings import DRIFTED, EQUAL, differing, load, load_rows
+from benchmarks.figure import Figure, say
 from benchmarks.full_run import full_run, peak_figure
 from benchmarks.processes import Measured, in_own_process
 from config.settings import Settings

@@ -27,8 +27,8 @@ from app.reconciliation.scanning.snapshots import (
 from app.reconciliation.scanning.sql_columns import ColumnReader, readers_of
 from app.stores.migrate import migrate
 from benchmarks import alternatives
-from benchmarks.bookings import DRIFTED, EQUAL, admin_connection, customer_client, differing, load, say
-from benchmarks.figure import Figure, compare
+from benchmarks.bookings import DRIFTED, EQUAL, admin_connection, customer_client, differing, load
+from benchmarks.figure import Figure, compare, say
 from benchmarks.full_run import full_run, peak_figure
 from benchmarks.processes import Measured, in_own_process
 from config.settings import Settings

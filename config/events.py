@@ -48,12 +48,20 @@ EVENTS: dict[str, Event] = {
     "request.failed": _at("ERROR", meaning="A request met an error that nobody expected, and got a 500."),
     "signin.refused": _at(
         "INFO",
-        meaning="Somebody tried to sign in and was refused; `account` (a hash of the address), `client`.",
+        meaning="Somebody tried to sign in, or to prove once more who they are, and was refused; `account` and `machine` "
+        "(keyed hashes of the addresses), `by`.",
+    ),
+    "code.asked": _at(
+        "INFO",
+        meaning="Somebody had the right password, and was asked for a code of the second factor; `account` and `machine` "
+        "(keyed hashes of the addresses), `by`.",
     ),
     "signin.throttled": _at(
         "WARNING",
-        meaning="Signing in was tried too often; `account` (a hash of the address), `seconds` to wait.",
+        meaning="It was tried too often; `what` (sign-in, reset, proof or mail), `account` and `machine` (keyed hashes of the "
+        "addresses), `seconds` to wait.",
     ),
+    "token.refused": _at("INFO", meaning="An access token was refused; `reason`."),
     "client.refused": _at(
         "WARNING", meaning="A client did not prove who it is; `client`, as it calls itself, and `reason`."
     ),
@@ -62,7 +70,33 @@ EVENTS: dict[str, Event] = {
     ),
     "link.created": _at(
         "INFO",
-        meaning="A link was made for a user, to set a password or to prove an address; `purpose`, `user`.",
+        meaning="A link was made for a user, to set a password or to prove an address; `purpose`, `user`, who is nobody "
+        "where nobody has the address.",
+    ),
+    "notice.created": _at("INFO", meaning="Something is to be told to a user by mail; `what`, `user`."),
+    "accounts.trimmed": _at(
+        "INFO",
+        meaning="What is over was forgotten: how many `assertions`, `links`, `keys` of tokens, `refreshes` (used and expired "
+        "refresh tokens), `sessions` and wrong tries (`failures`).",
+    ),
+    "accounts.kept": _at(
+        "WARNING", meaning="What is over in accounts could not be forgotten now; `kind`, `fault`."
+    ),
+    "renewal.failed": _at(
+        "WARNING",
+        meaning="It could not be seen to that the next key of tokens is there in time; `fault`.",
+    ),
+    "attempt.kept": _at(
+        "WARNING",
+        meaning="A sign-in that succeeded still counts as a wrong try, for the broker's Redis went away meanwhile; `error`.",
+    ),
+    "key.skipped": _at(
+        "ERROR",
+        meaning="A key of tokens does not open, and its tokens are refused; `key`, `reason`: what it is encrypted with is not set.",
+    ),
+    "device.refused": _at(
+        "ERROR",
+        meaning="The key of a second factor does not open, so no code of it is right; `user`, `reason`.",
     ),
     "store.failed": _at("WARNING", meaning="A request could not be served because a store is away; `error`."),
     "wake.failed": _at(

@@ -8,7 +8,7 @@ names in upper case with the prefix ``ASTROCORE_``.
 import difflib
 import os
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from config.hosts import is_origin, is_private_way
 from config.mail_rules import MAIL_NEEDS, fault_of_mail
 
 PREFIX = "ASTROCORE_"
@@ -42,7 +43,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     environment: Environment = Field(
-        "embedded", description="embedded, development or production; production refuses development secrets"
+        "production",
+        description="embedded, development or production. Operators need no second factor, and cookies no TLS, in an embedded "
+        "system alone; production starts with secrets and an issuer of its own, and not without",
     )
     data_dir: Path = Field(
         Path(DATA_DIR_DEFAULT), description="where embedded stores and the env file of a running system live"
@@ -105,8 +108,8 @@ class Settings(BaseModel):
 
     issuer: str = Field(
         "",
-        description="URL by which the API's users know this service: it stands in every token; "
-        "default: http://WEB_HOST:WEB_PORT",
+        description="URL by which the API's users know this service, https://HOST: it stands in every token, and commands call "
+        "it; http only on loopback or embedded; default, not in production: http://WEB_HOST:WEB_PORT",
     )
     password_peppers: SecretStr | None = Field(
         None,
@@ -141,6 +144,13 @@ class Settings(BaseModel):
     )
     sign_in_address_failures: int = Field(
         10, ge=1, description="wrong tries from one IP address in five minutes"
+    )
+    trusted_proxies: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="proxies in front of us that each add to X-Forwarded-For whom they serve: so many entries from the right is "
+        "where who signs in to the console is; 0 where nobody stands in front",
     )
     sign_in_failures: int = Field(1000, ge=1, description="wrong tries of everybody in five minutes")
 
@@ -254,6 +264,13 @@ class Settings(BaseModel):
         20, ge=1, description="deletions that are always allowed, whatever the share"
     )
 
+    @field_validator("issuer")
+    @classmethod
+    def _issuer_is_an_origin(cls, value: str) -> str:
+        if value and not is_origin(value):
+            raise ValueError("a URL such as https://core.example, without a path or a slash at its end")
+        return value
+
     @field_validator("audit_signing_key", "audit_public_keys")
     @classmethod
     def _audit_keys_are_keys(cls, value: SecretStr | str | None) -> SecretStr | str | None:
@@ -304,19 +321,39 @@ class Settings(BaseModel):
         return self.issuer or f"http://{self.web_host}:{self.web_port}"
 
     @model_validator(mode="after")
-    def _production_is_strict(self) -> Self:
-        if self.environment == "production":
-            wanted = (*STORE_URLS, *SECRETS, *MAIL_NEEDS[self.notification_transport])
-            missing = [name for name in wanted if getattr(self, name) is None]
-            if missing:
-                raise ValueError("production needs " + ", ".join(PREFIX + name.upper() for name in missing))
-        return self
-
-    @model_validator(mode="after")
     def _mail_is_private(self) -> Self:
         if fault := fault_of_mail(self):
             raise ValueError(fault)
         return self
+
+    @model_validator(mode="after")
+    def _each_key_has_one_purpose(self) -> Self:
+        kept = [key for name in SECRETS for key in self._material(name)]
+        if len(set(kept)) < len(kept):
+            raise ValueError(f"of {_named(SECRETS)} two hold the same key: each purpose needs its own")
+        return self
+
+    def _material(self, name: str) -> set[bytes]:
+        """The keys of a setting, without their names."""
+        secret: SecretStr | None = getattr(self, name)
+        given = secret.get_secret_value().split(",") if secret else []
+        return {b64decode(each.rpartition(":")[2]) for each in given}
+
+    def check_service(self) -> None:
+        """What must hold where a process of the service starts, and need not where a command calls one. Raises SettingsError."""
+        if self.environment == "production":
+            wanted = (*STORE_URLS, *SECRETS, "issuer", *MAIL_NEEDS[self.notification_transport])
+            if missing := [name for name in wanted if not getattr(self, name)]:
+                raise SettingsError(
+                    f"production, which this is unless {PREFIX}ENVIRONMENT says otherwise, needs {_named(missing)}"
+                )
+            keys = [key for name in SECRETS for key in self._material(name)]
+            if any(len(set(key)) < _LEAST_DIFFERENT_BYTES for key in keys):
+                raise SettingsError(f"a key of {_named(SECRETS)} is not random: `openssl rand -base64 32` is")
+        if self.environment != "embedded" and not is_private_way(self.issuer_url):
+            raise SettingsError(
+                f"{PREFIX}ISSUER must be https://…, not {self.issuer_url}: tokens and secrets would cross the network in clear"
+            )
 
     def url(self, name: str) -> str:
         """The URL of a store, in clear; raises SettingsError where it is not set, that is, where no system runs."""
@@ -329,6 +366,10 @@ class Settings(BaseModel):
         return secret.get_secret_value()
 
 
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(PREFIX + name.upper() for name in names)
+
+
 def _is_key(text: str) -> bool:
     try:
         return len(b64decode(text, validate=True)) == AUDIT_KEY_BYTES
@@ -337,9 +378,11 @@ def _is_key(text: str) -> bool:
 
 
 AUDIT_KEY_BYTES = 32
+# Of 32 random ones some 30 differ; that fewer than 20 do has a chance of less than one in ten billion.
+_LEAST_DIFFERENT_BYTES = 20
 
 SECRETS = ("audit_signing_key", "password_peppers", "encryption_keys")
-"""Settings without which production does not start, beside the stores."""
+"""Settings without which production does not start, beside the stores and the issuer."""
 
 STORE_URLS = (
     "core_database_url",

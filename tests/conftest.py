@@ -4,12 +4,21 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from piccolo.engine.postgres import PostgresEngine
 
 from app.embedded.launch import EmbeddedStores
 from app.reconciliation.mapping import load_mappings
 from app.stores.connections import Stores, open_stores
 from config.settings import Settings
 from tests.databases import Databases
+from tests.stories.conftest import System, running_system
+
+
+async def _known(_: PostgresEngine) -> None:
+    """Piccolo warns of an old server, for which each engine connects once more: in a thread, with a loop of its own."""
+
+
+PostgresEngine.check_version = _known
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +51,10 @@ async def stores(settings_of_test: Settings) -> AsyncIterator[Stores]:
     load_mappings("")
     async with open_stores(settings_of_test) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def system() -> Iterator[System]:
+    """A whole running system, for the stories and for browsers."""
+    with running_system() as running:
+        yield running

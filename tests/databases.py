@@ -1,10 +1,11 @@
-"""Databases for tests. Making them takes longer than most tests do, so clean ones are handed out again."""
+"""Databases for tests. Making them takes longer than most tests do, so they are cleaned and handed out again."""
 
 import asyncio
 import uuid
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -13,65 +14,40 @@ from pymongo.database import Database
 
 from app.stores.migrate import create_foreign_schemas, migrate
 from config.settings import Settings, parse_settings
+from tests.database_shapes import Shape, empty, shape_of
 
 CORE = "ASTROCORE_CORE_DATABASE_URL"
 ADMIN = "ASTROCORE_ADMIN_DATABASE_URL"
 CUSTOMER = "ASTROCORE_CUSTOMER_DATABASE_URL"
 
 _KINDS = {"core": CORE, "admin": ADMIN}
-_OURS = "NOT IN ('pg_catalog', 'information_schema', 'pg_toast')"
-# Whatever a test may have changed, but for rows: a database in which this is another one is not handed out again.
-_SHAPE = f"""
-    SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
-        SELECT concat_ws(' ', nspname, nspacl) AS line FROM pg_namespace WHERE nspname NOT LIKE 'pg_%temp_%'
-        UNION ALL SELECT concat_ws(' ', oid::regclass, relkind, relacl, reloptions, relrowsecurity) FROM pg_class
-            WHERE relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname {_OURS})
-        UNION ALL SELECT concat_ws(' ', attrelid::regclass, attname, atttypid::regtype, atttypmod, attnotnull,
-                attcollation::regcollation, atthasdef, attgenerated, attacl)
-            FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped AND attrelid IN (SELECT oid FROM pg_class
-            WHERE relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname {_OURS}))
-        UNION ALL SELECT concat_ws(' ', conname, conrelid::regclass, pg_get_constraintdef(oid)) FROM pg_constraint
-        UNION ALL SELECT concat_ws(' ', pg_get_indexdef(indexrelid), indisvalid) FROM pg_index WHERE indexrelid > 16383
-        UNION ALL SELECT pg_get_triggerdef(oid) FROM pg_trigger
-        UNION ALL SELECT concat_ws(' ', oid::regprocedure, prosrc) FROM pg_proc WHERE oid > 16383
-        UNION ALL SELECT concat_ws(' ', oid::regtype, typtype) FROM pg_type WHERE oid > 16383
-        UNION ALL SELECT concat_ws(' ', rulename, ev_class::regclass) FROM pg_rewrite WHERE oid > 16383
-        UNION ALL SELECT collname FROM pg_collation WHERE oid > 16383
-        UNION ALL SELECT 'analyzed ' || starelid::regclass FROM pg_statistic WHERE starelid > 16383
-        UNION ALL SELECT array_to_string(setconfig, ' ') FROM pg_db_role_setting JOIN pg_database ON oid = setdatabase
-            WHERE datname = current_database()
-    ) AS lines
-"""
-_USED = """
-    SELECT oid::regclass::text FROM pg_class
-    WHERE relkind = 'r' AND oid > 16383 AND (pg_relation_size(oid) > 0 OR reltuples >= 0)
-"""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a database is like before a test has used it; `kept` are tables that hold something then."""
-
-    described: str
-    kept: frozenset[str]
+T = TypeVar("T")
 
 
 @dataclass
 class Databases:
-    """Makes databases for one test at a time, on running stores whose `ASTROCORE_*` values are `environment`."""
+    """Makes databases for one test at a time, on running stores whose `ASTROCORE_*` values are `environment`.
+
+    It keeps one connection to each: a fresh one reads the catalogues first, which takes longer than what it is for.
+    """
 
     environment: dict[str, str]
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    _connections: dict[tuple[str, str], asyncpg.Connection] = field(default_factory=dict)
     _shapes: dict[str, Shape] = field(default_factory=dict)
+    _versions: dict[tuple[str, str], str] = field(default_factory=dict)
     _collections: Any = None
     _spare: list[str] = field(default_factory=list)
 
     def make_templates(self) -> None:
+        # A machine that stops ends the tests too. What servers keep that are killed is tested on servers of their own.
+        self._run(self._on_server("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"))
         for kind in _KINDS:
-            asyncio.run(self._on_server(f"CREATE DATABASE template_{kind}"))
+            self._run(self._on_server(f"CREATE DATABASE template_{kind}"))
         made = self.settings("template", "t")
         asyncio.run(migrate(made))
         asyncio.run(create_foreign_schemas(made))
-        self._shapes = {kind: asyncio.run(self._shape("template", kind)) for kind in _KINDS}
+        self._shapes = {kind: self._run(self._shape("template", kind)) for kind in _KINDS}
         self._collections = _describe(self._mongo["template"])
 
     def take(self) -> str:
@@ -79,29 +55,36 @@ class Databases:
         if self._spare:
             return self._spare.pop()
         name = f"t{uuid.uuid4().hex[:12]}"
-        for kind in _KINDS:
-            asyncio.run(self._on_server(f"CREATE DATABASE {name}_{kind} TEMPLATE template_{kind}"))
-        asyncio.run(create_foreign_schemas(self.settings(name, name)))
+        self._run(self._make_all(name))
+        self._clean_collections(self._mongo[name])
         return name
 
     def give_back(self, name: str) -> None:
-        clean = asyncio.run(self._clean_all(name))
-        if all([*clean, self._clean_collections(self._mongo[name])]):
-            self._spare.append(name)
-            return
-        for kind in _KINDS:
-            asyncio.run(self._on_server(f"DROP DATABASE IF EXISTS {name}_{kind} WITH (FORCE)"))
-        self._mongo.drop_database(name)
+        self._run(self._clean_all(name))
+        self._clean_collections(self._mongo[name])
+        self._spare.append(name)
 
     def close(self) -> None:
+        self._run(self._disconnect_all())
+        self._loop.close()
         self._mongo.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(work)
 
     @cached_property
     def _mongo(self) -> MongoClient[Any]:
         return MongoClient(self.environment[CUSTOMER])
 
-    async def _clean_all(self, name: str) -> list[bool]:
-        return await asyncio.gather(*(self._clean(name, kind) for kind in _KINDS))
+    async def _make_all(self, name: str) -> None:
+        await asyncio.gather(*(self._make(name, kind) for kind in _KINDS))
+
+    async def _clean_all(self, name: str) -> None:
+        await asyncio.gather(*(self._clean(name, kind) for kind in _KINDS))
+
+    async def _disconnect_all(self) -> None:
+        for connection in self._connections.values():
+            await connection.close()
 
     def settings(self, name: str, namespace: str) -> Settings:
         """Settings that lead to databases."""
@@ -112,44 +95,66 @@ class Databases:
         return parse_settings(values | {"ASTROCORE_NAMESPACE": namespace})
 
     async def _shape(self, name: str, kind: str) -> Shape:
-        connection = await asyncpg.connect(self.settings(name, name).url(f"{kind}_database_url"))
+        connection = await self._connect(name, kind)
         try:
-            used = await connection.fetch(_USED)
-            return Shape(await connection.fetchval(_SHAPE), frozenset(row[0] for row in used))
+            return await shape_of(connection)
         finally:
             await connection.close()
 
-    async def _clean(self, name: str, kind: str) -> bool:
-        """Empty a database; False where that is not enough to make it as it was."""
-        try:
-            connection = await asyncpg.connect(self.settings(name, name).url(f"{kind}_database_url"))
-        except asyncpg.InvalidCatalogNameError:
-            return False
-        try:
-            others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-            if await connection.fetchval(_SHAPE) != self._shapes[kind].described:
-                return False
-            if used := {row[0] for row in await connection.fetch(_USED)} - self._shapes[kind].kept:
-                await connection.execute(f"TRUNCATE {', '.join(used)} RESTART IDENTITY CASCADE")
-            return bool(await connection.fetchval(others) == 1)
-        finally:
-            await connection.close()
+    async def _connect(self, name: str, kind: str) -> asyncpg.Connection:
+        return await asyncpg.connect(self.settings(name, name).url(f"{kind}_database_url"))
 
-    def _clean_collections(self, database: Database[Any]) -> bool:
-        if _describe(database) != self._collections:
-            return False
-        for name in database.list_collection_names():
+    async def _make(self, name: str, kind: str) -> None:
+        await self._on_server(
+            f"DROP DATABASE IF EXISTS {name}_{kind} WITH (FORCE)",
+            f"CREATE DATABASE {name}_{kind} TEMPLATE template_{kind} STRATEGY file_copy",
+        )
+        self._connections[name, kind] = await self._connect(name, kind)
+
+    async def _clean(self, name: str, kind: str) -> None:
+        """Make a database as it was: by emptying its tables, or where that is not enough by making it anew."""
+        connection, before = self._connections[name, kind], self._versions.pop((name, kind), None)
+        try:
+            version = await empty(connection, self._shapes[kind], before)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            version = None  # the test has cut connections off, or the database is not there any more
+        if version is None:
+            connection.terminate()
+            await self._make(name, kind)
+        else:
+            self._versions[name, kind] = version
+
+    def _clean_collections(self, database: Database[Any]) -> None:
+        found = _describe(database)
+        for name in found:
+            # Before it is dropped too: the embedded store drops what holds many documents ten times as slowly.
             database[name].delete_many({})
-        return True
+        for name in found.keys() | self._collections.keys():
+            if found.get(name) != self._collections.get(name):
+                database.drop_collection(name)
+                if name in self._collections:
+                    _make_collection(database, name, *self._collections[name])
 
-    async def _on_server(self, statement: str) -> None:
+    async def _on_server(self, *statements: str) -> None:
         connection = await asyncpg.connect(
             urlunsplit(urlsplit(self.environment[CORE])._replace(path="/postgres"))
         )
         try:
-            await connection.execute(statement)
+            for statement in statements:
+                await connection.execute(statement)
         finally:
             await connection.close()
+
+
+def _make_collection(
+    database: Database[Any], name: str, options: dict[str, Any], indexes: dict[str, Any]
+) -> None:
+    made = database.create_collection(name, **options)
+    for index, told in indexes.items():
+        if index != "_id_":
+            made.create_index(
+                told["key"], name=index, **{each: told[each] for each in told.keys() - {"key", "v"}}
+            )
 
 
 def _describe(database: Database[Any]) -> Any:

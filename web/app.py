@@ -6,10 +6,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
-from litestar import Litestar, Router, get
+from litestar import Litestar, Request, Response, Router, get
 from litestar.di import Provide
 
 from app.accounts.admission import admit
+from app.accounts.bootstrap import ensure_console
 from app.accounts.service import Accounts
 from app.logs.shipping import shipping
 from app.reconciliation.mapping import load_mappings
@@ -20,6 +21,8 @@ from config.settings import settings
 from web import accounts, health, logs, notifications, oauth, reconciliation
 from web.archives import Archives
 from web.audit import Audit
+from web.console import console
+from web.console.pages import CONSOLE, show_error, templates
 from web.erasures import Erasures
 from web.guards import calling, needs_permission
 from web.problems import MAX_BODY_BYTES, respond
@@ -36,6 +39,7 @@ async def running(app: Litestar) -> AsyncIterator[None]:
     """Hold the stores open while the process serves; raises StoreUnavailableError where one does not answer."""
     die_with_parent()
     chosen = settings()
+    chosen.check_service()
     with shipping("web", chosen):
         log_start()
         load_mappings(chosen.mappings)
@@ -43,6 +47,7 @@ async def running(app: Litestar) -> AsyncIterator[None]:
             app.state.stores = stores
             app.state.accounts = held = Accounts.of(stores)
             app.state.admit = partial(admit, held)
+            await ensure_console(stores)
             # What was loaded stays for good: collections that look through all of it hold calls up for some 40 ms.
             gc.freeze()
             yield
@@ -80,6 +85,12 @@ def guarded() -> Router:
     )
 
 
+def told(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """What went wrong, as whoever asks understands it: a page in the console, a problem document everywhere else."""
+    here = request.url.path == CONSOLE or request.url.path.startswith(f"{CONSOLE}/")
+    return show_error(request, error) if here else respond(request, error)
+
+
 def create_app(lifespan: Lifespan = running) -> Litestar:
     """The application, around stores that `lifespan` opens."""
     handlers: list[Any] = [
@@ -91,6 +102,7 @@ def create_app(lifespan: Lifespan = running) -> Litestar:
         oauth.metadata,
         guarded(),
         Router("/v1", route_handlers=notifications.PUBLIC, before_request=refuse_invalid),
+        console(),
     ]
     app = Litestar(
         route_handlers=handlers,
@@ -100,7 +112,8 @@ def create_app(lifespan: Lifespan = running) -> Litestar:
             "accounts": Provide(held_accounts, sync_to_thread=False),
             "caller": Provide(calling, sync_to_thread=False),
         },
-        exception_handlers={Exception: respond},
+        exception_handlers={Exception: told},
+        template_config=templates(),
         openapi_config=describe(),
         request_max_body_size=MAX_BODY_BYTES,
         logging_config=None,

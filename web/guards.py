@@ -9,10 +9,12 @@ from litestar.enums import HttpMethod
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import SkipValidation
+from loguru import logger
 
-from app.accounts.admission import Caller
+from app.accounts.admission import FRESH, Caller
 from app.accounts.permissions import Scope
 from app.accounts.tokens import TokenRefusedError
+from app.clock import now
 from config.correlation import act_as
 
 REALM = 'Bearer realm="astrobookings-core"'
@@ -40,13 +42,8 @@ async def needs_permission(connection: ASGIConnection[Any, Any, Any, Any], handl
     caller = await _caller(connection)
     act_as(caller.name)
     needed = handler.opt.get("needs")
-    if needed == SELF and caller.user is not None:
-        return
-    if (
-        connection.scope.get("method") == HttpMethod.OPTIONS
-    ):  # which tells the methods that there are, and no more
-        return
-    if not isinstance(needed, Scope) or needed not in caller.scopes:
+    # OPTIONS tells the methods that there are, and no more.
+    if connection.scope.get("method") != HttpMethod.OPTIONS and not allows(caller, needed):
         told = f'{REALM}, error="insufficient_scope"' + (
             f', scope="{needed}"' if isinstance(needed, Scope) else ""
         )
@@ -56,6 +53,24 @@ async def needs_permission(connection: ASGIConnection[Any, Any, Any, Any], handl
             else "this call is for users themselves"
         )
         raise PermissionDeniedException(what, headers={"WWW-Authenticate": told})
+
+
+def allows(caller: Caller, needed: Any) -> bool:
+    """Whether a caller may do what needs this, see `needs` and `needs_user`. What needs nothing is allowed to nobody."""
+    if needed == SELF:
+        return caller.user is not None
+    return isinstance(needed, Scope) and needed in caller.scopes
+
+
+def check_fresh(caller: Caller) -> None:
+    """Refuse what a stolen session must not do to a user whose sign-in is not of this very moment (RFC 9470). Raises 403."""
+    if caller.user is None or caller.is_fresh(now()):
+        return
+    told = f'{REALM}, error="insufficient_user_authentication", max_age="{FRESH.seconds}"'
+    raise PermissionDeniedException(
+        f"sign in again first: this asks for a sign-in within the last {FRESH.seconds // 60} minutes",
+        headers={"WWW-Authenticate": told},
+    )
 
 
 def calling(request: Request[Any, Any, Any]) -> Caller:
@@ -74,6 +89,7 @@ async def _caller(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
     try:
         caller: Caller = await connection.app.state.admit(token)
     except TokenRefusedError as error:
+        logger.bind(reason=str(error)).info("token.refused")
         raise NotAuthorizedException(
             "the access token has expired, or is none of this service",
             headers={"WWW-Authenticate": f'{REALM}, error="invalid_token"'},

@@ -36,6 +36,10 @@ Reason = Annotated[
         extra={FAULT: "must say why, in 1 to 1,000 characters"},
     ),
 ]
+Why = Annotated[
+    str,
+    QueryParameter(pattern=r"\S", max_length=1000, description="why, for whoever reads the history later"),
+]
 
 Throttle = Annotated[
     Annotated[int, Meta(ge=LEAST_THROTTLE, le=MOST_THROTTLE)] | None,

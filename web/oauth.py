@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
+from uuid import UUID
 
 from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import State
 
 from app.accounts import client_authentication, sessions
-from app.accounts.admission import goes_on
+from app.accounts.admission import Caller, caller_of, standing
 from app.accounts.calling import TOKEN_ENDPOINT
-from app.accounts.client_authentication import ASSERTION_TYPE, Client, ClientRefusedError
-from app.accounts.permissions import Scope
+from app.accounts.client_authentication import ASSERTION_TYPE, Client, ClientRefusedError, ProvenClient
+from app.accounts.permissions import Scope, spelled
 from app.accounts.service import Accounts
 from app.accounts.tokens import LIFETIME, Claims, TokenRefusedError
 
@@ -56,10 +57,10 @@ class OAuth(Controller):
         accounts: Accounts = state.accounts
         form = await _form(request)
         client = await _authenticated(request, form, accounts)
-        if form.get("grant_type") != _CLIENT_CREDENTIALS:
-            raise OAuthError("unsupported_grant_type", f"grant_type must be {_CLIENT_CREDENTIALS}")
-        scopes = _scopes(form.get("scope"), client)
-        issued = await accounts.tokens.for_client(client.name, scopes)
+        _check_grant(form)
+        issued = await accounts.tokens.for_client(
+            client.name, client.credential, _scopes(form.get("scope"), client)
+        )
         content = {
             "access_token": issued.token,
             "token_type": "Bearer",
@@ -72,14 +73,18 @@ class OAuth(Controller):
     async def introspect_token(
         self, request: Request[Any, Any, Any], state: State
     ) -> Response[dict[str, Any]]:
+        """A client is told of tokens that were issued to it or for it, and of any where it may `clients:admin`."""
         accounts: Accounts = state.accounts
         form = await _form(request)
-        await _authenticated(request, form, accounts)
-        return Response(await _state_of(accounts, _token(form)), headers=_NO_STORE)
+        client = await _authenticated(request, form, accounts)
+        return Response(await _state_of(accounts, _token(form), client), headers=_NO_STORE)
 
     @post("/revoke", status_code=200, summary="End the session of a token")
     async def revoke_token(self, request: Request[Any, Any, Any], state: State) -> Response[None]:
-        """Both tokens of a session are good no more; what is no token of this client is no error."""
+        """Both tokens of a session are good no more; what is no token of this client is no error.
+
+        A client's own access token ends with its credential or after five minutes; it is an `unsupported_token_type`.
+        """
         accounts: Accounts = state.accounts
         form = await _form(request)
         client = await _authenticated(request, form, accounts)
@@ -146,12 +151,16 @@ async def _form(request: Request[Any, Any, Any]) -> dict[str, str]:
     return {name: value for name, value in pairs if value}
 
 
-async def _authenticated(request: Request[Any, Any, Any], form: dict[str, str], accounts: Accounts) -> Client:
+async def _authenticated(
+    request: Request[Any, Any, Any], form: dict[str, str], accounts: Accounts
+) -> ProvenClient:
     """The client that has proven itself, by one way only (RFC 6749, section 2.3)."""
     basic = _basic(request)
     given = [basic is not None, "client_secret" in form, "client_assertion" in form]
     if sum(given) > 1:
         raise OAuthError("invalid_request", "the client proves itself in more than one way")
+    if basic is not None and form.get("client_id", basic[0]) != basic[0]:
+        raise OAuthError("invalid_request", "client_id is another client's than the one that proves itself")
     try:
         if basic is not None:
             return await accounts.clients.by_secret(*basic)
@@ -176,6 +185,13 @@ def _basic(request: Request[Any, Any, Any]) -> tuple[str, str] | None:
     return unquote_plus(name), unquote_plus(secret)
 
 
+def _check_grant(form: dict[str, str]) -> None:
+    if "grant_type" not in form:
+        raise OAuthError("invalid_request", "grant_type is required")
+    if form["grant_type"] != _CLIENT_CREDENTIALS:
+        raise OAuthError("unsupported_grant_type", f"grant_type must be {_CLIENT_CREDENTIALS}")
+
+
 def _scopes(asked: str | None, client: Client) -> Sequence[Scope]:
     """What the token is to be good for: what is asked for, else all that the client may."""
     wanted = set((asked or " ".join(client.scopes)).split(" "))
@@ -192,33 +208,43 @@ def _token(form: dict[str, str]) -> str:
     return form["token"]
 
 
-async def _state_of(accounts: Accounts, token: str) -> dict[str, Any]:
-    """What RFC 7662, section 2.2, tells of an access token; of anything else no more than that it is not active."""
+async def _state_of(accounts: Accounts, token: str, client: Client) -> dict[str, Any]:
+    """What RFC 7662, section 2.2, tells of an access token; of anything else no more than that it is not active.
+
+    What is another's is told to nobody (RFC 7662, section 4), and of scopes and roles what is left of them now.
+    """
+    claims = await _claims(accounts, token)
+    if claims is None or not (
+        client.name in (claims.client_id, claims.aud) or Scope.CLIENTS_ADMIN in client.scopes
+    ):
+        return {"active": False}
+    caller = await standing(accounts, caller_of(claims))
+    return {"active": False} if caller is None else _told(claims, caller)
+
+
+async def _claims(accounts: Accounts, token: str) -> Claims | None:
     try:
-        claims = await accounts.tokens.read(token)
+        return await accounts.tokens.read(token)
     except TokenRefusedError:
-        return {"active": False}
-    if not await goes_on(accounts, claims):
-        return {"active": False}
-    return {"active": True, "token_type": "Bearer", **_told(claims)}
+        return None
 
 
-def _told(claims: Claims) -> dict[str, Any]:
-    told = {
-        name: getattr(claims, name)
-        for name in ("iss", "sub", "aud", "client_id", "exp", "iat", "jti", "scope")
-    }
+def _told(claims: Claims, caller: Caller) -> dict[str, Any]:
+    told = {name: getattr(claims, name) for name in ("iss", "sub", "aud", "client_id", "exp", "iat", "jti")}
+    told |= {"active": True, "token_type": "Bearer", "scope": spelled(caller.scopes)}
     if claims.sid:
-        told |= {"sid": claims.sid, "roles": claims.roles, "auth_time": claims.auth_time, "amr": claims.amr}
+        told |= {"sid": claims.sid, "auth_time": claims.auth_time, "amr": claims.amr}
+        told["roles"] = sorted(caller.roles)
     return told
 
 
-async def _session_of(accounts: Accounts, token: str, client: Client) -> Any:
-    """User and session of either token, where it is this client's."""
+async def _session_of(accounts: Accounts, token: str, client: Client) -> tuple[UUID, UUID] | None:
+    """User and session of either token, where it is this client's. Raises OAuthError for a token of the client itself."""
     if (found := await sessions.session_of_token(accounts.stores, token, client.name)) is not None:
         return found
-    try:
-        claims = await accounts.tokens.read(token)
-    except TokenRefusedError:
+    claims = await _claims(accounts, token)
+    if claims is None or claims.client_id != client.name:
         return None
-    return (claims.user, claims.session) if claims.session and claims.client_id == client.name else None
+    if claims.user is None or claims.sid is None:
+        raise OAuthError("unsupported_token_type", "this one ends with the credential it was got with")
+    return claims.user, claims.sid

@@ -14,12 +14,16 @@ from app.notifications.suppressing import PATH as UNSUBSCRIBE
 from config.correlation import correlated, correlation_of
 
 HEADER = b"x-request-id"
+# What is answered is for who asked, now, and is what it says it is; whoever means otherwise says so.
+SAFE: dict[bytes, bytes] = {b"cache-control": b"no-store", b"x-content-type-options": b"nosniff"}
 TRACEPARENT = b"traceparent"
 _SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 def with_request_id(app: ASGIApp) -> ASGIApp:
     """Wrap an ASGI application: its answers bear X-Request-ID, its log entries that id and a trace, and each is logged.
+
+    No answer is kept by a cache or taken for something else by a browser, unless it says so itself.
 
     The trace is the caller's where a sound `traceparent` (W3C Trace Context) came along.
 
@@ -56,7 +60,12 @@ async def _serve(app: ASGIApp, scope: Any, receive: Receive, send: Send, request
         nonlocal status
         if message["type"] == "http.response.start":
             status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (HEADER, request_id)]
+            given = [*message.get("headers", ()), (HEADER, request_id)]
+            names = {name.lower() for name, _ in given}
+            message["headers"] = [
+                *given,
+                *((name, value) for name, value in SAFE.items() if name not in names),
+            ]
         await send(message)
 
     try:

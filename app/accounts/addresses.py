@@ -9,7 +9,10 @@ from app.errors import Fault, InvalidInputError
 
 
 class Address(NamedTuple):
-    """`spelled` is what mail is sent to (RFC 5321, the domain in lower case); `key` is equal for equal addresses."""
+    """`spelled` is what mail is sent to (RFC 5321, the domain in lower case); `key` is equal for equal addresses.
+
+    Two domains are the same where they are for those who deliver mail: as they are spelled in ASCII (IDNA, RFC 5890).
+    """
 
     spelled: str
     key: str
@@ -25,4 +28,5 @@ def address(text: str, *, where: str = "email") -> Address:
             "no e-mail address", [Fault(where, f"is no e-mail address: {error}")]
         ) from error
     # Providers tell no upper from lower case before the @ either, whatever RFC 5321, section 2.4, would let them.
-    return Address(valid.normalized, unicodedata.normalize("NFC", valid.normalized.casefold()))
+    local = unicodedata.normalize("NFC", valid.local_part.casefold())
+    return Address(valid.normalized, f"{local}@{valid.ascii_domain.lower()}")

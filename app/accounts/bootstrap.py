@@ -1,19 +1,23 @@
 """The first admin and the first client of a system, made straight in the core DB while there is nobody who could be asked."""
 
+import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 
 import asyncpg
 from msgspec import Struct
 
 from app.accounts import clients, credentials
-from app.accounts.clients import ENTITY
-from app.accounts.permissions import Role, Scope
+from app.accounts.addresses import address
+from app.accounts.clients import CONSOLE, ENTITY
+from app.accounts.permissions import Role, Scope, scopes_of
 from app.accounts.secrets import SECRET_PREFIX, hash_of
-from app.accounts.service import Accounts
-from app.accounts.users import Profile
-from app.accounts.views import UserView
+from app.accounts.service import Accounts, hasher_of
+from app.accounts.users import Profile, add_user, note, view_of
+from app.accounts.views import Status, UserView
 from app.audit.entries import Fact
 from app.audit.outbox import record
+from app.clock import now
 from app.errors import ConflictError
 from app.stores.connections import Stores
 from config.settings import Settings
@@ -36,25 +40,34 @@ class FirstAdmin(Struct, frozen=True):
 async def first_admin(stores: Stores, profile: Profile, password: str) -> FirstAdmin:
     """Make the first admin, who may sign in at once, and a client to sign in through where there is none.
 
-    Raises ConflictError while there is another admin, InvalidInputError for an address or a password that is refused.
+    All of it, or nothing. Raises ConflictError while there is another admin who may sign in, InvalidInputError for an address
+    or a password that is refused.
     """
     accounts = Accounts.of(stores)
+    try:
+        chosen = await credentials.first_password(accounts, profile, password)
+    finally:
+        accounts.close()
     async with stores.core.acquire() as connection, connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         there = await connection.fetchval(
-            "SELECT id FROM users WHERE roles @> ARRAY['admin'] AND status <> 'deleted' LIMIT 1"
+            "SELECT id FROM users WHERE roles @> ARRAY['admin'] AND status = 'active' LIMIT 1"
         )
         if there:
             raise ConflictError(
                 f"there is an admin already, {there}: sign in as one, or have one make you one"
             )
-        user = await credentials.invite(accounts, profile, password, by=BY, may_grant=frozenset(Role))
-        there = await connection.fetchval("SELECT name FROM clients ORDER BY created_at LIMIT 1")
+        made = await add_user(connection, profile, by=BY, may_grant=frozenset(Role))
+        await credentials.keep(connection, made.id, chosen, now(), by=BY)
+        user = await view_of(connection, made.id)
+        there = await connection.fetchval(
+            "SELECT name FROM clients WHERE name <> $1 ORDER BY created_at LIMIT 1", CONSOLE
+        )
         if there:
             return FirstAdmin(user, there, None)
-        await clients.create_client(stores, COMMANDS, list(Scope), by=BY)
-        made = await clients.add_credential(stores, COMMANDS, by=BY)
-    return FirstAdmin(user, COMMANDS, made.secret)
+        await clients.insert_client(connection, COMMANDS, list(Scope), by=BY)
+        secret = (await clients.insert_credential(connection, COMMANDS, by=BY)).secret
+    return FirstAdmin(user, COMMANDS, secret)
 
 
 async def ensure_client(settings: Settings, name: str, secret: str, scopes: Iterable[Scope]) -> None:
@@ -69,6 +82,47 @@ async def ensure_client(settings: Settings, name: str, secret: str, scopes: Iter
             await _ensure(connection, name, hash_of(secret), wanted)
     finally:
         await connection.close()
+
+
+async def ensure_console(stores: Stores) -> None:
+    """See that there is the client through which people sign in to the console; what an admin has made of it stays."""
+    with suppress(ConflictError):
+        await clients.create_client(stores, CONSOLE, scopes_of(list(Role), list(Scope)), by=BY)
+
+
+async def ensure_operator(settings: Settings, email: str, password: str) -> bool:
+    """See that there is an operator of this address, that of an embedded system; answers whether they sign in with this password.
+
+    Whoever is there already stays as they are.
+    """
+    hasher = await asyncio.to_thread(hasher_of, settings)
+    connection = await asyncpg.connect(settings.url("core_database_url"))
+    try:
+        known = await connection.fetchrow(
+            "SELECT password_hash, status FROM users WHERE email_key = $1", address(email).key
+        )
+        if known is None:
+            await _make_operator(connection, email, await asyncio.to_thread(hasher.hash, password))
+            return True
+    finally:
+        await connection.close()
+    verdict = await asyncio.to_thread(hasher.verify, password, known["password_hash"])
+    return verdict.right and known["status"] == Status.ACTIVE
+
+
+async def _make_operator(connection: asyncpg.Connection, email: str, password_hash: str) -> None:
+    async with connection.transaction():
+        user = await connection.fetchval(
+            """
+            INSERT INTO users (email, email_key, roles, status, password_hash, password_changed_at)
+            VALUES ($1, $2, $3, 'active', $4, now()) RETURNING id
+            """,
+            *address(email),
+            [Role.OPERATOR],
+            password_hash,
+        )
+        await note(connection, Fact.USER_CREATED, user, by=BY, detail={"roles": [Role.OPERATOR]})
+        await note(connection, Fact.PASSWORD_SET, user, by=BY)
 
 
 async def _ensure(connection: asyncpg.Connection, name: str, secret_hash: bytes, wanted: list[str]) -> None:

@@ -1,10 +1,10 @@
 """How a client of this service comes by its access tokens: for the commands, and for whoever else calls from Python."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractContextManager, closing, suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Protocol
 
 import httpx
 import msgspec
@@ -42,8 +42,7 @@ class Bearer(httpx.Auth):
     # Answers of our own requests are read; that of the caller's may go on for hours, and is theirs to read.
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        flow = self.auth_flow(request)
-        with suppress(StopIteration):
+        with closing(self.auth_flow(request)) as flow, suppress(StopIteration):
             wanted = next(flow)
             while True:
                 response = yield wanted
@@ -52,8 +51,7 @@ class Bearer(httpx.Auth):
                 wanted = flow.send(response)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        flow = self.auth_flow(request)
-        with suppress(StopIteration):
+        with closing(self.auth_flow(request)) as flow, suppress(StopIteration):
             wanted = next(flow)
             while True:
                 response = yield wanted
@@ -67,7 +65,7 @@ class Bearer(httpx.Auth):
             yield from self._renew(request.url)
         request.headers["Authorization"] = f"Bearer {self._token}"
         response = yield request
-        if response.status_code == HTTPStatus.UNAUTHORIZED and not fresh:
+        if not fresh and _is_refused(response):
             yield from self._renew(request.url)
             request.headers["Authorization"] = f"Bearer {self._token}"
             yield request
@@ -104,44 +102,64 @@ class ClientCredentials(Bearer):
         self._keep(msgspec.json.decode(response.content, type=_Granted))
 
 
-class UserSession(Bearer):
-    """Calls as the user who has signed in, through a client; `keep` is given each refresh token, for it is good once.
+class RefreshToken(Protocol):
+    """Keeps the refresh token of a session, which others may use too."""
 
-    Raises SessionEndedError.
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep the others from it, for as long as it is read, used and replaced."""
+
+    def read(self) -> str | None:
+        """The token that is good now; None once somebody has signed out."""
+
+    def write(self, token: str, /) -> None:
+        """Keep the token that takes its place."""
+
+
+class UserSession(Bearer):
+    """Calls as the user who has signed in, through a client. Raises SessionEndedError.
+
+    A refresh token is good once, and ends its session when it is used again; so it is read anew each time.
     """
 
-    def __init__(self, through: ClientCredentials, refresh_token: str, keep: Callable[[str], None]) -> None:
+    def __init__(self, through: ClientCredentials, refresh_token: RefreshToken) -> None:
         super().__init__()
         self._through = through
         self._refresh_token = refresh_token
-        self._keep_refresh_token = keep
 
     def _renew(self, url: httpx.URL) -> Generator[httpx.Request, httpx.Response, None]:
-        request = httpx.Request(
-            "POST", url.join("/v1/auth/refresh"), json={"refresh_token": self._refresh_token}
-        )
+        with self._refresh_token.alone():
+            token = self._refresh_token.read()
+            if token is None:
+                raise SessionEndedError("you are signed out")
+            signed_in = yield from self._refreshed(url, token)
+            self._refresh_token.write(signed_in.refresh_token)
+        self._keep(signed_in)
+
+    def _refreshed(self, url: httpx.URL, token: str) -> Generator[httpx.Request, httpx.Response, _SignedIn]:
+        request = httpx.Request("POST", url.join("/v1/auth/refresh"), json={"refresh_token": token})
         response = yield from _through(self._through, request)
         if response.status_code == HTTPStatus.UNAUTHORIZED:
             raise SessionEndedError("you are signed out")
         response.raise_for_status()
-        signed_in = msgspec.json.decode(response.content, type=_SignedIn)
-        self._refresh_token = signed_in.refresh_token
-        self._keep_refresh_token(signed_in.refresh_token)
-        self._keep(signed_in)
+        return msgspec.json.decode(response.content, type=_SignedIn)
+
+
+def _is_refused(response: httpx.Response) -> bool:
+    """Whether it is the token that is not taken (RFC 6750, section 3), and not a password that was asked about."""
+    asked = response.headers.get("WWW-Authenticate", "")
+    return response.status_code == HTTPStatus.UNAUTHORIZED and asked.lower().startswith("bearer")
 
 
 def _through(
     auth: httpx.Auth, request: httpx.Request
 ) -> Generator[httpx.Request, httpx.Response, httpx.Response]:
     """The requests that another way of proving oneself needs, and the last answer."""
-    flow: Any = auth.auth_flow(request)
     response: httpx.Response | None = None
-    try:
+    with closing(auth.auth_flow(request)) as flow, suppress(StopIteration):
         wanted = next(flow)
         while True:
             response = yield wanted
             wanted = flow.send(response)
-    except StopIteration:
-        if response is None:
-            raise RuntimeError("nothing was asked") from None
-        return response
+    if response is None:
+        raise RuntimeError("nothing was asked")
+    return response

@@ -4,33 +4,40 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import msgspec
 from joserfc import jwt
-from joserfc.errors import JoseError
 from joserfc.jwk import import_key
 from joserfc.jws import extract_compact
 from loguru import logger
 from msgspec import Struct
 
+from app.accounts.jose import LEEWAY, UNREADABLE, check_claims
 from app.accounts.permissions import Scope
 from app.accounts.secrets import hash_of
 from app.clock import Clock, now
 from app.errors import CoreError
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "RS256", "Ed25519", "EdDSA"]
+ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "Ed25519", "EdDSA"]
 MOST_LIFETIME = timedelta(minutes=5)
 # That a credential was used is noted once a minute, not with each call.
 _NOTED = timedelta(minutes=1)
 
 
 class Client(Struct, frozen=True):
-    """A client that has proven who it is, and what it may do."""
+    """A client, and what it may do."""
 
     name: str
     scopes: Collection[Scope]
+
+
+class ProvenClient(Client, frozen=True):
+    """A client that has just proven who it is, by this credential of its."""
+
+    credential: UUID
 
 
 _HOLDER = """
@@ -61,7 +68,7 @@ class ClientDesk:
     audiences: tuple[str, ...]
     clock: Clock = now
 
-    async def by_secret(self, name: str, secret: str) -> Client:
+    async def by_secret(self, name: str, secret: str) -> ProvenClient:
         """The client with this secret; raises ClientRefusedError."""
         if not _is_text(name):
             raise _refused(name, "no name")
@@ -70,7 +77,7 @@ class ClientDesk:
             raise _refused(name, "no such secret")
         return await self._known(row)
 
-    async def by_assertion(self, assertion: str, name: str | None = None) -> Client:
+    async def by_assertion(self, assertion: str, name: str | None = None) -> ProvenClient:
         """The client that has signed this assertion, which is good once; raises ClientRefusedError."""
         claimed = name or _subject(assertion)
         if claimed is None or not _is_text(claimed):
@@ -84,21 +91,15 @@ class ClientDesk:
 
     def _verified(self, assertion: str, public_key: str, name: str) -> dict[str, Any] | None:
         """What it says, where this key has signed it and it is for us, and now."""
-        moment = int(self.clock().timestamp())
-        registry = jwt.JWTClaimsRegistry(
-            now=moment,
-            iss={"essential": True, "value": name},
-            sub={"essential": True, "value": name},
-            aud={"essential": True, "values": list(self.audiences)},
-            exp={"essential": True},
-            jti={"essential": True},
-        )
+        moment, itself = self.clock(), {"essential": True, "value": name}
+        audiences = {"essential": True, "values": list(self.audiences)}
         try:
             key = import_key(msgspec.json.decode(public_key))
             claims = jwt.decode(assertion, key, algorithms=ALGORITHMS).claims
-            registry.validate(claims)
-            in_time = int(claims["exp"]) - moment <= MOST_LIFETIME.total_seconds()
-        except (JoseError, ValueError, TypeError):
+            check_claims(claims, moment, iss=itself, sub=itself, aud=audiences, jti={"essential": True})
+            lifetime = timedelta(seconds=int(claims["exp"]) - int(moment.timestamp()))
+            in_time = lifetime <= MOST_LIFETIME + LEEWAY
+        except UNREADABLE:
             return None
         return claims if in_time and isinstance(claims["jti"], str) and _is_text(claims["jti"]) else None
 
@@ -112,26 +113,20 @@ class ClientDesk:
         if taken is None:
             raise _refused(name, "an assertion was used twice")
 
-    async def _known(self, row: asyncpg.Record) -> Client:
+    async def _known(self, row: asyncpg.Record) -> ProvenClient:
         moment = self.clock()
         if row["last_used_at"] is None or moment - row["last_used_at"] > _NOTED:
             await self.core.execute(
                 "UPDATE client_credentials SET last_used_at = $2 WHERE id = $1", row["id"], moment
             )
-        return Client(row["name"], [Scope(each) for each in row["scopes"]])
-
-
-async def forget_assertions(core: asyncpg.Pool, moment: datetime) -> int:
-    """Forget assertions that are over and so can be used no more; answers how many."""
-    gone = await core.execute("DELETE FROM client_assertions WHERE expires_at < $1", moment - MOST_LIFETIME)
-    return int(gone.rpartition(" ")[2])
+        return ProvenClient(row["name"], [Scope(each) for each in row["scopes"]], row["id"])
 
 
 def _subject(assertion: str) -> str | None:
     """Whom the assertion claims to be from; nothing is believed yet."""
     try:
         claims = msgspec.json.decode(extract_compact(assertion.encode()).payload)
-    except (JoseError, msgspec.DecodeError, ValueError):
+    except UNREADABLE:
         return None
     subject = claims.get("sub") if isinstance(claims, dict) else None
     return subject if isinstance(subject, str) else None

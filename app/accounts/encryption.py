@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from config.settings import Settings
+
 _NONCE_BYTES = 12
 
 
 @dataclass(frozen=True)
 class Safe:
-    """Keys of 32 bytes by id; `current` locks, all of them open."""
+    """Keys of 32 bytes by id; `current` locks, all of them open. Drop a key when nothing is locked with it any more."""
 
     keys: Mapping[str, bytes]
     current: str
@@ -39,3 +41,12 @@ class Safe:
             return AESGCM(self.keys[key]).decrypt(nonce, ciphertext, place.encode())
         except InvalidTag:
             raise ValueError(f"what is locked at {place} was not locked for it") from None
+
+    def is_current(self, locked: str) -> bool:
+        """Whether a secret is locked with the key that locks now; else it is locked anew when it is used."""
+        return locked.partition(":")[0] == self.current
+
+
+def safe_of(chosen: Settings) -> Safe:
+    """As the settings want it. Raises SettingsError where no key is set."""
+    return Safe(chosen.keys("encryption_keys"), chosen.current_key("encryption_keys"))

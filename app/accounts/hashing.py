@@ -10,21 +10,25 @@ import os
 import threading
 import unicodedata
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, TypeVarTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.errors import BusyError
 
+Given = TypeVarTuple("Given")
+Result = TypeVar("Result")
+
 KIBIBYTES_PER_MEGABYTE = 1024
-# Below everything else that the process does: answers to health checks come first.
-_NICENESS = 10
+_PSEUDONYMS = b"astrocore pseudonyms of addresses"
+NICENESS = 10
+"""Below everything else that the process does: answers to health checks come first."""
 
 
 class Cost(NamedTuple):
@@ -63,6 +67,14 @@ class Peppers:
             return None
         return b64encode(hmac.digest(key, normal(password).encode(errors="surrogatepass"), sha256)).decode()
 
+    def pseudonym(self, name: str) -> bytes:
+        """What stands for an address where it must not stand itself. Who lacks the key cannot even try addresses.
+
+        The key is derived from the current pepper (SP 800-108, section 4.1, one block): another pepper, other pseudonyms.
+        """
+        key = hmac.digest(self.keys[self.current], _PSEUDONYMS, sha256)
+        return hmac.digest(key, name.encode(errors="surrogatepass"), sha256)
+
 
 def normal(password: str) -> str:
     """The one spelling of a password that is hashed: NFC (RFC 8265 has the same rule for passwords)."""
@@ -74,40 +86,46 @@ class Hasher:
 
     def __init__(self, cost: Cost, peppers: Peppers) -> None:
         self.cost = cost
-        self._peppers = peppers
+        self.peppers = peppers
         self._argon2 = PasswordHasher(cost.passes, cost.memory, cost.lanes)
         self._nobodys = self.hash(os.urandom(16).hex())
 
     def hash(self, password: str) -> str:
         """The hash as it is stored."""
-        given = self._peppers.apply(password, self._peppers.current)
+        given = self.peppers.apply(password, self.peppers.current)
         if given is None:
-            raise ValueError(f"there is no pepper {self._peppers.current}")
-        return f"{self._peppers.current}:{self._argon2.hash(given)}"
+            raise ValueError(f"there is no pepper {self.peppers.current}")
+        return f"{self.peppers.current}:{self._argon2.hash(given)}"
 
     def verify(self, password: str, stored: str | None) -> Verdict:
         """Hold a password to a stored hash. Without one as much work is done, and the password is wrong."""
         pepper, _, phc = (stored or self._nobodys).partition(":")
-        given = self._peppers.apply(password, pepper)
+        given = self.peppers.apply(password, pepper)
         if given is None:  # nobody can verify it any more; take as long all the same
             return self.verify(password, None)
         try:
             self._argon2.verify(phc, given)
         except (VerificationError, InvalidHashError):
             return Verdict(right=False)
-        stale = pepper != self._peppers.current or self._argon2.check_needs_rehash(phc)
+        stale = pepper != self.peppers.current or self._argon2.check_needs_rehash(phc)
         return Verdict(right=stored is not None, stale=stale)
+
+
+def places(cost: Cost, megabytes: int) -> int:
+    """How many hashes there are at once: as many as fit into the memory, and no more than there are cores."""
+    fitting = megabytes * KIBIBYTES_PER_MEGABYTE // cost.memory
+    return max(1, min(fitting, os.cpu_count() or 1))
 
 
 class HashingRoom:
     """Hashes beside the event loop, as many at once as memory and cores allow.
 
     A call that has found no room after `patience` seconds raises BusyError: nobody waits long, and memory stays bounded.
+    What is left of a second is for the way to the room and back, which takes its time while everybody comes at once.
     """
 
-    def __init__(self, hasher: Hasher, *, megabytes: int, patience: float = 0.8) -> None:
-        fitting = megabytes * KIBIBYTES_PER_MEGABYTE // hasher.cost.memory
-        self.places = max(1, min(fitting, os.cpu_count() or 1))
+    def __init__(self, hasher: Hasher, *, megabytes: int, patience: float = 0.7) -> None:
+        self.places = places(hasher.cost, megabytes)
         self._hasher = hasher
         self._patience = patience
         self._free = asyncio.Semaphore(self.places)
@@ -115,25 +133,35 @@ class HashingRoom:
 
     async def hash(self, password: str) -> str:
         """The hash as it is stored. Raises BusyError."""
-        async with self._place():
-            return await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._hasher.hash, password
-            )
+        return await self.work(self._hasher.hash, password)
 
-    async def verify(self, password: str, stored: str | None) -> Verdict:
-        """Hold a password to a stored hash, see `Hasher.verify`. Raises BusyError."""
-        async with self._place():
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._hasher.verify, password, stored)
+    async def verify(self, password: str, stored: str | None, *, since: float | None = None) -> Verdict:
+        """Hold a password to a stored hash, see `Hasher.verify`. Raises BusyError.
+
+        `since` is when the caller began to wait, by the clock of the event loop, if not now.
+        """
+        return await self.work(self._hasher.verify, password, stored, since=since)
+
+    def pseudonym(self, name: str) -> bytes:
+        """See `Peppers.pseudonym`."""
+        return self._hasher.peppers.pseudonym(name)
+
+    async def work(
+        self, function: Callable[[*Given], Result], *given: *Given, since: float | None = None
+    ) -> Result:
+        """What a function answers that takes a core for a while. Raises BusyError; `since` as in `verify`."""
+        async with self._place(since):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *given)
 
     def close(self) -> None:
         """Let no more in; what is under way ends."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
+    async def _place(self, since: float | None = None) -> AsyncIterator[None]:
+        began = asyncio.get_running_loop().time() if since is None else since
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout_at(began + self._patience):
                 await self._free.acquire()
         except TimeoutError as error:
             raise BusyError("too many passwords are being checked at once", retry_after=2) from error
@@ -145,4 +173,4 @@ class HashingRoom:
 
 def _step_back() -> None:
     # On Linux a thread has a niceness of its own, and so have the lanes that it starts.
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

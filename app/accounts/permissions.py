@@ -43,6 +43,7 @@ _AUDITING = frozenset(
 )
 _OPERATING = _AUDITING | {
     Scope.USERS_READ,
+    Scope.USERS_WRITE,
     Scope.NOTIFICATIONS_SEND,
     Scope.SCHEDULES_WRITE,
     Scope.RECONCILIATION_EVENT,
@@ -65,6 +66,19 @@ ORDINARY_ROLES = frozenset({Role.CUSTOMER, Role.SUPPLIER, Role.EMPLOYEE})
 
 NEED_SECOND_FACTOR = frozenset({Role.OPERATOR, Role.AUDITOR, Role.ADMIN})
 
+MULTIPLE_FACTORS = "mfa"
+"""Among the methods of a session for which more than one factor was used (RFC 8176)."""
+
+
+def counting(roles: Collection[Role], methods: Collection[str], *, strict: bool) -> list[Role]:
+    """The roles that count for somebody who has signed in by these methods (RFC 8176).
+
+    Where that is asked for, those that need a second factor do nothing in a session that none was used for: that its user has one
+    tells nothing of who holds the session.
+    """
+    every = not strict or MULTIPLE_FACTORS in methods
+    return [each for each in Role if each in roles and (every or each not in NEED_SECOND_FACTOR)]
+
 
 def scopes_of(roles: Collection[Role], client: Collection[Scope]) -> list[Scope]:
     """What a user with these roles may do through a client with these scopes, in the order of `Scope`."""
@@ -72,9 +86,15 @@ def scopes_of(roles: Collection[Role], client: Collection[Scope]) -> list[Scope]
     return [each for each in Scope if each in own and each in client]
 
 
-def grantable(roles: Collection[Role], scopes: Collection[Scope]) -> frozenset[Role]:
+def spelled(scopes: Collection[Scope]) -> str:
+    """Scopes as a token names them (RFC 6749, section 3.3)."""
+    return " ".join(each for each in Scope if each in scopes)
+
+
+def grantable(scopes: Collection[Scope]) -> frozenset[Role]:
     """The roles that a caller may give and take, and so the users that they may change.
 
-    Whoever may make clients of any scope has all power already.
+    Whoever may make clients of any scope has all power already. An admin's role alone is not asked for: through a client that
+    may less than its admin, the admin may no more than the client.
     """
-    return frozenset(Role) if Role.ADMIN in roles or Scope.CLIENTS_ADMIN in scopes else ORDINARY_ROLES
+    return frozenset(Role) if Scope.CLIENTS_ADMIN in scopes else ORDINARY_ROLES

@@ -11,6 +11,7 @@ import asyncpg
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor import InvalidToken
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
+from loguru import logger
 
 from app.accounts.encryption import Safe
 from app.accounts.secrets import hash_of
@@ -22,7 +23,7 @@ _DIGITS = 6
 # Clocks differ: the code before and the one after are good too (RFC 6238, section 5.2).
 _DRIFT = (0, -1, 1)
 _ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"  # none is mistaken for another
-_RECOVERY_LENGTH = 16
+_RECOVERY_LENGTH = 24
 ISSUER = "AstroBookings"
 
 
@@ -49,7 +50,7 @@ def step_of(key: bytes, code: str, moment: datetime) -> int | None:
 
 
 def new_recovery_codes() -> list[str]:
-    """Codes to print out; each is good once. Some 78 bits each: as their hashes they are safe to keep."""
+    """Codes to print out; each is good once. Some 118 bits each: as their hashes they are safe to keep (ASVS 5.0, 6.5.2)."""
     return [
         "".join(secrets.choice(_ALPHABET) for _ in range(_RECOVERY_LENGTH)) for _ in range(RECOVERY_CODES)
     ]
@@ -66,7 +67,8 @@ async def take_code(
     """Use a code of the user in `row`, in the open transaction; answers the method (RFC 8176), None where it is wrong."""
     spelled = code.replace(" ", "").replace("-", "").lower()
     if len(spelled) == _DIGITS:
-        step = step_of(safe.open(row["totp_key"], place=place_of(row["id"])), spelled, moment)
+        key = await _opened(connection, safe, row)
+        step = step_of(key, spelled, moment) if key else None
         return "otp" if step is not None and await _take_step(connection, row["id"], step) else None
     taken = await connection.fetchval(
         "UPDATE recovery_codes SET used_at = $3 WHERE user_id = $1 AND code_hash = $2 AND used_at IS NULL RETURNING user_id",
@@ -75,6 +77,21 @@ async def take_code(
         moment,
     )
     return "recovery" if taken else None
+
+
+async def _opened(connection: asyncpg.Connection, safe: Safe, row: asyncpg.Record) -> bytes | None:
+    """The key of the user's device, which is locked with the present key from now on; None where it does not open."""
+    place = place_of(row["id"])
+    try:
+        key = safe.open(row["totp_key"], place=place)
+    except ValueError as error:
+        logger.bind(user=row["id"], reason=str(error)).error("device.refused")
+        return None
+    if not safe.is_current(row["totp_key"]):
+        await connection.execute(
+            "UPDATE users SET totp_key = $2 WHERE id = $1", row["id"], safe.lock(key, place=place)
+        )
+    return key
 
 
 async def _take_step(connection: asyncpg.Connection, user: UUID, step: int) -> bool:

@@ -5,7 +5,7 @@ from typing import Self
 
 from app.accounts.calling import TOKEN_ENDPOINT
 from app.accounts.client_authentication import ClientDesk
-from app.accounts.encryption import Safe
+from app.accounts.encryption import Safe, safe_of
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
 from app.accounts.limits import Limit, SignInLimits, free_of
 from app.accounts.token_keys import TokenKeys
@@ -33,13 +33,14 @@ class Accounts:
     def of(cls, stores: Stores) -> Self:
         """As the settings want it. Raises SettingsError where secrets are missing."""
         chosen = stores.settings
-        safe = Safe(chosen.keys("encryption_keys"), chosen.current_key("encryption_keys"))
+        safe = safe_of(chosen)
+        hashing = HashingRoom(hasher_of(chosen), megabytes=chosen.password_megabytes)
         return cls(
             stores=stores,
-            hashing=HashingRoom(_hasher(chosen), megabytes=chosen.password_megabytes),
+            hashing=hashing,
             clients=ClientDesk(stores.core, (chosen.issuer_url, f"{chosen.issuer_url}{TOKEN_ENDPOINT}")),
             tokens=Tokens(TokenKeys(stores.core, safe), chosen.issuer_url),
-            limits=_limits(stores),
+            limits=_limits(stores, hashing),
             safe=safe,
             strict=chosen.environment != "embedded",
         )
@@ -49,19 +50,21 @@ class Accounts:
         self.hashing.close()
 
 
-def _limits(stores: Stores) -> SignInLimits:
+def _limits(stores: Stores, hashing: HashingRoom) -> SignInLimits:
     account, address, everybody = (
         getattr(stores.settings, f"sign_in_{name}failures") for name in ("account_", "address_", "")
     )
     return SignInLimits(
         stores.broker,
         stores.settings.namespace,
+        hashing.pseudonym,
         account=Limit(account, free_of(account)),
         address=Limit(address, address),
         everybody=Limit(everybody, everybody),
     )
 
 
-def _hasher(chosen: Settings) -> Hasher:
+def hasher_of(chosen: Settings) -> Hasher:
+    """As the settings want it. Raises SettingsError where there is no pepper."""
     peppers = Peppers(chosen.keys("password_peppers"), chosen.current_key("password_peppers"))
     return Hasher(Cost(chosen.password_memory_kib, chosen.password_passes, chosen.password_lanes), peppers)

@@ -4,6 +4,7 @@ Whatever is wrong, the answer is the same and takes as long: an address that nob
 these costs one hash, one look into the core DB and one row written to it.
 """
 
+import asyncio
 import unicodedata
 from datetime import datetime
 from typing import NoReturn
@@ -12,31 +13,24 @@ import asyncpg
 from loguru import logger
 from msgspec import Struct
 
-from app.accounts import sessions
+from app.accounts import failures, sessions
 from app.accounts.addresses import address
 from app.accounts.client_authentication import Client
+from app.accounts.failures import count_failure, forget_failures
 from app.accounts.hashing import Verdict
-from app.accounts.limits import Attempt, TooManyAttemptsError
+from app.accounts.permissions import MULTIPLE_FACTORS
 from app.accounts.second_factor import take_code
-from app.accounts.secrets import hash_of
 from app.accounts.service import Accounts
 from app.accounts.sessions import SignedIn
 from app.accounts.users import note
 from app.accounts.views import Status
 from app.audit.entries import Fact
-from app.errors import CoreError, InvalidInputError
-
-MOST_FAILURES = 100
-"""In a row; then only a new password helps (NIST SP 800-63B-4, section 3.2.2)."""
+from app.errors import BusyError, CoreError, InvalidInputError
 
 _USER = """
     SELECT users.*, COALESCE(failures, 0) AS failures FROM (SELECT $1::text AS key, $2::bytea AS hash) AS given
-    LEFT JOIN users ON email_key = key LEFT JOIN sign_in_failures ON address_hash = hash
-"""
-_FAILED = """
-    INSERT INTO sign_in_failures AS known (address_hash, failures, last_at) VALUES ($1, 1, $2)
-    ON CONFLICT (address_hash) DO UPDATE SET failures = known.failures + 1, last_at = excluded.last_at
-    RETURNING failures
+    LEFT JOIN users ON email_key = key LEFT JOIN sign_in_failures
+        ON address_hash = hash AND sign_in_failures.user_id IS NOT DISTINCT FROM users.id
 """
 
 
@@ -70,23 +64,23 @@ async def sign_in(accounts: Accounts, given: Credentials, client: Client) -> Sig
     Raises SignInRefusedError, SecondFactorNeededError, TooManyAttemptsError, BusyError; StoreUnavailableError where
     attempts cannot be counted.
     """
-    key = key_of(given.email)
-    attempt = await _attempt(accounts, key, given)
+    key, began = key_of(given.email), asyncio.get_running_loop().time()
+    attempt = await accounts.limits.take(key, given.client_ip)
     try:
-        row, verdict = await _verdict(accounts, key, given)
+        row, verdict = await _verdict(accounts, key, given, began)
     except BaseException:
         await accounts.limits.take_back(attempt)  # nothing was judged
         raise
     if not _may_enter(row, verdict):
-        await _fail(accounts, key, client)
+        await _fail(accounts, key, given, client)
     if row["totp_confirmed_at"] and not given.code:
-        await accounts.limits.take_back(attempt)
-        raise SecondFactorNeededError
-    renewed = await accounts.hashing.hash(given.password) if verdict.stale else None
+        await accounts.limits.hold(attempt)
+        await _ask_code(accounts, row, given, client)
+    renewed = await _renewed(accounts, given) if verdict.stale else None
     signed_in = await _enter(accounts, row, given, client, renewed)
     if signed_in is None:
-        await _fail(accounts, key, client)
-    await accounts.limits.take_back(attempt)
+        await _fail(accounts, key, given, client)
+    await accounts.limits.settle(attempt)
     return signed_in
 
 
@@ -104,44 +98,47 @@ def key_of(email: str) -> str:
         )
 
 
-async def _attempt(accounts: Accounts, key: str, given: Credentials) -> Attempt:
+async def _verdict(
+    accounts: Accounts, key: str, given: Credentials, began: float
+) -> tuple[asyncpg.Record, Verdict]:
+    row = await accounts.stores.core.fetchrow(_USER, key, accounts.hashing.pseudonym(key))
+    return row, await accounts.hashing.verify(given.password, row["password_hash"], since=began)
+
+
+async def _renewed(accounts: Accounts, given: Credentials) -> str | None:
+    """The hash as it is made now; None where there is no room for it: there will be at another sign-in."""
     try:
-        return await accounts.limits.take(key, given.client_ip)
-    except TooManyAttemptsError as error:
-        logger.bind(account=hash_of(key).hex()[:16], seconds=error.retry_after).warning("signin.throttled")
-        raise
-
-
-async def _verdict(accounts: Accounts, key: str, given: Credentials) -> tuple[asyncpg.Record, Verdict]:
-    row = await accounts.stores.core.fetchrow(_USER, key, hash_of(key))
-    return row, await accounts.hashing.verify(given.password, row["password_hash"])
+        return await accounts.hashing.hash(given.password)
+    except BusyError:
+        return None
 
 
 def _may_enter(row: asyncpg.Record, verdict: Verdict) -> bool:
-    return verdict.right and row["status"] == Status.ACTIVE and row["failures"] < MOST_FAILURES
+    return verdict.right and row["status"] == Status.ACTIVE and row["failures"] < failures.MOST
 
 
-async def _fail(accounts: Accounts, key: str, client: Client) -> NoReturn:
+async def _fail(accounts: Accounts, key: str, given: Credentials, client: Client) -> NoReturn:
     """Count a wrong try, and say no."""
-    async with accounts.stores.core.acquire() as connection, connection.transaction():
-        count = await connection.fetchval(_FAILED, hash_of(key), accounts.clock())
-        if count == MOST_FAILURES:
-            await _tell_blocked(connection, key, client)
-    logger.bind(account=hash_of(key).hex()[:16], client=client.name).info("signin.refused")
+    await count_failure(accounts, key, by=f"client:{client.name}", client_ip=given.client_ip)
     raise SignInRefusedError
 
 
-async def _tell_blocked(connection: asyncpg.Connection, key: str, client: Client) -> None:
-    user = await connection.fetchval("SELECT id FROM users WHERE email_key = $1", key)
-    if user:
-        await note(connection, Fact.SIGN_IN_BLOCKED, user, by=f"client:{client.name}")
+async def _ask_code(accounts: Accounts, row: asyncpg.Record, given: Credentials, client: Client) -> NoReturn:
+    """Say that a code is needed, and tell of it: whoever comes so far has the password."""
+    by, shown = f"client:{client.name}", accounts.limits.shown
+    async with accounts.stores.core.acquire() as connection, connection.transaction():
+        await note(connection, Fact.SECOND_FACTOR_ASKED, row["id"], by=by)
+    told = logger.bind(account=shown(row["email_key"]), machine=shown(given.client_ip), by=by)
+    told.info("code.asked")
+    raise SecondFactorNeededError
 
 
 async def _enter(
     accounts: Accounts, row: asyncpg.Record, given: Credentials, client: Client, renewed: str | None
 ) -> SignedIn | None:
     """Start the session; None where the code is wrong, or the user has changed while the password was looked at."""
-    moment = accounts.clock()
+    # Before the session begins: a key that cannot be read then would leave one that nobody is told of.
+    moment, key = accounts.clock(), await accounts.tokens.keys.signing()
     async with accounts.stores.core.acquire() as connection, connection.transaction():
         fresh = await connection.fetchrow("SELECT * FROM users WHERE id = $1 FOR UPDATE", row["id"])
         if any(fresh[name] != row[name] for name in ("status", "password_hash", "totp_confirmed_at")):
@@ -151,12 +148,10 @@ async def _enter(
             return None
         if renewed:
             await connection.execute("UPDATE users SET password_hash = $2 WHERE id = $1", row["id"], renewed)
-        await connection.execute(
-            "DELETE FROM sign_in_failures WHERE address_hash = $1", hash_of(row["email_key"])
-        )
+        await forget_failures(accounts, connection, row)
         origin = sessions.Origin(client.name, methods, given.client_ip, given.device)
         started = await sessions.start(connection, fresh["id"], origin, moment)
-    return await sessions.tokens_of(accounts, started, fresh, client.scopes)
+    return sessions.tokens_of(accounts, started, fresh, client.scopes, key)
 
 
 async def _methods(
@@ -172,4 +167,4 @@ async def _methods(
     method = await take_code(connection, accounts.safe, row, given.code or "", moment)
     if method == "recovery":
         await note(connection, Fact.RECOVERY_CODE_USED, row["id"], by=f"user:{row['id']}")
-    return ["pwd", method, "mfa"] if method else None
+    return ["pwd", method, MULTIPLE_FACTORS] if method else None

@@ -1,7 +1,8 @@
 """The keys that sign access tokens: ECDSA with P-256 (ES256, RFC 7518), in the core DB, encrypted, one after the other.
 
 A key is published a day before it signs, so that whoever keeps the key set (RFC 7517) has it by then, and for as long
-afterwards as a token of it may still be about.
+afterwards as a token of it may still be about. One that does not open, because what it is encrypted with is not set here, is as
+none: its tokens are refused, and another one is made to sign.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import Any
 import asyncpg
 import msgspec
 from joserfc.jwk import ECKey
+from loguru import logger
 
 from app.accounts.encryption import Safe
 from app.audit.entries import Fact
@@ -20,7 +22,8 @@ from app.audit.outbox import record
 from app.clock import Clock, now
 
 USED = timedelta(days=30)
-AHEAD = timedelta(days=1)
+AHEAD = timedelta(hours=25)
+"""A day, and the hour after which somebody looks where nobody signs in."""
 AFTERWARDS = timedelta(hours=1)
 """Longer than any token lives."""
 
@@ -52,6 +55,7 @@ class TokenKeys:
     _known: list[TokenKey] = field(default_factory=list)
     _read_at: datetime | None = None
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _closed: set[str] = field(default_factory=set)
 
     async def signing(self) -> TokenKey:
         """The key that signs now; the next one is made in time."""
@@ -83,22 +87,52 @@ class TokenKeys:
         return self._known
 
     async def _read(self, moment: datetime) -> None:
-        rows = await self.core.fetch(
+        self._known, self._read_at = await self._published(self.core, moment), moment
+
+    async def _published(
+        self, connection: asyncpg.Connection | asyncpg.Pool, moment: datetime
+    ) -> list[TokenKey]:
+        rows = await connection.fetch(
             "SELECT * FROM token_keys WHERE published_until > $1 ORDER BY used_from, id", moment
         )
-        self._known, self._read_at = [self._opened(row) for row in rows], moment
+        opened = [(row, self._opened(row)) for row in rows]
+        for row, key in opened:
+            if key and not self.safe.is_current(row["private_key"]):
+                await self._lock_anew(connection, row["private_key"], key)
+        return [key for _, key in opened if key]
 
-    def _opened(self, row: asyncpg.Record) -> TokenKey:
-        private = msgspec.json.decode(self.safe.open(row["private_key"], place=_place(row["id"])))
-        return TokenKey(row["id"], ECKey.import_key(private), row["used_from"], row["used_until"])
+    def _opened(self, row: asyncpg.Record) -> TokenKey | None:
+        try:
+            private = self.safe.open(row["private_key"], place=_place(row["id"]))
+        except ValueError as error:
+            if row["id"] not in self._closed:
+                logger.bind(key=row["id"], reason=str(error)).error("key.skipped")
+                self._closed.add(row["id"])
+            return None
+        key = ECKey.import_key(msgspec.json.decode(private))
+        return TokenKey(row["id"], key, row["used_from"], row["used_until"])
+
+    async def _lock_anew(
+        self, connection: asyncpg.Connection | asyncpg.Pool, locked: str, key: TokenKey
+    ) -> None:
+        await connection.execute(
+            "UPDATE token_keys SET private_key = $3 WHERE id = $1 AND private_key = $2",
+            key.id,
+            locked,
+            self._locked(key.id, key.key),
+        )
+
+    def _locked(self, name: str, key: ECKey) -> str:
+        return self.safe.lock(msgspec.json.encode(key.as_dict(private=True)), place=_place(name))
 
     async def _renew(self, moment: datetime) -> None:
         """Make the key that is missing: one for now, or the one that comes next."""
         async with self.core.acquire() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            until = await connection.fetchval("SELECT max(used_until) FROM token_keys")
-            if until is None or until - moment < AHEAD:
-                await self._make(connection, moment, max(until or moment, moment))
+            known = await self._published(connection, moment)
+            until = max((each.used_until for each in known), default=moment)
+            if until - moment < AHEAD:
+                await self._make(connection, moment, max(until, moment))
         await self._read(moment)
 
     async def _make(self, connection: asyncpg.Connection, moment: datetime, used_from: datetime) -> None:
@@ -107,7 +141,7 @@ class TokenKeys:
         await connection.execute(
             "INSERT INTO token_keys VALUES ($1, $2, $3, $4, $5, $6, $7)",
             name,
-            self.safe.lock(msgspec.json.encode(key.as_dict(private=True)), place=_place(name)),
+            self._locked(name, key),
             msgspec.json.encode(key.as_dict(private=False)).decode(),
             moment,
             used_from,

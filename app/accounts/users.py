@@ -20,6 +20,8 @@ from app.pages import Page, check_limit, decode_cursor_id, encode_cursor
 from app.stores.connections import Stores
 
 ENTITY = "users"
+NOBODY = "nobody"
+"""The key in facts about an address that nobody has."""
 
 _FIELDS = """
     id, email, email_verified_at, given_name, family_name, roles, status, totp_confirmed_at IS NOT NULL AS second_factor,
@@ -53,22 +55,29 @@ class ProfileChange(Struct, frozen=True):
 
 async def create_user(stores: Stores, profile: Profile, *, by: str, may_grant: Collection[Role]) -> UserView:
     """Add a user, who has no password yet. Raises InvalidInputError, ConflictError where the address is taken."""
+    async with stores.core.acquire() as connection, connection.transaction():
+        return await add_user(connection, profile, by=by, may_grant=may_grant)
+
+
+async def add_user(
+    connection: asyncpg.Connection, profile: Profile, *, by: str, may_grant: Collection[Role]
+) -> UserView:
+    """See `create_user`, in the open transaction."""
     given = address(profile.email)
     _check_roles(profile.roles, may_grant)
-    async with stores.core.acquire() as connection, connection.transaction():
-        row = await connection.fetchrow(
-            f"""
-            INSERT INTO users (email, email_key, given_name, family_name, roles, status)
-            VALUES ($1, $2, $3, $4, $5, 'pending') ON CONFLICT (email_key) DO NOTHING RETURNING {_FIELDS}
-            """,
-            *given,
-            profile.given_name,
-            profile.family_name,
-            sorted(set(profile.roles)),
-        )
-        if row is None:
-            raise _taken()
-        await note(connection, Fact.USER_CREATED, row["id"], by=by, detail={"roles": row["roles"]})
+    row = await connection.fetchrow(
+        f"""
+        INSERT INTO users (email, email_key, given_name, family_name, roles, status)
+        VALUES ($1, $2, $3, $4, $5, 'pending') ON CONFLICT (email_key) DO NOTHING RETURNING {_FIELDS}
+        """,
+        *given,
+        profile.given_name,
+        profile.family_name,
+        sorted(set(profile.roles)),
+    )
+    if row is None:
+        raise _taken()
+    await note(connection, Fact.USER_CREATED, row["id"], by=by, detail={"roles": row["roles"]})
     return _view(row)
 
 
@@ -103,6 +112,11 @@ async def get_user(stores: Stores, user: UUID) -> UserView:
     return _view(await _select(stores.core, user))
 
 
+async def view_of(connection: asyncpg.Connection, user: UUID) -> UserView:
+    """One user as the open transaction sees them; raises NotFoundError."""
+    return _view(await _select(connection, user))
+
+
 async def change_user(
     stores: Stores,
     user: UUID,
@@ -112,7 +126,7 @@ async def change_user(
     may_grant: Collection[Role],
     version: int | None = None,
 ) -> UserView:
-    """Change names, roles or the address, which is not verified then.
+    """Change names, roles or the address, which is not verified then; links that went to another one are good no more.
 
     `version` is the one that the caller has seen, where that matters. Raises NotFoundError, ForbiddenError, InvalidInputError, ConflictError.
     """
@@ -126,6 +140,8 @@ async def change_user(
         if not values:
             return _view(before)
         row = await _update(connection, user, values)
+        if "email" in values:
+            await drop_links(connection, user)
         await note(connection, Fact.USER_CHANGED, user, by=by, detail=_told(values))
     return _view(row)
 
@@ -133,21 +149,36 @@ async def change_user(
 async def move_user(
     stores: Stores, user: UUID, status: Status, *, by: str, reason: str, may_grant: Collection[Role]
 ) -> UserView:
-    """Lock, unlock or disable a user. Whoever may not sign in any more is signed out everywhere.
+    """Lock, unlock or disable a user. Whoever may not sign in any more is signed out everywhere; whoever may again starts anew.
 
     Raises NotFoundError, ForbiddenError, ConflictError where that is no way from the status they have.
     """
-    fact, origins = _MOVES[status]
     async with stores.core.acquire() as connection, connection.transaction():
-        before = await lock_user(connection, user, may_grant)
-        if before["status"] not in origins:
-            raise ConflictError(f"the user is {before['status']}, and cannot become {status}")
-        # Who never had a password waits for one again.
-        becomes = status if status is not Status.ACTIVE or before["password_changed_at"] else Status.PENDING
-        row = await _update(connection, user, {"status": becomes})
-        if status is not Status.ACTIVE:
-            await end_sessions(connection, user, because=f"the user is {status}")
-        await note(connection, fact, user, by=by, reason=reason)
+        return await bring_user(connection, user, status, by=by, reason=reason, may_grant=may_grant)
+
+
+async def bring_user(
+    connection: asyncpg.Connection,
+    user: UUID,
+    status: Status,
+    *,
+    by: str,
+    reason: str,
+    may_grant: Collection[Role],
+) -> UserView:
+    """See `move_user`, in the open transaction."""
+    fact, origins = _MOVES[status]
+    before = await lock_user(connection, user, may_grant)
+    if before["status"] not in origins:
+        raise ConflictError(f"the user is {before['status']}, and cannot become {status}")
+    # Who never had a password waits for one again.
+    becomes = status if status is not Status.ACTIVE or before["password_changed_at"] else Status.PENDING
+    row = await _update(connection, user, {"status": becomes})
+    if status is Status.ACTIVE:
+        await _forget_failures(connection, user)
+    else:
+        await end_sessions(connection, user, because=f"the user is {status}")
+    await note(connection, fact, user, by=by, reason=reason)
     return _view(row)
 
 
@@ -166,6 +197,7 @@ async def delete_user(
         )
         await connection.execute("DELETE FROM recovery_codes WHERE user_id = $1", user)
         await connection.execute("DELETE FROM account_links WHERE user_id = $1", user)
+        await _forget_failures(connection, user)
         gone = dict.fromkeys(
             ("email", "email_key", "email_verified_at", "password_hash", "totp_key", "totp_confirmed_at")
         )
@@ -204,18 +236,27 @@ async def end_sessions(
     return int(ended.rpartition(" ")[2])
 
 
+async def drop_links(connection: asyncpg.Connection, user: UUID) -> None:
+    """Take every link from a user that is not used yet, in the open transaction: whoever asked for it may have been another."""
+    await connection.execute("DELETE FROM account_links WHERE user_id = $1 AND used_at IS NULL", user)
+
+
 async def note(
     connection: asyncpg.Connection,
     fact: Fact,
-    user: UUID,
+    user: UUID | None,
     *,
     by: str,
     reason: str | None = None,
     detail: dict[str, Any] | None = None,
 ) -> None:
-    """Record a fact about a user in the open transaction. Neither address nor names are among it."""
-    key = str(user)
+    """Record a fact about a user, or about nobody, in the open transaction. Neither address nor names are among it."""
+    key = str(user or NOBODY)
     await record(connection, fact, by=by, target=key, reason=reason, detail=detail, entity=ENTITY, key=key)
+
+
+async def _forget_failures(connection: asyncpg.Connection, user: UUID) -> None:
+    await connection.execute("DELETE FROM sign_in_failures WHERE user_id = $1", user)
 
 
 def _values(before: asyncpg.Record, change: ProfileChange, given: Address | None) -> dict[str, Any]:

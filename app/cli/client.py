@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -18,10 +17,11 @@ from app.accounts.calling import (
     SessionEndedError,
     UserSession,
 )
-from app.cli import session_file
 from app.cli.errors import CommandError, UnreachableError
+from app.cli.session_file import SessionFile
 from app.embedded.banner import web_url
 from app.pages import LIMIT_MAX, Page
+from config.hosts import is_private_way
 from config.settings import PREFIX, Settings, settings
 
 TIMEOUT_SECONDS = 30.0
@@ -114,13 +114,15 @@ def reaching(url: str) -> Iterator[None]:
         raise UnreachableError(
             f"no running system was found at {url}",
             "start one with `astrocore up`, or say where it is with "
-            f"{PREFIX}DATA_DIR, or {PREFIX}WEB_HOST and {PREFIX}WEB_PORT",
+            f"{PREFIX}DATA_DIR, {PREFIX}ISSUER, or {PREFIX}WEB_HOST and {PREFIX}WEB_PORT",
         ) from None
     except httpx.TimeoutException:
         raise UnreachableError(
             f"the system at {url} did not answer within {TIMEOUT_SECONDS:.0f} s",
             "`astrocore doctor` shows which part is away",
         ) from None
+    except httpx.HTTPStatusError as error:  # of the calls by which the commands prove who they are
+        raise refusal(error.response, url) from None
     except httpx.HTTPError as error:
         raise UnreachableError(
             f"the connection to {url} broke: {error}", "look whether the call took effect"
@@ -153,8 +155,15 @@ def connect(chosen: Settings | None = None, *, auth: httpx.Auth | None = None) -
 
 
 def url_of(chosen: Settings) -> str:
-    """Where the system that the settings name answers."""
-    return web_url({f"{PREFIX}WEB_HOST": chosen.web_host, f"{PREFIX}WEB_PORT": str(chosen.web_port)})
+    """Where the system that the settings name answers. Raises CommandError where somebody could listen on the way."""
+    here = {f"{PREFIX}WEB_HOST": chosen.web_host, f"{PREFIX}WEB_PORT": str(chosen.web_port)}
+    url = chosen.issuer or web_url(here)
+    if chosen.environment != "embedded" and not is_private_way(url):
+        raise CommandError(
+            f"{url} is not called: passwords and secrets would cross the network in clear",
+            f"set {PREFIX}ISSUER to the https:// address of the system",
+        )
+    return url
 
 
 def auth_of(chosen: Settings) -> Bearer | None:
@@ -162,9 +171,8 @@ def auth_of(chosen: Settings) -> Bearer | None:
     through = as_client(chosen)
     if through is None:
         return None
-    token = session_file.read(chosen)
-    keep = partial(session_file.write, chosen)
-    return UserSession(through, token, keep) if token else through
+    session = SessionFile.of(chosen)
+    return through if session.read() is None else UserSession(through, session)
 
 
 def as_client(chosen: Settings) -> ClientCredentials | None:
@@ -206,6 +214,8 @@ def refusal(response: httpx.Response, url: str) -> CommandError:
         )
     what = [problem.detail, *(f"  {fault.where}: {fault.message}" for fault in problem.errors)]
     hint = _HINTS.get(HTTPStatus(response.status_code))
+    if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and "retry-after" in response.headers:
+        hint = f"try again in {response.headers['retry-after']} s"
     if problem.instance:
         hint = f"see {url}{problem.instance}"
         collection, _, identity = problem.instance.removeprefix(BASE + "/").partition("/")

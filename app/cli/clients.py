@@ -78,7 +78,13 @@ def create(
     key = _key(public_key)
     with connect() as api:
         client = api.post(("clients",), ClientView, {"name": name, "scopes": scope or []})
-        made = _give(api, name, key, expires)
+        try:
+            made = _give(api, name, key, expires)
+        except CommandError as error:
+            raise CommandError(
+                f"{name} was added, but has no credential: {error.what}",
+                f"`astrocore clients add-credential {name}` gives it one",
+            ) from None
     _tell_made(client.name, made, as_json=as_json)
 
 
@@ -107,8 +113,16 @@ def revoke_credential(
 
 
 @app.command("scopes")
-def scopes(name: Name, reason: Reason, scope: Scopes = None, as_json: AsJson = False) -> None:
+def scopes(
+    name: Name,
+    reason: Reason,
+    scope: Scopes = None,
+    no_scopes: Annotated[bool, typer.Option("--no-scopes", help="Take all scopes away.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say all that a client may do from now on."""
+    if bool(scope) is no_scopes:
+        raise typer.BadParameter("give all that it may do by --scope, or --no-scopes")
     with connect() as api:
         client = api.patch(("clients", name), ClientView, {"scopes": scope or [], "reason": reason})
     _tell(client, as_json=as_json)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = group("Look after those who may sign in.")
 
-COLUMNS = ("id", "e-mail", "name", "roles", "status", "2nd factor", "since")
+COLUMNS = ("id", "user", "roles", "status", "2nd factor", "since")
 
 Who = Annotated[str, typer.Argument(metavar="ID|EMAIL", help="The user.", show_default=False)]
 Email = Annotated[str, typer.Argument(help="The address.", show_default=False)]
@@ -90,6 +90,8 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Add a user. Without --password a link is sent to the address, by which they set one."""
+    if bootstrap and role:
+        raise typer.BadParameter("--role and --bootstrap contradict each other: the first user is an admin")
     body: dict[str, Any] = {"email": email, "given_name": given_name, "family_name": family_name}
     if password or bootstrap:
         body["password"] = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
@@ -145,30 +147,32 @@ def disable(who: Who, reason: Reason, as_json: AsJson = False) -> None:
 
 
 @app.command("allow")
-def allow(who: Who, reason: Reason) -> None:
+def allow(who: Who, reason: Reason, as_json: AsJson = False) -> None:
     """Forget a user's wrong tries, so that they may try to sign in again."""
     with connect() as api:
-        api.send(("users", str(_found(api, who)), "allow-sign-in"), {"reason": reason})
-    print("their wrong tries are forgotten")
+        user = _found(api, who)
+        api.send(("users", str(user), "allow-sign-in"), {"reason": reason})
+    _say("their wrong tries are forgotten", user, as_json=as_json)
 
 
 @app.command("reset")
-def reset(who: Who) -> None:
+def reset(who: Who, as_json: AsJson = False) -> None:
     """Send a user a link by which they set a new password; the one they have stays good until then."""
     with connect() as api:
-        api.send(("users", str(_found(api, who)), "password-reset"), {})
-    print("a link is on its way to their address; it is good for ten minutes")
+        user = _found(api, who)
+        api.send(("users", str(user), "password-reset"), {})
+    _say("a link is on its way to their address; it is good for ten minutes", user, as_json=as_json)
 
 
 @app.command("delete")
-def delete(who: Who, reason: Reason, yes: Yes = False) -> None:
+def delete(who: Who, reason: Reason, yes: Yes = False, as_json: AsJson = False) -> None:
     """Remove a user's personal data and everything that lets them in; only the id stays. There is no way back."""
     with connect() as api:
         user = api.get(("users", str(_found(api, who))), UserView)
         if not yes:
             confirm(f"Delete {user.email} ({user.id}) for good?")
         api.delete(("users", str(user.id)), reason=reason)
-    print(f"deleted {user.id}")
+    _say(f"deleted {user.id}", user.id, as_json=as_json)
 
 
 def _move(verb: str, who: str, reason: str, *, as_json: bool) -> None:
@@ -210,6 +214,14 @@ def _found(api: Any, who: str) -> UUID:
     raise CommandError(f"no user has the address {who}", "`astrocore users` lists them")
 
 
+def _say(line: str, user: UUID, *, as_json: bool) -> None:
+    """What was done to a user of whom nothing is to be shown."""
+    if as_json:
+        output.print_json({"id": user})
+    else:
+        print(line)
+
+
 def _tell(user: UserView, as_json: bool) -> None:
     if as_json:
         output.print_json(user)
@@ -235,8 +247,8 @@ def _print(user: UserView, console: Console) -> None:
 def _row(user: UserView) -> tuple[Any, ...]:
     return (
         str(user.id),
-        output.printable(user.email or output.NOTHING),
-        output.printable(_name(user)),
+        # One below the other: side by side there is no room for an address that can be copied.
+        f"{output.printable(user.email or output.NOTHING)}\n{output.printable(_name(user))}".rstrip(),
         ", ".join(user.roles),
         str(user.status),
         "yes" if user.second_factor else "no",

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from app.embedded.operator import Operator
 from config.settings import DATA_DIR_DEFAULT, PREFIX
 
 WIDTH = 72
@@ -21,10 +22,12 @@ def web_url(values: Mapping[str, str]) -> str:
     return f"http://{host}:{values[f'{PREFIX}WEB_PORT']}"
 
 
-def banner(data_dir: Path, values: Mapping[str, str]) -> str:
-    """URLs, and what to try next."""
+def banner(data_dir: Path, values: Mapping[str, str], operator: Operator | None) -> str:
+    """URLs, who may sign in to the console, and what to try next."""
     url = web_url(values)
     facts = {
+        "console": f"{url}/console",
+        **_sign_in(operator),
         "API": f"{url}/v1",
         "API reference": f"{url}/schema",
         "core DB": without_password(values[f"{PREFIX}CORE_DATABASE_URL"]),
@@ -38,6 +41,12 @@ def banner(data_dir: Path, values: Mapping[str, str]) -> str:
     lines += ["", "Try next, in another terminal:", ""]
     lines += [f"  {command}" for command in _commands(data_dir, values)]
     return "\n".join([*lines, rule, ""])
+
+
+def _sign_in(operator: Operator | None) -> dict[str, str]:
+    if operator is None:
+        return {}
+    return {"sign in as": operator.email, "password": operator.password or "the one that it was changed to"}
 
 
 def _commands(data_dir: Path, values: Mapping[str, str]) -> list[str]:

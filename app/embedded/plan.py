@@ -74,6 +74,11 @@ class Plan:
         return self.embedded >= FOREIGN_DATABASES
 
     @property
+    def makes_operator(self) -> bool:
+        """Whether an operator is made: only in a core DB of our own, of a system that claims to be no other."""
+        return "core_database_url" in self.embedded and self.values[f"{PREFIX}ENVIRONMENT"] == "embedded"
+
+    @property
     def audit_passwords(self) -> dict[str, str]:
         """The users of the embedded audit store, with their passwords."""
         urls = (urlsplit(self.values[f"{PREFIX}{name}"]) for name in ("AUDIT_URL", "AUDIT_RETENTION_URL"))

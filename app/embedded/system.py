@@ -19,6 +19,8 @@ from app.embedded.child import Child, Command
 from app.embedded.directory import DataDirectory
 from app.embedded.errors import EmbeddedError
 from app.embedded.mailbox import FOLDER as MAILBOX
+from app.embedded.operator import Operator
+from app.embedded.operator import ensure as ensure_operator
 from app.embedded.plan import WEB_PORT_DEFAULT, Plan, make_plan
 from app.embedded.procfile import read_procfile, repository_root
 from app.embedded.records import Records
@@ -85,15 +87,17 @@ class System:
         started = time.monotonic()
         commands = read_procfile(self.options.procfile)
         plan = self._prepare(web_port=WEB_PORT_DEFAULT)
+        self._settings(plan).check_service()
         if self.directory.is_new and self.options.demo:
             self.directory.mark(DEMO_PENDING)
         self.directory.write_env(plan.values)
         await self._start_stores(plan)
         async with self._logging(plan):
             await self._migrate(plan)
+            operator = await self._operator(plan)
             await self._start_processes(plan, commands)
             self.terminal.say(f"ready after {time.monotonic() - started:.1f} s")
-            self._announce(plan, banner(self.directory.path, plan.values))
+            self._announce(plan, banner(self.directory.path, plan.values, operator))
             if self.options.demo and self.directory.has(DEMO_PENDING):
                 await self._run_demo(plan)
             await self._until_told()
@@ -163,6 +167,9 @@ class System:
                 settings, settings.client_id, settings.client_secret.get_secret_value(), Scope
             )
         self.terminal.say(f"migrated: {', '.join(applied) if applied else 'nothing to do'}")
+
+    async def _operator(self, plan: Plan) -> Operator | None:
+        return await ensure_operator(self._settings(plan), self.directory) if plan.makes_operator else None
 
     def _settings(self, plan: Plan) -> Settings:
         return parse_settings({**plan.values, f"{PREFIX}DATA_DIR": str(self.directory.path)})

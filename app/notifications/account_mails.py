@@ -4,7 +4,7 @@ import asyncpg
 import msgspec
 
 from app.accounts.addresses import address
-from app.accounts.credentials import Deliver, Link, Purpose
+from app.accounts.links import Deliver, Link, Notice, Purpose, log_mail
 from app.accounts.service import Accounts
 from app.notifications.claiming import BY
 from app.notifications.links import account_link
@@ -14,17 +14,24 @@ from app.notifications.rendering import FALLBACK
 from app.notifications.templates import load_version
 from app.notifications.triggering import Mailing, Order, trigger
 
-TEMPLATES: dict[Purpose, str] = {"reset": "reset-password", "verify": "verify-email"}
+TEMPLATES: dict[Purpose, str] = {
+    "reset": "reset-password",
+    "verify": "verify-email",
+    "change": "verify-email",
+}
 _FIRST = 1
 
 
 def deliver_by_mail(accounts: Accounts) -> Deliver:
     """Puts the mail into the transaction that makes the link: either both are there afterwards, or neither."""
 
-    async def deliver(connection: asyncpg.Connection, link: Link) -> None:
+    async def deliver(connection: asyncpg.Connection, link: Link | Notice) -> None:
+        if isinstance(link, Notice) or link.email is None:
+            await log_mail(connection, link)
+            return
         order = Order(
             template=await load_version(connection, TEMPLATES[link.purpose]),
-            mailings=[await _mailing(accounts, connection, link)],
+            mailings=[await _mailing(accounts, connection, link, link.email)],
             transport=transport_of(accounts.stores.settings),
             not_after=link.expires_at,
             priority=_FIRST,
@@ -34,7 +41,7 @@ def deliver_by_mail(accounts: Accounts) -> Deliver:
     return deliver
 
 
-async def _mailing(accounts: Accounts, connection: asyncpg.Connection, link: Link) -> Mailing:
+async def _mailing(accounts: Accounts, connection: asyncpg.Connection, link: Link, email: str) -> Mailing:
     user = await connection.fetchrow(
         "SELECT given_name, password_hash IS NULL AS first FROM users WHERE id = $1", link.user
     )
@@ -47,4 +54,4 @@ async def _mailing(accounts: Accounts, connection: asyncpg.Connection, link: Lin
         data["given_name"] = user["given_name"][:100]
     if link.purpose == "reset" and user["first"]:
         data["first"] = True
-    return Mailing(Resolved("user", link.user, address(link.email)), data, FALLBACK)
+    return Mailing(Resolved("user", link.user, address(email)), data, FALLBACK)

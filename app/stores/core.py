@@ -271,6 +271,9 @@ class User(Table, tablename="users"):
     totp_key = Text(null=True)
     totp_confirmed_at = Timestamptz(null=True)
     totp_step = BigInt()
+    totp_proposed_at = Timestamptz(null=True)
+    totp_tries = Integer()
+    password_short = Boolean()
     version = Integer()
     created_at = Timestamptz()
     updated_at = Timestamptz()
@@ -286,13 +289,16 @@ class SignInFailure(Table, tablename="sign_in_failures"):
     address_hash = Bytea(primary_key=True)
     failures = Integer()
     last_at = Timestamptz()
+    user_id = UUID(null=True)
 
 
 class AccountLink(Table, tablename="account_links"):
     token_hash = Bytea(primary_key=True)
-    user_id = UUID()
+    user_id = UUID(null=True)
     purpose = Text()
-    email_key = Text()
+    email = Text(null=True)
+    address_hash = Bytea()
+    session_id = UUID(null=True)
     created_at = Timestamptz()
     expires_at = Timestamptz()
     used_at = Timestamptz(null=True)
@@ -346,6 +352,7 @@ class RefreshToken(Table, tablename="refresh_tokens"):
     expires_at = Timestamptz()
     used_at = Timestamptz(null=True)
     successor = Text(null=True)
+    successor_hash = Bytea(null=True)
 
 
 class TokenKey(Table, tablename="token_keys"):

@@ -9,7 +9,7 @@ from app.scheduling import cron
 from tests.actors.conftest import declared_actors
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def actors(stores_environment):
     return declared_actors(stores_environment)
 
@@ -33,6 +33,7 @@ def test_every_periodic_actor_has_a_spec_that_can_be_kept_and_a_catch_up_policy(
         "trim_logs",
         "deliver_mails",
         "erase_old_mails",
+        "trim_accounts",
     }
     for actor in periodic:
         cron.parse(actor["options"]["periodic"])

@@ -15,7 +15,15 @@ from benchmarks.figure import Figure, compare
 ROOT = Path(__file__).parents[2]
 # Enough that one record in a thousand differs.
 RECORDS = 2_000
-SIZES = {"audit": 20_000, "repairs": 40, "events": 20, "seed": 500, "growth": None, "notifications": 40}
+SIZES = {
+    "audit": 20_000,
+    "repairs": 40,
+    "events": 20,
+    "seed": 500,
+    "growth": None,
+    "logins": 10,
+    "notifications": 40,
+}
 
 
 def test_the_ratio_of_a_figure_is_the_median_over_its_pairs() -> None:

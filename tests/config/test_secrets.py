@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from loguru import logger
 
@@ -240,6 +240,9 @@ def test_whatever_a_name_is_set_to_is_hidden_and_nothing_of_it_where_the_name_is
 def test_the_password_in_an_address_of_any_scheme_is_hidden_whatever_it_is_made_of(
     scheme: str, password: str
 ) -> None:
+    assume(
+        redact(f"{scheme}: 1") == f"{scheme}: 1"
+    )  # where the scheme is the name of a secret, more is hidden
     text = f"{scheme}://ada:x{password}@host.example/path failed"
     assert redact(text) == f"{scheme}://{REDACTED}@host.example/path failed"
 

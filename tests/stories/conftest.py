@@ -80,12 +80,6 @@ def running_system(running: EmbeddedStores | None = None) -> Iterator[System]:
 
 
 @pytest.fixture(scope="session")
-def system() -> Iterator[System]:
-    with running_system() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
 def seeded(system: System) -> System:
     """The system after `astrocore seed` with drift of every kind, its jobs allowed to repair."""
     system.cli("seed", "--bookings", "1000", "--drift", "0.02")

@@ -14,14 +14,14 @@ from app.accounts.permissions import Scope
 from app.accounts.tokens import TokenRefusedError
 from app.stores.connections import Stores
 from config.log_entries import entry_of
-from config.settings import settings
+from config.settings import Settings, settings
 
 # Actors bind their broker when they are imported. Nothing listens there: a test that sends has forgotten to fake it.
 with patch.dict(os.environ, {"ASTROCORE_BROKER_URL": "redis://127.0.0.1:1/0?forgot=to_fake_the_wake"}):
     settings.cache_clear()
     from actors import notifications
     from actors import reconciliation as actors
-    from web.app import create_app
+    from web.app import app as application
 
     settings.cache_clear()
 
@@ -38,18 +38,21 @@ def callers() -> dict[str, Caller]:
 
 @pytest.fixture
 def app(callers: dict[str, Caller]) -> Litestar:
-    """The application without its lifespan: its stores are whatever the test puts there."""
+    """The application without its lifespan: its stores are whatever the test puts there.
+
+    It is made once, which takes longer than a test does; what a test puts there is all that may differ.
+    """
 
     async def admit(token: str) -> Caller:
         if token not in callers:
             raise TokenRefusedError("no token of a test")
         return callers[token]
 
-    made = create_app()
-    made.state.admit = admit
-    made.state.accounts = SimpleNamespace()
-    made.state.stores = SimpleNamespace()
-    return made
+    application.state.clear()
+    application.state.admit = admit
+    application.state.accounts = SimpleNamespace()
+    application.state.stores = SimpleNamespace(settings=Settings(environment="embedded"))
+    return application
 
 
 @pytest.fixture

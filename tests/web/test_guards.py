@@ -12,6 +12,7 @@ from litestar import Litestar
 from app.accounts.admission import Caller
 from app.accounts.permissions import Scope
 from tests.web.conftest import OPERATOR, TOKEN
+from web.console.guard import needs_session
 from web.guards import SELF, needs_permission
 
 PUBLIC = {
@@ -22,9 +23,10 @@ PUBLIC = {
     "/schema/openapi.json",
     "/.well-known/jwks.json",
     "/.well-known/oauth-authorization-server",
+    "/console/style.css",
 }
 # Here a client proves who it is itself.
-BY_CREDENTIALS = {"/oauth/token", "/oauth/introspect", "/oauth/revoke"}
+BY_CREDENTIALS = {"/oauth/token", "/oauth/introspect", "/oauth/revoke", "/console/sign-in"}
 # Here a signature does: of the provider, or of ours in the link of a mail.
 BY_SIGNATURE = {"/v1/notifications/callbacks", "/v1/notifications/unsubscribe/{token:str}"}
 OPEN = PUBLIC | BY_CREDENTIALS | BY_SIGNATURE
@@ -44,7 +46,8 @@ def calls(app: Litestar) -> Iterator[tuple[str, str]]:
 def test_every_route_says_what_it_needs_or_is_listed_as_open(app: Litestar):
     for route in app.routes:
         for handler in route.route_handlers:
-            guarded = needs_permission in handler.resolve_guards()
+            guard = needs_session if route.path.startswith("/console") else needs_permission
+            guarded = guard in handler.resolve_guards()
             assert guarded is (route.path not in OPEN), f"{route.path} {handler}"
             if guarded and handler.http_methods != {"OPTIONS"}:
                 assert handler.opt.get("needs") in {*Scope, SELF}, f"{route.path} {handler}"
@@ -74,6 +77,10 @@ async def test_without_a_token_no_call_but_the_open_ones_gets_in(app: Litestar, 
     assert len(asked) > 60
     for method, path in asked:
         answer = await anyone.request(method, path)
+        if path.startswith("/console"):
+            assert answer.status_code == 303, (method, path)
+            assert answer.headers["location"].startswith("/console/sign-in")
+            continue
         assert answer.status_code == 401, (method, path)
         assert answer.headers["www-authenticate"].startswith("Bearer")
         assert answer.headers["content-type"] == "application/problem+json"
@@ -84,7 +91,7 @@ async def test_with_a_token_that_is_good_for_nothing_no_call_gets_in_either(
 ):
     callers[TOKEN] = Caller("client:poor", "poor", frozenset())
     for method, path in calls(app):
-        if path in OPEN_CALLS or method == "OPTIONS":
+        if path in OPEN_CALLS or method == "OPTIONS" or path.startswith("/console"):
             continue
         answer = await operator.request(method, path)
         assert answer.status_code == 403, (method, path, answer.text)

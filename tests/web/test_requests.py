@@ -29,6 +29,14 @@ async def test_a_sane_id_of_the_caller_is_kept(anyone: httpx.AsyncClient, path: 
     assert answer.headers.get_list("x-request-id") == [sent]
 
 
+@pytest.mark.parametrize("path", PATHS)
+async def test_no_answer_is_kept_or_taken_for_something_else(anyone: httpx.AsyncClient, path: str):
+    answer = await anyone.get(path)
+
+    assert answer.headers.get_list("cache-control") == ["no-store"]
+    assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+
+
 @pytest.mark.parametrize("sent", ["", " ", "x" * 129, "a b", "a\tb", "<script>", "é", "a;b"])
 async def test_another_id_is_replaced(anyone: httpx.AsyncClient, sent: str):
     answer = await anyone.get("/", headers={"x-request-id": sent.encode()})

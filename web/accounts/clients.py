@@ -3,21 +3,24 @@
 from uuid import UUID
 
 from litestar import Controller, Response, delete, get, patch, post
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, JSONBody
 
 from app.accounts import clients
 from app.accounts.permissions import Scope
 from app.accounts.views import ClientView, NewCredential
 from web.accounts.inputs import CredentialOrder, NewClient, ScopesChange
-from web.guards import Calling, needs
-from web.inputs import Decision
+from web.guards import Calling, check_fresh, needs
+from web.inputs import Decision, Why
 from web.stores import Opened
 
 CLIENTS = "/v1/clients"
 
 
 class Clients(Controller):
-    """The services that call us."""
+    """The services that call us.
+
+    Whoever makes one, gives it scopes or a credential, or lets it in again as a user has to have signed in within the last ten minutes.
+    """
 
     path = "/clients"
     tags = ("clients",)
@@ -28,6 +31,7 @@ class Clients(Controller):
         self, stores: Opened, caller: Calling, data: JSONBody[NewClient]
     ) -> Response[ClientView]:
         """It has no credential yet: POST one to `/v1/clients/{name}/credentials`."""
+        check_fresh(caller)
         client = await clients.create_client(stores, data.name, data.scopes, by=caller.name)
         return Response(client, status_code=201, headers={"Location": f"{CLIENTS}/{client.name}"})
 
@@ -43,7 +47,8 @@ class Clients(Controller):
     async def change_client(
         self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[ScopesChange]
     ) -> ClientView:
-        """Tokens that it has say what it could when they were issued, for five minutes at most."""
+        """Holds at once, also for tokens that it has; those of its users do no more either."""
+        check_fresh(caller)
         return await clients.change_scopes(stores, name, data.scopes, by=caller.name, reason=data.reason)
 
     @post("/{name:str}/disable", status_code=200, summary="Keep a client out")
@@ -57,6 +62,7 @@ class Clients(Controller):
     async def enable_client(
         self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[Decision]
     ) -> ClientView:
+        check_fresh(caller)
         return await clients.enable_client(stores, name, enabled=True, by=caller.name, reason=data.reason)
 
     @post("/{name:str}/credentials", summary="Give a client a credential")
@@ -64,10 +70,11 @@ class Clients(Controller):
         self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[CredentialOrder]
     ) -> Response[NewCredential]:
         """A secret is told this once. 409 where two are good already: revoke one first."""
+        check_fresh(caller)
         made = await clients.add_credential(
             stores, name, by=caller.name, public_key=data.public_key, expires_at=data.expires_at
         )
-        return Response(made, status_code=201, headers={"Cache-Control": "no-store"})
+        return Response(made, status_code=201)
 
     @delete("/{name:str}/credentials/{credential_id:uuid}", status_code=200, summary="Revoke a credential")
     async def revoke_credential(
@@ -77,6 +84,6 @@ class Clients(Controller):
         caller: Calling,
         name: FromPath[str],
         credential_id: FromPath[UUID],
-        reason: FromQuery[str],
+        reason: Why,
     ) -> ClientView:
         return await clients.revoke_credential(stores, name, credential_id, by=caller.name, reason=reason)

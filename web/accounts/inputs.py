@@ -1,6 +1,5 @@
 """What callers send about accounts, with its limits."""
 
-import ipaddress
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -8,10 +7,10 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from app.accounts import machines
 from app.accounts.passwords import MOST
 from app.accounts.permissions import Role, Scope
 from app.accounts.service import Accounts
-from app.errors import Fault, InvalidInputError
 from web.inputs import Reason
 from web.validation import FAULT
 
@@ -23,25 +22,35 @@ Password = Annotated[str, Meta(max_length=MOST, extra={FAULT: f"has at most {MOS
 Code = Annotated[str, Meta(min_length=1, max_length=40, description="six digits, or a recovery code")]
 Token = Annotated[str, Meta(min_length=1, max_length=200)]
 PersonName = Annotated[str, Meta(max_length=200)]
+GivenPassword = Annotated[str, Meta(max_length=10_000)]
+"""One that is set already: whether it is right is all that counts."""
+ClientIp = Annotated[
+    str,
+    Meta(
+        max_length=machines.MOST,
+        description="the IP address of the user's machine, as the client saw it, without a zone",
+        extra={FAULT: f"has at most {machines.MOST} characters"},
+    ),
+]
 
 
-class Login(Struct, forbid_unknown_fields=True):
-    """What a user signs in with. `client_ip` and `device` are the user's own, as the client saw them."""
+class Typed(Struct, forbid_unknown_fields=True):
+    """What a user types to sign in."""
 
     email: Annotated[str, Meta(max_length=1000)]
-    password: Annotated[str, Meta(max_length=10_000)]
+    password: GivenPassword
     code: Annotated[str, Meta(max_length=100)] | None = None
-    client_ip: str | None = None
+
+
+class Login(Typed, forbid_unknown_fields=True, kw_only=True):
+    """What a user signs in with. `client_ip` and `device` are the user's own, as the client saw them."""
+
+    client_ip: ClientIp
     device: Annotated[str, Meta(max_length=200)] | None = None
 
-    def address(self) -> str | None:
+    def machine(self) -> str:
         """The IP address in its one spelling; raises InvalidInputError where it is none."""
-        try:
-            return str(ipaddress.ip_address(self.client_ip)) if self.client_ip is not None else None
-        except ValueError:
-            raise InvalidInputError(
-                "the request breaks a rule", [Fault("client_ip", "is neither an IPv4 nor an IPv6 address")]
-            ) from None
+        return machines.machine(self.client_ip)
 
 
 class Refresh(Struct, forbid_unknown_fields=True):
@@ -58,9 +67,14 @@ class Logout(Struct, forbid_unknown_fields=True):
 
 
 class ResetRequest(Struct, forbid_unknown_fields=True):
-    """Whose password is to be set anew."""
+    """Whose password is to be set anew, and from which machine that is asked for."""
 
     email: Annotated[str, Meta(max_length=1000)]
+    client_ip: ClientIp
+
+    def machine(self) -> str:
+        """See `Login.machine`."""
+        return machines.machine(self.client_ip)
 
 
 class Reset(Struct, forbid_unknown_fields=True):
@@ -79,7 +93,7 @@ class Proof(Struct, forbid_unknown_fields=True):
 class PasswordChange(Struct, forbid_unknown_fields=True):
     """The password that is right now, and the one that shall be."""
 
-    old_password: Annotated[str, Meta(max_length=10_000)]
+    old_password: GivenPassword
     new_password: Password
 
 
@@ -92,9 +106,15 @@ class DeviceProof(Struct, forbid_unknown_fields=True):
 class MyChange(Struct, forbid_unknown_fields=True):
     """What changes about oneself; what is left out stays."""
 
-    email: Email | UnsetType = UNSET
     given_name: PersonName | UnsetType = UNSET
     family_name: PersonName | UnsetType = UNSET
+
+
+class EmailChange(Struct, forbid_unknown_fields=True):
+    """The address that shall be, and the password, for whoever has the one has the other before long."""
+
+    email: Email
+    password: GivenPassword
 
 
 class NewUser(Struct, forbid_unknown_fields=True):
@@ -110,6 +130,7 @@ class NewUser(Struct, forbid_unknown_fields=True):
 class UserChange(MyChange, forbid_unknown_fields=True):
     """What changes about a user; `version` is the one that was seen, where it matters."""
 
+    email: Email | UnsetType = UNSET
     roles: Annotated[list[Role], Meta(max_length=len(Role))] | UnsetType = UNSET
     version: int | None = None
 

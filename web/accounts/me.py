@@ -2,26 +2,22 @@
 
 from uuid import UUID
 
-from litestar import Controller, Response, delete, get, patch, post
+from litestar import Controller, delete, get, patch, post
 from litestar.exceptions import PermissionDeniedException
 from litestar.params import FromPath, JSONBody
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from actors import notifications
-from app.accounts import credentials, sessions, users
+from app.accounts import credentials, devices, emails, sessions, users
 from app.accounts.admission import Caller
-from app.accounts.credentials import NewDevice
+from app.accounts.devices import NewDevice
 from app.accounts.permissions import Role
 from app.accounts.users import ProfileChange
 from app.accounts.views import SessionView, UserView
-from app.clock import now
 from app.notifications.account_mails import deliver_by_mail
-from web.accounts.inputs import DeviceProof, Held, MyChange, PasswordChange
-from web.guards import REALM, Calling, needs_user
+from web.accounts.inputs import DeviceProof, EmailChange, Held, MyChange, PasswordChange
+from web.guards import Calling, check_fresh, needs_user
 from web.waking import wake
-
-FRESH_SECONDS = 600
-_NO_STORE = {"Cache-Control": "no-store"}
 
 
 class RecoveryCodes(Struct):
@@ -41,12 +37,10 @@ class Me(Controller):
     async def get_me(self, accounts: Held, caller: Calling) -> UserView:
         return await users.get_user(accounts.stores, _own(caller))
 
-    @patch(summary="Change my names or my address")
+    @patch(summary="Change my names")
     async def change_me(self, accounts: Held, caller: Calling, data: JSONBody[MyChange]) -> UserView:
-        """A new address asks for a sign-in within the last ten minutes, and is not verified at first."""
-        if data.email is not UNSET:
-            _check_fresh(caller)
-        change = ProfileChange(data.email, data.given_name, data.family_name)
+        """What is left out stays."""
+        change = ProfileChange(given_name=data.given_name, family_name=data.family_name)
         return await users.change_user(
             accounts.stores, _own(caller), change, by=caller.name, may_grant=frozenset(Role)
         )
@@ -65,29 +59,68 @@ class Me(Controller):
             by=caller.name,
         )
 
+    @post("/email", status_code=204, summary="Change my address")
+    async def change_my_email(self, accounts: Held, caller: Calling, data: JSONBody[EmailChange]) -> None:
+        """A mail is sent to the new address, which is mine once its token is taken to `/v1/auth/email-change/confirm`.
+
+        The answer is the same where another user has the address. 429 says by Retry-After when to come again.
+        """
+        await emails.ask_change(
+            accounts,
+            _own(caller),
+            data.email,
+            data.password,
+            session=caller.session,
+            by=caller.name,
+            deliver=deliver_by_mail(accounts),
+        )
+        await wake(notifications.wake_delivery)
+
     @post("/email-verification", status_code=204, summary="Have a mail sent that proves my address")
     async def send_verification(self, accounts: Held, caller: Calling) -> None:
-        await credentials.send_verification(accounts, _own(caller), deliver=deliver_by_mail(accounts))
+        """429 says by Retry-After when to come again: one a minute is sent, and five an hour."""
+        await emails.send_verification(
+            accounts, _own(caller), by=caller.name, deliver=deliver_by_mail(accounts)
+        )
         await wake(notifications.wake_delivery)
 
     @post("/second-factor", status_code=200, summary="Propose a device as second factor")
-    async def propose_device(self, accounts: Held, caller: Calling) -> Response[NewDevice]:
+    async def propose_device(self, accounts: Held, caller: Calling) -> NewDevice:
         """Asks for a sign-in within the last ten minutes. The device counts once it is confirmed by a code."""
-        _check_fresh(caller)
-        return Response(await credentials.propose_device(accounts, _own(caller)), headers=_NO_STORE)
+        check_fresh(caller)
+        return await devices.propose_device(accounts, _own(caller), session=caller.session, by=caller.name)
 
     @post("/second-factor/confirm", status_code=200, summary="Confirm the device by a code of it")
     async def confirm_device(
         self, accounts: Held, caller: Calling, data: JSONBody[DeviceProof]
-    ) -> Response[RecoveryCodes]:
-        codes = await credentials.confirm_device(accounts, _own(caller), data.code, by=caller.name)
-        return Response(RecoveryCodes(codes), headers=_NO_STORE)
+    ) -> RecoveryCodes:
+        """Asks for a sign-in within the last ten minutes, and signs out everywhere else; here the second factor counts as used.
+
+        A device waits for ten minutes, and for five codes.
+        """
+        check_fresh(caller)
+        codes = await devices.confirm_device(
+            accounts, _own(caller), data.code, session=caller.session, by=caller.name
+        )
+        return RecoveryCodes(codes)
 
     @delete("/second-factor", summary="Remove my second factor")
     async def remove_my_device(self, accounts: Held, caller: Calling) -> None:
-        """Asks for a sign-in within the last ten minutes, and signs out everywhere."""
-        _check_fresh(caller)
-        await credentials.remove_device(accounts, _own(caller), by=caller.name, may_grant=frozenset(Role))
+        """Asks for a sign-in within the last ten minutes, and signs out everywhere.
+
+        409 while the password has fewer than 15 characters: that is enough beside a second factor only.
+        """
+        check_fresh(caller)
+        await devices.remove_own_device(accounts, _own(caller), session=caller.session, by=caller.name)
+
+    @post("/recovery-codes", status_code=200, summary="Get other recovery codes")
+    async def renew_recovery_codes(self, accounts: Held, caller: Calling) -> RecoveryCodes:
+        """Asks for a sign-in within the last ten minutes. Those of before are good no more."""
+        check_fresh(caller)
+        codes = await devices.renew_recovery_codes(
+            accounts, _own(caller), session=caller.session, by=caller.name
+        )
+        return RecoveryCodes(codes)
 
     @get("/sessions", summary="List where I am signed in")
     async def list_my_sessions(self, accounts: Held, caller: Calling) -> list[SessionView]:
@@ -99,7 +132,9 @@ class Me(Controller):
 
     @delete("/sessions", summary="Sign out everywhere")
     async def end_my_sessions(self, accounts: Held, caller: Calling) -> None:
-        await sessions.sign_out_everywhere(accounts.stores, _own(caller), by=caller.name)
+        await sessions.sign_out_everywhere(
+            accounts.stores, _own(caller), by=caller.name, may_grant=frozenset(Role)
+        )
 
 
 def _own(caller: Caller) -> UUID:
@@ -107,10 +142,3 @@ def _own(caller: Caller) -> UUID:
     if caller.user is None:
         raise PermissionDeniedException("this call is for users themselves")
     return caller.user
-
-
-def _check_fresh(caller: Caller) -> None:
-    """Refuse what a stolen session must not do (RFC 9470)."""
-    if now().timestamp() - caller.auth_time > FRESH_SECONDS:
-        told = f'{REALM}, error="insufficient_user_authentication", max_age="{FRESH_SECONDS}"'
-        raise PermissionDeniedException("sign in again first", headers={"WWW-Authenticate": told})

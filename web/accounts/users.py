@@ -4,17 +4,18 @@ from uuid import UUID
 
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import UNSET
 
 from actors import notifications
-from app.accounts import credentials, sessions, users
+from app.accounts import credentials, devices, sessions, users
 from app.accounts.permissions import Role, Scope
 from app.accounts.users import Profile, ProfileChange
 from app.accounts.views import SessionView, Status, UserView
 from app.notifications.account_mails import deliver_by_mail
 from app.pages import LIMIT_DEFAULT, Page
 from web.accounts.inputs import Held, NewUser, UserChange
-from web.guards import Calling, needs
-from web.inputs import Cursor, Decision, Limit
+from web.guards import Calling, check_fresh, needs
+from web.inputs import Cursor, Decision, Limit, Why
 from web.waking import wake
 
 USERS = "/v1/users"
@@ -31,7 +32,12 @@ class Users(Controller):
     async def create_user(
         self, accounts: Held, caller: Calling, data: JSONBody[NewUser]
     ) -> Response[UserView]:
-        """Without a password a mail is sent, by which the user sets one. 409 where another user has the address."""
+        """Without a password a mail is sent, by which the user sets one. 409 where another user has the address.
+
+        Whoever gives roles as a user has to have signed in within the last ten minutes.
+        """
+        if data.roles:
+            check_fresh(caller)
         profile = Profile(data.email, data.given_name, data.family_name, data.roles)
         user = await credentials.invite(
             accounts,
@@ -68,7 +74,12 @@ class Users(Controller):
     async def change_user(
         self, accounts: Held, caller: Calling, user_id: FromPath[UUID], data: JSONBody[UserChange]
     ) -> UserView:
-        """What is left out stays. 409 where `version` is given and the user has changed meanwhile."""
+        """What is left out stays. 409 where `version` is given and the user has changed meanwhile.
+
+        Whoever changes an address or roles as a user has to have signed in within the last ten minutes.
+        """
+        if data.email is not UNSET or data.roles is not UNSET:
+            check_fresh(caller)
         change = ProfileChange(data.email, data.given_name, data.family_name, data.roles)
         return await users.change_user(
             accounts.stores,
@@ -81,9 +92,13 @@ class Users(Controller):
 
     @delete("/{user_id:uuid}", summary="Delete a user", opt=WRITE)
     async def delete_user(
-        self, accounts: Held, caller: Calling, user_id: FromPath[UUID], reason: FromQuery[str]
+        self, accounts: Held, caller: Calling, user_id: FromPath[UUID], reason: Why
     ) -> None:
-        """Removes personal data and everything that lets the user in; the id stays, for whoever reads the audit."""
+        """Removes personal data and everything that lets the user in; the id stays, for whoever reads the audit.
+
+        Whoever calls as a user has to have signed in within the last ten minutes.
+        """
+        check_fresh(caller)
         await users.delete_user(
             accounts.stores, user_id, by=caller.name, reason=reason, may_grant=caller.may_grant
         )
@@ -108,7 +123,11 @@ class Users(Controller):
     async def unlock_user(
         self, accounts: Held, caller: Calling, user_id: FromPath[UUID], data: JSONBody[Decision]
     ) -> UserView:
-        return await self._move(accounts, caller, user_id, Status.ACTIVE, data.reason)
+        """Forgets wrong tries too. Whoever calls as a user has to have signed in within the last ten minutes."""
+        check_fresh(caller)
+        return await credentials.unlock(
+            accounts, user_id, by=caller.name, reason=data.reason, may_grant=caller.may_grant
+        )
 
     @post(
         "/{user_id:uuid}/password-reset", status_code=204, summary="Have a user set a new password", opt=WRITE
@@ -134,12 +153,22 @@ class Users(Controller):
 
     @delete("/{user_id:uuid}/second-factor", summary="Remove a user's second factor", opt=WRITE)
     async def remove_user_device(
-        self, accounts: Held, caller: Calling, user_id: FromPath[UUID], reason: FromQuery[str]
+        self, accounts: Held, caller: Calling, user_id: FromPath[UUID], reason: Why
     ) -> None:
-        """Ends every session of the user."""
-        await credentials.remove_device(
-            accounts, user_id, by=caller.name, reason=reason, may_grant=caller.may_grant
+        """Ends every session of the user. A password of fewer than 15 characters goes too, and a link to set one is sent.
+
+        Whoever calls as a user has to have signed in within the last ten minutes.
+        """
+        check_fresh(caller)
+        await devices.remove_device(
+            accounts,
+            user_id,
+            by=caller.name,
+            reason=reason,
+            may_grant=caller.may_grant,
+            deliver=deliver_by_mail(accounts),
         )
+        await wake(notifications.wake_delivery)
 
     @get("/{user_id:uuid}/sessions", summary="List where a user is signed in", opt=READ)
     async def list_user_sessions(self, accounts: Held, user_id: FromPath[UUID]) -> list[SessionView]:
@@ -148,8 +177,9 @@ class Users(Controller):
 
     @delete("/{user_id:uuid}/sessions", summary="Sign a user out everywhere", opt=WRITE)
     async def end_user_sessions(self, accounts: Held, caller: Calling, user_id: FromPath[UUID]) -> None:
-        await users.get_user(accounts.stores, user_id)
-        await sessions.sign_out_everywhere(accounts.stores, user_id, by=caller.name)
+        await sessions.sign_out_everywhere(
+            accounts.stores, user_id, by=caller.name, may_grant=caller.may_grant
+        )
 
     async def _move(
         self, accounts: Held, caller: Calling, user: UUID, status: Status, reason: str

@@ -3,7 +3,8 @@
 import csv
 import io
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,15 +12,18 @@ import msgspec
 from litestar.response import Stream
 from loguru import logger
 
-from app.errors import StoreUnavailableError
+from app.errors import ForbiddenError, StoreUnavailableError
 from app.logs.queries import Missed, StoredEntry
 from app.logs.views import LogLine, line_of
 
 Format = Literal["ndjson", "csv"]
-Batches = AsyncIterator[list[StoredEntry] | Missed]
+Batch = list[StoredEntry] | Missed
+Batches = AsyncIterator[Batch]
+Allowed = Callable[[AsyncGenerator[Batch]], AsyncGenerator[Batch]]
 
 NOT_WHOLE = "this export is not whole:"
 BROKEN = f"{NOT_WHOLE} the log store does not answer any more"
+CUT_OFF = f"{NOT_WHOLE} whoever asked for it has no right to the rest"
 MEDIA_TYPES: dict[Format, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 COLUMNS = (
     *("number", "time", "level", "event", "component", "process", "sequence", "client", "actor", "outcome"),
@@ -59,10 +63,19 @@ class _Gaps:
         return msgspec.json.encode({"incomplete": said, **asdict(self)}) + b"\n"
 
 
-async def export(batches: Batches, *, format: Format, accepted: str) -> Stream:  # noqa: A002
-    """The answer that streams the batches; raises StoreUnavailableError while nothing has been sent yet."""
-    first: list[StoredEntry] | Missed = await anext(batches, [])
-    text = _lines(first, batches, format)
+async def export(
+    batches: Batches,
+    *,
+    format: Format,  # noqa: A002
+    accepted: str,
+    allowed: Allowed = lambda batches: batches,
+) -> Stream:
+    """The answer that streams the batches, until `allowed` breaks it off by a ForbiddenError.
+
+    Raises StoreUnavailableError while nothing has been sent yet.
+    """
+    first: Batch = await anext(batches, [])
+    text = _lines(allowed(_chained(first, batches)), format)
     headers = {
         "Content-Disposition": f'attachment; filename="logs.{format}"',
         "Vary": "Accept-Encoding",
@@ -82,25 +95,34 @@ def accepts_gzip(accepted: str) -> bool:
     return False
 
 
-async def _lines(first: list[StoredEntry] | Missed, batches: Batches, format: Format) -> AsyncIterator[bytes]:  # noqa: A002
+async def _lines(batches: AsyncGenerator[Batch], format: Format) -> AsyncIterator[bytes]:  # noqa: A002
     write: Callable[[list[StoredEntry]], bytes] = ndjson if format == "ndjson" else rows
     gaps = _Gaps()
     if format == "csv":
         yield csv_text([COLUMNS])
     try:
-        async for batch in _chained(first, batches):
-            if isinstance(batch, Missed):
-                gaps.add(batch)
-            else:
-                yield write(batch)
+        async with aclosing(batches):
+            async for batch in batches:
+                if isinstance(batch, Missed):
+                    gaps.add(batch)
+                else:
+                    yield write(batch)
         yield gaps.told(format)
     except StoreUnavailableError as error:
         logger.bind(error=str(error)).warning("store.failed")
-        yield msgspec.json.encode({"error": BROKEN}) + b"\n" if format == "ndjson" else csv_text([[BROKEN]])
+        yield _last(BROKEN, format)
+        raise
+    except ForbiddenError:
+        yield _last(CUT_OFF, format)
         raise
 
 
-async def _chained(first: list[StoredEntry] | Missed, batches: Batches) -> Batches:
+def _last(said: str, format: Format) -> bytes:  # noqa: A002
+    """The last line of an export that breaks off."""
+    return msgspec.json.encode({"error": said}) + b"\n" if format == "ndjson" else csv_text([[said]])
+
+
+async def _chained(first: Batch, batches: Batches) -> AsyncGenerator[Batch]:
     yield first
     async for batch in batches:
         yield batch
@@ -111,7 +133,7 @@ async def _gzipped(plain: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     try:
         async for chunk in plain:
             yield packer.compress(chunk)
-    except StoreUnavailableError:
+    except (StoreUnavailableError, ForbiddenError):
         yield packer.flush(zlib.Z_SYNC_FLUSH)  # what was sent can be read, and lacks its end
         raise
     yield packer.flush()

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 
 import msgspec
@@ -17,6 +17,8 @@ from app.logs.views import line_of
 AWAY_SECONDS = 2.0
 
 News = list[StoredEntry] | Missed | Reached
+Turn = list[ServerSentEventMessage]
+Allowed = Callable[[AsyncGenerator[Turn]], AsyncGenerator[Turn]]
 
 
 def last_event_id(header: str | None) -> int | None:
@@ -31,25 +33,32 @@ def last_event_id(header: str | None) -> int | None:
 
 
 async def messages(
-    store: LogStore, wanted: LogFilter, *, after: int
+    store: LogStore, wanted: LogFilter, *, after: int, allowed: Allowed = lambda turns: turns
 ) -> AsyncIterator[ServerSentEventMessage]:
-    """What a reader is told, from the entry after number `after` on; it ends only with the reader.
+    """What a reader is told, from the entry after number `after` on; it ends with the reader, or when `allowed` ends it.
 
     Nothing is buffered: the store is read as fast as the reader takes it. While the store is away the reader waits.
     """
+    async with aclosing(allowed(_turns(store, wanted, after))) as turns:
+        async for turn in turns:
+            for message in turn:
+                yield message
+
+
+async def _turns(store: LogStore, wanted: LogFilter, after: int) -> AsyncGenerator[Turn]:
+    """What there is to tell at once, time after time."""
     # An id without data is kept by readers, and tells those where to go on whose connection breaks before an entry.
-    yield ServerSentEventMessage(data=None, id=after, comment="following")
+    yield [ServerSentEventMessage(data=None, id=after, comment="following")]
     reached = after
     while True:
         try:
             async with aclosing(store.follow(wanted, after=reached)) as news:
                 async for each in news:
-                    for message in _told(each):
-                        yield message
+                    yield list(_told(each))
                     reached = _reached(each)
         except StoreUnavailableError as error:
             logger.bind(error=str(error)).warning("store.failed")
-            yield ServerSentEventMessage(data=None, comment="the log store is away")
+            yield [ServerSentEventMessage(data=None, comment="the log store is away")]
             await asyncio.sleep(AWAY_SECONDS)
 
 

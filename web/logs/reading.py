@@ -1,5 +1,6 @@
 """Reading the logs over HTTP: in pages, as a stream, as a file."""
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from litestar import Controller, Request, get
@@ -19,6 +20,7 @@ from web.inputs import Cursor, Limit
 from web.logs.exporting import Format, export
 from web.logs.filters import AskedAt, Wanted, read_filter, settle_moment
 from web.logs.following import last_event_id, messages
+from web.standing import while_standing
 from web.stores import Opened
 
 Order = Annotated[Literal["newest", "oldest"], QueryParameter(description="which entries come first")]
@@ -70,13 +72,13 @@ class Logs(Controller):
 
         An event `missed` tells the numbers, `first` to `last`, that a reader is not shown, and the `reason`: `behind`
         (it was too slow), `trimmed` (they are kept no longer) or `unreadable`. A comment comes every 15 s in which
-        nothing else does.
+        nothing else does. It ends within a second of the caller's session, credential or right to read.
         """
         store = _log_store(stores)
         after = last_event_id(request.headers.get("last-event-id"))
-        return ServerSentEvent(
-            messages(store, wanted, after=await store.last_number() if after is None else after)
-        )
+        allowed = partial(while_standing, request=request, needed=Scope.LOGS_READ)
+        number = await store.last_number() if after is None else after
+        return ServerSentEvent(messages(store, wanted, after=number, allowed=allowed))
 
     @get("/export", summary="Export every log entry that meets the filters, the oldest first")
     async def export_logs(
@@ -88,11 +90,13 @@ class Logs(Controller):
     ) -> Stream:
         """NDJSON or CSV, gzipped where `Accept-Encoding` has gzip.
 
-        An export that cannot be finished says so in its last line, and breaks the connection instead of ending. One that
+        An export that cannot be finished, or whose reader's right to it ends meanwhile, says so in its last line, and breaks the connection instead of ending. One that
         lacks what was trimmed meanwhile, or what cannot be read, ends well and says so in its last line.
         """
         accepted = request.headers.get("accept-encoding", "")
-        return await export(_log_store(stores).export(wanted), format=format, accepted=accepted)
+        allowed = partial(while_standing, request=request, needed=Scope.LOGS_READ, whole=True)
+        batches = _log_store(stores).export(wanted)
+        return await export(batches, format=format, accepted=accepted, allowed=allowed)
 
     @get("/stats", summary="Show how much is kept, what was trimmed and what was lost")
     async def get_stats(self, stores: Opened) -> LogStats:

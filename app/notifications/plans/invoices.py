@@ -9,7 +9,16 @@ import asyncpg
 from msgspec import Meta, Struct
 
 from app.notifications.plans.people import BATCH
-from app.notifications.plans.plan import LAUNCH, LAUNCHES, MOST_NAME, Draft, Launches, Portion, Tick, launch_data
+from app.notifications.plans.plan import (
+    LAUNCH,
+    LAUNCHES,
+    MOST_NAME,
+    Draft,
+    Launches,
+    Portion,
+    Tick,
+    launch_data,
+)
 from app.stores.connections import Stores
 from app.stores.vocabulary import InvoiceStatus
 

@@ -46,7 +46,9 @@ async def new_launches(stores: Stores, tick: Tick, options: Options) -> AsyncIte
 async def _new(
     stores: Stores, after: datetime, tick: Tick, ahead: timedelta = timedelta()
 ) -> list[asyncpg.Record]:
-    found: list[asyncpg.Record] = await stores.admin.fetch(_NEW, [*AHEAD], after, tick.at - ahead, tick.moment)
+    found: list[asyncpg.Record] = await stores.admin.fetch(
+        _NEW, [*AHEAD], after, tick.at - ahead, tick.moment
+    )
     return found
 
 

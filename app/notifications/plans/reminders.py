@@ -36,9 +36,7 @@ async def launch_reminders(stores: Stores, tick: Tick, options: Options) -> Asyn
     since = min(tick.last, tick.at - _DAY)
     # A launch that is so near is another reminder's; one that has lifted off is nobody's.
     nearest = tick.moment + (_DAY if before > _DAY else timedelta())
-    launches = await stores.admin.fetch(
-        _LAUNCHES, [*AHEAD], max(since + before, nearest), tick.at + before
-    )
+    launches = await stores.admin.fetch(_LAUNCHES, [*AHEAD], max(since + before, nearest), tick.at + before)
     for launch in launches:
         async for drafts in _to_travellers(stores, launch, tick, launch["launch_date"] - before):
             yield Portion(drafts, not_after=launch["launch_date"])
@@ -58,7 +56,9 @@ async def _to_travellers(
     telling, days = Launches.of(stores), -((tick.moment - launch["launch_date"]) // _DAY)
     async for bookings in batches(cursor):
         known = await customers(stores, [each["customer_id"] for each in bookings])
-        yield [_draft(each, known.get(each["customer_id"], {}), launch, telling, days, due) for each in bookings]
+        yield [
+            _draft(each, known.get(each["customer_id"], {}), launch, telling, days, due) for each in bookings
+        ]
 
 
 def _draft(

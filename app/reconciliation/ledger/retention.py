@@ -1,4 +1,4 @@
-"""What is past its time is deleted, in batches that no time-out cuts short."""
+"""What is past its time is deleted."""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,11 +6,11 @@ import asyncpg
 from loguru import logger
 
 from app.stores.connections import Stores
+from app.stores.deletion import delete_rows
 from app.stores.health import POSTGRES_FAULTS
 
 _OLD = "< now() - interval '90 days'"
-# Rows deleted by one statement, and runs whose rows are deleted together.
-_BATCH = 5000
+# Runs whose rows are deleted together.
 _RUNS = 500
 
 
@@ -31,8 +31,8 @@ async def _forget_runs(core: asyncpg.Pool) -> None:
     # What hangs on a run goes first: the database would delete it with the run, by one statement.
     while run_ids := await _old_runs(core):
         for table in ("findings", "partitions"):
-            await _delete(core, table, "run_id = ANY($2)", run_ids)
-        if not await _delete(core, "runs", "id = ANY($2)", run_ids):
+            await delete_rows(core, table, "run_id = ANY($2)", run_ids)
+        if not await delete_rows(core, "runs", "id = ANY($2)", run_ids):
             return
 
 
@@ -49,7 +49,7 @@ async def _forget_diffs(core: asyncpg.Pool) -> None:
                 AND later.invariant = diffs.invariant AND later.id > diffs.id
                 AND (later.kind = 'unreadable_key') = (diffs.kind = 'unreadable_key')))
         """
-    await _delete(core, "diffs", condition)
+    await delete_rows(core, "diffs", condition)
 
 
 async def _forget_undos(core: asyncpg.Pool) -> None:
@@ -61,12 +61,12 @@ async def _forget_undos(core: asyncpg.Pool) -> None:
         status = 'done' AND finished_at {_OLD}
             AND NOT EXISTS (SELECT FROM undo_items WHERE undo_id = undos.id AND undo_items.status = 'undone')
         """
-    await _delete(core, "undo_items", f"undo_id IN (SELECT id FROM undos WHERE {old})")
-    await _delete(core, "undos", old)
+    await delete_rows(core, "undo_items", f"undo_id IN (SELECT id FROM undos WHERE {old})")
+    await delete_rows(core, "undos", old)
 
 
 async def _forget_ticks(core: asyncpg.Pool) -> None:
-    await _delete(core, "ticks", f"status <> 'pending' AND tick {_OLD}")
+    await delete_rows(core, "ticks", f"status <> 'pending' AND tick {_OLD}")
 
 
 _STEPS: tuple[Callable[[asyncpg.Pool], Awaitable[None]], ...] = (
@@ -75,23 +75,3 @@ _STEPS: tuple[Callable[[asyncpg.Pool], Awaitable[None]], ...] = (
     _forget_undos,
     _forget_ticks,
 )
-
-
-async def _delete(core: asyncpg.Pool, table: str, condition: str, *arguments: object) -> int:
-    """Delete the rows that fulfil a condition, whose parameters count from $2; answers how many.
-
-    What is locked is left for later.
-    """
-    deleted, last = 0, _BATCH
-    while last == _BATCH:
-        answer = await core.execute(
-            f"""
-            DELETE FROM {table} WHERE ctid = ANY(ARRAY(
-                SELECT ctid FROM {table} WHERE {condition} LIMIT $1 FOR UPDATE SKIP LOCKED))
-            """,
-            _BATCH,
-            *arguments,
-        )
-        last = int(answer.split()[-1])
-        deleted += last
-    return deleted

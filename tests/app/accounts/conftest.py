@@ -1,18 +1,20 @@
 """Accounts on real stores, with a clock that tests turn and hashes that cost little."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
+from loguru import logger
 
 from app.accounts import clients, credentials, users
 from app.accounts.client_authentication import Client, ClientDesk
-from app.accounts.credentials import Link
 from app.accounts.encryption import Safe
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
 from app.accounts.limits import Limit, SignInLimits
+from app.accounts.links import Link, Notice
 from app.accounts.permissions import Role, Scope
 from app.accounts.service import Accounts
 from app.accounts.token_keys import TokenKeys
@@ -23,6 +25,7 @@ from app.stores.connections import Stores
 
 ISSUER = "https://core.example"
 PASSWORD = "correct horse battery staple"
+PEPPERS = Peppers({"p": b"3" * 32}, current="p")
 SAFE = Safe({"a": b"1" * 32}, current="a")
 SHOP = Client("shop", list(Scope))
 EVERY = frozenset(Role)
@@ -50,15 +53,17 @@ def time() -> Time:
 async def accounts(stores: Stores, time: Time) -> AsyncIterator[Accounts]:
     """Accounts, and a client `shop` through which users sign in."""
     many = Limit(failures=1000, free=1000)
+    hasher = Hasher(Cost(64, 1, 1), PEPPERS)
     made = Accounts(
         stores=stores,
-        hashing=HashingRoom(
-            Hasher(Cost(64, 1, 1), Peppers({"p": b"3" * 32}, current="p")), megabytes=64, patience=5
-        ),
+        hashing=HashingRoom(hasher, megabytes=64, patience=5),
         clients=ClientDesk(stores.core, (ISSUER,), time),
         tokens=Tokens(TokenKeys(stores.core, SAFE, time), ISSUER, time),
         limits=SignInLimits(
-            stores.broker, stores.settings.namespace, account=many, address=many, everybody=many
+            stores.broker,
+            stores.settings.namespace,
+            PEPPERS.pseudonym,
+            **dict.fromkeys(("account", "address", "everybody", "mail", "mail_soon"), many),
         ),
         safe=SAFE,
         strict=True,
@@ -73,6 +78,19 @@ async def accounts(stores: Stores, time: Time) -> AsyncIterator[Accounts]:
 async def ada(accounts: Accounts) -> UserView:
     """A user who may sign in with PASSWORD."""
     return await user_with(accounts, "ada@example.com")
+
+
+@pytest.fixture
+def logged() -> Iterator[list[dict[str, Any]]]:
+    """The fields of every log entry, and its event."""
+    entries: list[dict[str, Any]] = []
+
+    def keep(message: Any) -> None:
+        entries.append({"event": message.record["message"], **message.record["extra"]})
+
+    sink = logger.add(keep, catch=False)
+    yield entries
+    logger.remove(sink)
 
 
 async def user_with(accounts: Accounts, email: str, *roles: Role) -> UserView:
@@ -92,6 +110,10 @@ class Mailbox:
     """Takes the links that are to be sent."""
 
     links: list[Link] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
 
-    async def __call__(self, _: asyncpg.Connection, link: Link) -> None:
-        self.links.append(link)
+    async def __call__(self, _: asyncpg.Connection, mail: Link | Notice) -> None:
+        if isinstance(mail, Notice):
+            self.notices.append(mail)
+        elif mail.email is not None:
+            self.links.append(mail)

@@ -4,8 +4,8 @@ from base64 import b64encode
 
 import pytest
 
-from app.accounts import users
-from app.accounts.bootstrap import ensure_client, first_admin
+from app.accounts import clients, users
+from app.accounts.bootstrap import ensure_client, ensure_console, first_admin
 from app.accounts.client_authentication import ClientDesk
 from app.accounts.permissions import Role, Scope
 from app.accounts.users import Profile
@@ -14,16 +14,18 @@ from app.stores.connections import Stores
 from tests.app.accounts.conftest import PASSWORD, facts
 
 KEY = f"first:{b64encode(b'1' * 32).decode()}"
+OTHER = f"first:{b64encode(b'2' * 32).decode()}"
 
 
 @pytest.fixture
 def keyed(stores: Stores) -> Stores:
-    own = {"password_peppers": KEY, "encryption_keys": KEY, "password_memory_kib": 19 * 1024}
+    own = {"password_peppers": KEY, "encryption_keys": OTHER, "password_memory_kib": 19 * 1024}
     settings = type(stores.settings).model_validate(stores.settings.model_dump() | own)
     return Stores(**{**vars(stores), "settings": settings})
 
 
 async def test_the_first_admin_is_made_once_with_a_client_to_sign_in_through(keyed: Stores) -> None:
+    await ensure_console(keyed)  # through which no command signs in
     made = await first_admin(keyed, Profile("root@example.com", roles=[Role.ADMIN]), PASSWORD)
     assert (made.user.roles, made.user.status) == ([Role.ADMIN], "active")
     client = await ClientDesk(keyed.core, ()).by_secret(made.client, made.secret or "")
@@ -53,3 +55,14 @@ async def test_the_client_of_the_commands_is_there_after_every_start(stores: Sto
     await ensure_client(stores.settings, "astrocore", "acs_secret", [Scope.LOGS_READ])
     client = await ClientDesk(stores.core, ()).by_secret("astrocore", "acs_secret")
     assert client.scopes == [Scope.LOGS_READ]
+
+
+async def test_the_console_is_a_client_from_the_first_start_on_and_stays_as_an_admin_wants_it(
+    stores: Stores,
+) -> None:
+    await ensure_console(stores)
+    await clients.change_scopes(stores, "console", [Scope.LOGS_READ], by="test", reason="x")
+    await clients.enable_client(stores, "console", enabled=False, by="test", reason="x")
+    await ensure_console(stores)
+    console = await clients.get_client(stores, "console")
+    assert (console.scopes, console.status) == ([Scope.LOGS_READ], "disabled")

@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 from argon2 import PasswordHasher
 
-from app.accounts.hashing import FLOOR, Cost, Hasher, HashingRoom, Peppers, Verdict
+from app.accounts.hashing import FLOOR, Cost, Hasher, HashingRoom, Peppers, Verdict, places
 from app.errors import BusyError
 
 CHEAP = Cost(memory=64, passes=1, lanes=1)
@@ -107,6 +107,28 @@ async def test_where_there_is_no_room_the_caller_is_told_to_come_again(
     hasher.go_on.set()
     assert await first == Verdict(right=False)
     assert not (await room.verify(PASSWORD, None)).right
+
+
+async def test_what_a_caller_has_waited_before_counts_too(slow: tuple[SlowHasher, HashingRoom]) -> None:
+    hasher, room = slow
+    loop = asyncio.get_running_loop()
+    room._patience = 60
+    first = asyncio.create_task(room.verify(PASSWORD, None))
+    await asyncio.sleep(0)
+    with pytest.raises(BusyError):
+        await asyncio.wait_for(room.verify(PASSWORD, None, since=loop.time() - 61), 5)
+    hasher.go_on.set()
+    await first
+    # Where there is room nobody is sent away.
+    assert not (await room.verify(PASSWORD, None, since=loop.time() - 61)).right
+
+
+async def test_there_are_places_for_what_fits_into_the_memory_and_for_each_core(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    fits = {megabytes: places(FLOOR._replace(memory=64 * 1024), megabytes) for megabytes in (1, 64, 200, 512)}
+    assert fits == {1: 1, 64: 1, 200: 3, 512: 4}
 
 
 async def test_a_caller_who_gave_up_leaves_no_place_taken(slow: tuple[SlowHasher, HashingRoom]) -> None:

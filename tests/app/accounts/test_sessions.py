@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.accounts import credentials, sessions, users
+from app.accounts import credentials, devices, sessions, users
 from app.accounts.permissions import Scope
 from app.accounts.service import Accounts
 from app.accounts.sessions import ABSOLUTE, IDLE, LOST_ANSWER, RefreshRefusedError, SignedIn
@@ -128,12 +128,12 @@ async def test_what_ends_a_session_ends_it_at_once(
                 accounts, ada.id, PASSWORD, "another long enough secret", keep=None, by="test"
             )
         case "everywhere":
-            assert await sessions.sign_out_everywhere(stores, ada.id, by="test") == 1
+            assert await sessions.sign_out_everywhere(stores, ada.id, by="test", may_grant=EVERY) == 1
         case "out":
             await sessions.sign_out(stores, ada.id, signed_in.session, by="test")
         case _:
             await stores.core.execute("UPDATE users SET totp_confirmed_at = now()")
-            await credentials.remove_device(accounts, ada.id, by="test", may_grant=EVERY)
+            await devices.remove_own_device(accounts, ada.id, session=None, by="test")
     assert not await sessions.is_alive(stores, signed_in.session)
     with pytest.raises(RefreshRefusedError):
         await refreshed(accounts, signed_in.refresh_token)
@@ -173,3 +173,14 @@ async def test_signing_out_twice_is_no_fault_and_told_once(
     for _ in range(2):
         await sessions.sign_out(accounts.stores, ada.id, signed_in.session, by="test")
     assert (await facts(accounts.stores)).count("session:end") == 1
+
+
+async def test_a_session_that_has_been_idle_for_too_long_is_listed_no_more(
+    accounts: Accounts, signed_in: SignedIn, ada: UserView
+) -> None:
+    await refreshed(accounts, signed_in.refresh_token)
+    assert [each.id for each in await sessions.list_sessions(accounts.stores, ada.id)] == [signed_in.session]
+    assert await sessions.is_alive(accounts.stores, signed_in.session)
+    await accounts.stores.core.execute("UPDATE refresh_tokens SET expires_at = now() WHERE used_at IS NULL")
+    assert not await sessions.is_alive(accounts.stores, signed_in.session)
+    assert await sessions.list_sessions(accounts.stores, ada.id) == []

@@ -19,6 +19,7 @@ from app.stores.connections import Stores
 SAFE = Safe({"a": b"1" * 32}, current="a")
 ISSUER = "https://core.example"
 SCOPES = [Scope.LOGS_READ, Scope.LOGS_WRITE]
+CREDENTIAL = uuid4()
 
 
 @dataclass
@@ -58,16 +59,16 @@ def changed(token: str, part: int, **claims: object) -> str:
 
 async def test_a_token_says_what_it_was_issued_for(tokens: Tokens, time: Time) -> None:
     sign_in = SignIn(uuid4(), uuid4(), [Role.OPERATOR], time(), ["pwd", "otp"])
-    issued = await tokens.for_user(sign_in, "console", SCOPES)
+    issued = tokens.for_user(sign_in, "console", SCOPES, await tokens.keys.signing())
     claims = await tokens.read(issued.token)
     assert claims == issued.claims
     assert (claims.iss, claims.aud, claims.sub) == (ISSUER, "console", str(sign_in.user))
-    assert (claims.session, claims.scopes, claims.amr) == (sign_in.session, SCOPES, ["pwd", "otp"])
+    assert (claims.sid, claims.scope.split(), claims.amr) == (sign_in.session, SCOPES, ["pwd", "otp"])
     assert claims.exp - claims.iat <= 300
 
 
 async def test_anybody_can_verify_it_by_the_published_keys(tokens: Tokens, keys: TokenKeys) -> None:
-    issued = await tokens.for_client("shop", SCOPES)
+    issued = await tokens.for_client("shop", CREDENTIAL, SCOPES)
     published = msgspec.json.decode(msgspec.json.encode({"keys": await keys.public()}))
     assert not [each for each in published["keys"] if "d" in each]
     read = jwt.decode(issued.token, KeySet.import_key_set(published), algorithms=["ES256"])
@@ -75,7 +76,7 @@ async def test_anybody_can_verify_it_by_the_published_keys(tokens: Tokens, keys:
 
 
 async def test_it_is_good_for_five_minutes(tokens: Tokens, time: Time) -> None:
-    issued = await tokens.for_client("shop", SCOPES)
+    issued = await tokens.for_client("shop", CREDENTIAL, SCOPES)
     time.passes(LIFETIME - timedelta(seconds=1))
     await tokens.read(issued.token)
     time.passes(timedelta(seconds=2))
@@ -84,7 +85,7 @@ async def test_it_is_good_for_five_minutes(tokens: Tokens, time: Time) -> None:
 
 
 async def test_what_was_changed_or_signed_by_others_is_refused(tokens: Tokens, keys: TokenKeys) -> None:
-    issued = await tokens.for_client("shop", SCOPES)
+    issued = await tokens.for_client("shop", CREDENTIAL, SCOPES)
     known, claims = (await keys.signing()).id, msgspec.to_builtins(issued.claims)
     foreign = ECKey.generate_key("P-256")
     public = (await keys.public())[0]
@@ -121,7 +122,7 @@ async def test_what_was_changed_or_signed_by_others_is_refused(tokens: Tokens, k
 async def test_a_token_of_ours_for_something_else_is_refused(
     tokens: Tokens, keys: TokenKeys, header: dict[str, str], claims: dict[str, object]
 ) -> None:
-    issued = await tokens.for_client("shop", SCOPES)
+    issued = await tokens.for_client("shop", CREDENTIAL, SCOPES)
     key = await keys.signing()
     told = {
         each: value
@@ -143,7 +144,7 @@ async def test_the_next_key_is_published_a_day_before_it_signs(
     assert len(published) == 2
 
     time.passes(AHEAD - timedelta(minutes=4))
-    last = await tokens.for_client("shop", SCOPES)
+    last = await tokens.for_client("shop", CREDENTIAL, SCOPES)
     time.passes(timedelta(minutes=4))
     assert (await keys.signing()).id == published[1]
     assert (await tokens.read(last.token)).sub == "shop"  # of the key before
@@ -163,7 +164,7 @@ async def test_two_processes_share_their_keys(stores: Stores, time: Time) -> Non
     here, there = (Tokens(TokenKeys(stores.core, SAFE, time), ISSUER, time) for _ in range(2))
     for one, other in ((here, there), (there, here)):
         time.passes(timedelta(seconds=2))
-        assert (await other.read((await one.for_client("shop", SCOPES)).token)).sub == "shop"
+        assert (await other.read((await one.for_client("shop", CREDENTIAL, SCOPES)).token)).sub == "shop"
     assert await stores.core.fetchval("SELECT count(*) FROM token_keys") == 1
 
 

@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from app.accounts.permissions import Role, Scope
+from app.accounts.views import ClientView, CredentialView, Status, UserView
 from app.reconciliation.ledger.views import (
     ChangeView,
     DiffView,
@@ -155,3 +157,47 @@ def make_item(**changes: Any) -> UndoItemView:
         "undone_by": None,
     }
     return UndoItemView(**values | changes)
+
+
+def make_user(**changes: Any) -> UserView:
+    values: dict[str, Any] = {
+        "id": UUID(int=8),
+        "email": "ada@example.com",
+        "email_verified_at": START,
+        "given_name": "Ada",
+        "family_name": "Lovelace",
+        "roles": [Role.OPERATOR],
+        "status": Status.ACTIVE,
+        "second_factor": True,
+        "password_changed_at": START,
+        "version": 3,
+        "created_at": START,
+        "updated_at": START,
+    }
+    return UserView(**values | changes)
+
+
+def make_credential(**changes: Any) -> CredentialView:
+    values: dict[str, Any] = {
+        "id": UUID(int=9),
+        "kind": "secret",
+        "created_by": "operator",
+        "created_at": START,
+        "expires_at": None,
+        "last_used_at": START,
+        "revoked_at": None,
+    }
+    return CredentialView(**values | changes)
+
+
+def make_client(**changes: Any) -> ClientView:
+    values: dict[str, Any] = {
+        "name": "jobs",
+        "scopes": [Scope.USERS_READ],
+        "status": "active",
+        "created_by": "operator",
+        "created_at": START,
+        "updated_at": START,
+        "credentials": [make_credential()],
+    }
+    return ClientView(**values | changes)

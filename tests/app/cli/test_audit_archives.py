@@ -106,8 +106,8 @@ def test_an_order_that_nobody_ends_is_not_awaited_for_ever(
 ) -> None:
     answer(ready, "GET", f"{BASE}/orders/{ORDER.id}", *[ORDER] * 9)
     monkeypatch.setattr(audit_archives, "SAYING_SECONDS", 0)
-    monkeypatch.setattr(audit_archives, "WAITING_SECONDS", 0.01)
-    monkeypatch.setattr(audit_archives, "POLL_SECONDS", 0.002)
+    monkeypatch.setattr(audit_archives, "WAITING_SECONDS", 0.3)
+    monkeypatch.setattr(audit_archives, "POLL_SECONDS", 0.05)
     code, _, err = typed("audit archive --yes")
     assert code == 1
     assert err.count("waiting for a worker") == 1

@@ -3,6 +3,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
+from app.accounts.calling import ClientCredentials
 from app.cli import client
 from app.cli.errors import CommandError, UnreachableError
 
@@ -72,6 +73,9 @@ def test_a_store_that_is_away_is_worth_another_try():
     assert not isinstance(refuse(500, detail="oops"), UnreachableError)
 
 
+TOKEN_REFUSED = {"WWW-Authenticate": 'Bearer realm="astrobookings-core", error="invalid_token"'}
+
+
 def test_a_token_is_fetched_and_sent_and_parts_of_a_path_are_quoted(system, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ASTROCORE_CLIENT_ID", "jobs")
     monkeypatch.setenv("ASTROCORE_CLIENT_SECRET", "acs_secret")
@@ -83,7 +87,7 @@ def test_a_token_is_fetched_and_sent_and_parts_of_a_path_are_quoted(system, monk
         if request.url.path == "/oauth/token":
             return httpx.Response(200, json=granted)
         # By the second call the token has been revoked.
-        return httpx.Response(401 if len(seen) == 3 else 200, json=[])
+        return httpx.Response(401, headers=TOKEN_REFUSED) if len(seen) == 3 else httpx.Response(200, json=[])
 
     monkeypatch.setattr(system, "handle", handle)
 
@@ -97,6 +101,22 @@ def test_a_token_is_fetched_and_sent_and_parts_of_a_path_are_quoted(system, monk
     assert first.headers["Authorization"] == "Bearer token-1"
     assert (again.url.path, last) == ("/oauth/token", second)
     assert last.headers["Authorization"] == "Bearer token-4"
+
+
+def test_what_is_refused_for_another_reason_than_the_token_is_not_tried_again():
+    seen: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.path)
+        granted = {"access_token": "token", "expires_in": 300}
+        if request.url.path == "/v1/auth/login":
+            return httpx.Response(401, json={"detail": "the address or the password is wrong"})
+        return httpx.Response(200, json=granted)
+
+    with httpx.Client(transport=httpx.MockTransport(handle), auth=ClientCredentials("jobs", "acs_x")) as http:
+        http.get("http://core/v1/logs")
+        assert http.post("http://core/v1/auth/login").status_code == 401
+    assert seen == ["/oauth/token", "/v1/logs", "/v1/auth/login"]
 
 
 def test_a_client_that_is_not_known_is_told_so(typed, system, monkeypatch: pytest.MonkeyPatch):

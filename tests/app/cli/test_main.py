@@ -53,6 +53,10 @@ def test_the_commands_are_those_that_are_promised():
         "notifications resolve", "templates list", "templates show", "templates preview", "templates disable", "templates enable",
         "suppressions list", "suppressions add", "suppressions remove",
         "audit list", "audit show", "audit verify", "audit prove", "audit check-proof", "audit seals", "audit public-key",
+        "login", "logout", "whoami", "token", "users list", "users show", "users create", "users change", "users lock",
+        "users unlock", "users disable", "users allow", "users reset", "users delete",
+        "clients list", "clients show", "clients create", "clients add-credential", "clients revoke-credential",
+        "clients scopes", "clients disable", "clients enable",
         "audit forget", "audit archive", "audit archives", "audit restore",
     }  # fmt: skip
 

@@ -60,7 +60,7 @@ def test_no_share_is_no_drift():
     assert len(documents(world, drift, "bookings")) == len(rows(world, drift, "bookings")) == 500
 
 
-@pytest.mark.parametrize(("bookings", "seed"), [(10_000, 1), (100_000, 1), (100_000, 2)])
+@pytest.mark.parametrize(("bookings", "seed"), [(10_000, 1), (100_000, 2)])
 def test_the_circuit_breaker_lets_every_repair_through(bookings, seed):
     world, drift = drifted(Sizes.of(bookings), seed=seed)
 

@@ -184,3 +184,9 @@ def test_a_setting_of_a_mail_server_that_is_not_named_is_refused() -> None:
         EmbeddedError, match="NOTIFICATION_SMTP_PORT goes with ASTROCORE_NOTIFICATION_SMTP_HOST"
     ):
         make_plan({"ASTROCORE_NOTIFICATION_SMTP_PORT": "25"}, {}, web_port=None)
+
+
+def test_nobody_is_put_into_a_core_database_that_is_not_our_own() -> None:
+    theirs = {"ASTROCORE_CORE_DATABASE_URL": "postgresql://db.example/core"}
+    for given, makes in (({}, True), (theirs, False), ({"ASTROCORE_ENVIRONMENT": "production"}, False)):
+        assert make_plan(given, {}, web_port=None).makes_operator is makes

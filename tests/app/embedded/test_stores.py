@@ -69,15 +69,25 @@ def test_two_data_directories_run_side_by_side(folder):
         assert asyncio.run(_databases(two["ASTROCORE_CORE_DATABASE_URL"])) == "core"
 
 
-def test_second_start_on_one_directory_is_refused_and_harms_nothing(folder):
-    stores = EmbeddedStores(folder)
+def test_second_start_on_one_directory_is_refused_and_harms_nothing():
+    # Given stores in a temporary directory
+    stores = EmbeddedStores()
     stores.start()
+    directory = stores.data_dir
     try:
+        # When others want to have it, they are refused
         with pytest.raises(EmbeddedError, match=f"in use by process {stores.pid}"):
-            EmbeddedStores(folder).start()
+            EmbeddedStores(directory).start()
+        # And on the command line with one plain line
+        answer = _typed_stores(directory)
+        assert answer.returncode == 1
+        assert answer.stderr.startswith("error: ")
+        assert f"is in use by process {stores.pid}" in answer.stderr
         assert asyncio.run(_databases(stores.environment["ASTROCORE_CORE_DATABASE_URL"])) == "core"
     finally:
         stores.stop()
+    # And in the end the directory is removed
+    assert not directory.exists()
 
 
 @pytest.mark.slow
@@ -88,15 +98,6 @@ def test_store_with_a_url_in_the_environment_is_used_instead_of_its_twin(folder,
         with embedded_stores(folder / "two") as two:
             assert two["ASTROCORE_CORE_DATABASE_URL"] == one["ASTROCORE_CORE_DATABASE_URL"]
         assert not (folder / "two" / "postgresql").exists()
-
-
-def test_temporary_directory_is_removed_in_the_end():
-    stores = EmbeddedStores()
-    stores.start()
-    directory = stores.data_dir
-    assert directory.is_dir()
-    stores.stop()
-    assert not directory.exists()
 
 
 def test_whole_system_runs_a_procfile_leaves_its_env_file_and_no_process(folder, monkeypatch):
@@ -151,12 +152,19 @@ def test_whole_system_runs_a_procfile_leaves_its_env_file_and_no_process(folder,
 def _told_by_up(values, number):
     deadline = time.monotonic() + 10
     with redis.Redis.from_url(values["ASTROCORE_LOGS_URL"]) as logs:
-        while len(found := logs.xrange("astrocore:logs:entries")) < number:
+        while len(found := _told(logs)) < number:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-    return [json.loads(fields[b"entry"]) for _id, fields in found]
+    return found
 
 
+def _told(logs):
+    """What is told of processes; that it admits a client for the commands is a fact of the audit."""
+    entries = (json.loads(fields[b"entry"]) for _id, fields in logs.xrange("astrocore:logs:entries"))
+    return [each for each in entries if each["event"] != "fact.recorded"]
+
+
+@pytest.mark.slow
 def test_process_that_never_serves_is_reported_with_its_output(folder):
     (folder / "Procfile").write_text("web: echo the reason; exit 3\n")
     system = EmbeddedStores(folder / "data", what="up", procfile=folder / "Procfile")
@@ -171,19 +179,15 @@ def test_unknown_setting_is_refused_before_anything_starts(folder, monkeypatch):
     assert not (folder / "postgresql").exists()
 
 
-def test_command_line_refuses_a_held_directory_with_one_plain_line(folder):
+def _typed_stores(directory):
     script = "import typer; from app.cli.up import stores; typer.run(stores)"
-    with embedded_stores(folder):
-        answer = subprocess.run(
-            [sys.executable, "-c", script, "--data-dir", str(folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "NO_COLOR": "1"},
-        )
-    assert answer.returncode == 1
-    assert answer.stderr.startswith("error: ")
-    assert "is in use by process" in answer.stderr
+    return subprocess.run(
+        [sys.executable, "-c", script, "--data-dir", str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
 
 
 def _mark_of_web(supervisor):

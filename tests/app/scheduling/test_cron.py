@@ -85,7 +85,7 @@ def changes_of_clocks(zone: str) -> list[datetime]:
     ]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(spec=specs.filter(croniter_reads_it).filter(is_valid), start=instants)
 def test_random_specs_come_due_when_croniter_says(spec: str, start: datetime) -> None:
     theirs = croniter(spec, start, implement_cron_bug=True, max_years_between_matches=50)
@@ -95,7 +95,7 @@ def test_random_specs_come_due_when_croniter_says(spec: str, start: datetime) ->
         assert ours == theirs.get_next(datetime)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(spec=st.one_of(specs, dense_specs).filter(is_valid), start=instants, zone=st.sampled_from(ZONES))
 def test_random_specs_come_due_when_a_walk_of_every_minute_says(
     spec: str, start: datetime, zone: str
@@ -104,7 +104,7 @@ def test_random_specs_come_due_when_a_walk_of_every_minute_says(
     assert cron.ticks_between(spec, zone, start, until) == Walk(spec, zone).between(start, until)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     spec=dense_specs,
     zone=st.sampled_from([zone for zone in ZONES if changes_of_clocks(zone)]),
@@ -120,7 +120,7 @@ def test_random_specs_agree_with_the_walk_where_clocks_change(
     assert cron.ticks_between(spec, zone, start, until) == Walk(spec, zone).between(start, until)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(spec=dense_specs, zone=st.sampled_from(ZONES), start=instants, cut=st.integers(0, 2 * 24 * 3600))
 def test_a_span_cut_in_two_has_the_same_ticks(spec: str, zone: str, start: datetime, cut: int) -> None:
     middle, until = start + timedelta(seconds=cut), start + timedelta(days=2)
@@ -128,7 +128,7 @@ def test_a_span_cut_in_two_has_the_same_ticks(spec: str, zone: str, start: datet
     assert halves == cron.ticks_between(spec, zone, start, until)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(spec=dense_specs, zone=st.sampled_from(ZONES), start=instants, limit=st.integers(0, 200))
 def test_the_next_and_the_latest_ticks_are_the_ends_of_the_span(
     spec: str, zone: str, start: datetime, limit: int
@@ -244,7 +244,7 @@ def test_what_cannot_be_kept_is_refused_with_the_reason(spec: str, zone: str, me
         cron.parse(spec, zone)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(spec=st.text(alphabet="0123456789*/-,#LWsunmojafebc @\n٣", max_size=30), zone=st.text(max_size=20))
 def test_any_text_is_either_parsed_or_refused(spec: str, zone: str) -> None:
     try:

@@ -40,7 +40,9 @@ async def caller(web: Litestar, accounts: Accounts) -> AsyncIterator[Client]:  #
         if name is not None and name != "shop":
             await clients.create_client(accounts.stores, name, scopes, by="test")
         if name is not None:
-            token = (await accounts.tokens.for_client(name, scopes or list(Scope))).token
+            made = await clients.add_credential(accounts.stores, name, by="test")
+            issued = await accounts.tokens.for_client(name, made.credential.id, scopes or list(Scope))
+            token = issued.token
         if token:
             http.headers["Authorization"] = f"Bearer {token}"
         return http

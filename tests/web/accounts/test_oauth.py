@@ -10,11 +10,11 @@ from joserfc.jwk import ECKey, KeySet
 
 from app.accounts import clients, sessions
 from app.accounts.client_authentication import ASSERTION_TYPE
-from app.accounts.permissions import Scope
+from app.accounts.permissions import Role, Scope
 from app.accounts.service import Accounts
 from app.accounts.signing_in import Credentials, sign_in
 from app.accounts.views import UserView
-from tests.app.accounts.conftest import ISSUER, PASSWORD, SHOP, Time
+from tests.app.accounts.conftest import EVERY, ISSUER, PASSWORD, SHOP, Time, user_with
 from tests.web.accounts.conftest import Client
 
 GRANT = {"grant_type": "client_credentials"}
@@ -49,7 +49,9 @@ async def test_a_secret_gets_a_token_that_everybody_can_verify(
     assert answer.headers["cache-control"] == "no-store"
     told = answer.json()
     assert (told["token_type"], told["expires_in"], told["scope"]) == ("Bearer", 300, "logs:read logs:write")
-    keys = KeySet.import_key_set((await anybody.get("/.well-known/jwks.json")).json())
+    answer = await anybody.get("/.well-known/jwks.json")
+    assert answer.headers.get_list("cache-control") == ["public, max-age=300"]
+    keys = KeySet.import_key_set(answer.json())
     claims = jwt.decode(told["access_token"], keys, algorithms=["ES256"]).claims
     assert (claims["iss"], claims["sub"], claims["aud"]) == (ISSUER, "jobs", ISSUER)
 
@@ -118,7 +120,9 @@ async def test_who_does_not_prove_who_it_is_gets_none(
         ("grant_type", None, "invalid_request"),
         ("grant_type=%ff%fe", None, "invalid_request"),
         ("grant_type=password", None, "unsupported_grant_type"),
-        ("", None, "unsupported_grant_type"),
+        ("", None, "invalid_request"),
+        ("scope=logs%3Aread", None, "invalid_request"),
+        ("grant_type=client_credentials&client_id=other", None, "invalid_request"),
     ],
 )
 async def test_what_is_no_request_is_told_so(
@@ -130,22 +134,74 @@ async def test_what_is_no_request_is_told_so(
 
 
 async def test_introspection_tells_what_is_true_now(
-    anybody: httpx.AsyncClient, accounts: Accounts, secret: str, ada: UserView
+    anybody: httpx.AsyncClient, accounts: Accounts, ada: UserView
 ) -> None:
     signed_in = await sign_in(accounts, Credentials("ada@example.com", PASSWORD), SHOP)
+    made = await clients.add_credential(accounts.stores, "shop", by="test")
+    headers = basic("shop", made.secret or "")
 
     async def told() -> dict:
         data = {"token": signed_in.access_token}
-        return (await anybody.post("/oauth/introspect", data=data, headers=basic("jobs", secret))).json()
+        return (await anybody.post("/oauth/introspect", data=data, headers=headers)).json()
 
     first = await told()
     assert (first["active"], first["sub"], first["sid"]) == (True, str(ada.id), str(signed_in.session))
-    await sessions.sign_out_everywhere(accounts.stores, ada.id, by="test")
+    await sessions.sign_out_everywhere(accounts.stores, ada.id, by="test", may_grant=EVERY)
     assert await told() == {"active": False}
     for token in ("", "nonsense", signed_in.refresh_token):
-        answer = await anybody.post("/oauth/introspect", data={"token": token}, headers=basic("jobs", secret))
+        answer = await anybody.post("/oauth/introspect", data={"token": token}, headers=headers)
         assert answer.json().get("active", False) is False
     assert (await anybody.post("/oauth/introspect", data={"token": "x"})).status_code == 401
+
+
+async def test_introspection_tells_of_scopes_and_roles_what_is_left_of_them(
+    anybody: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    user = await user_with(accounts, "grace@example.com", Role.AUDITOR, Role.EMPLOYEE)
+    origin = sessions.Origin("shop", ["pwd", "otp", "mfa"])
+    async with accounts.stores.core.acquire() as connection, connection.transaction():
+        started = await sessions.start(connection, user.id, origin, accounts.clock())
+    signed_in = await sessions.refresh(accounts, started.refresh_token, "shop", list(Scope))
+    made = await clients.add_credential(accounts.stores, "shop", by="test")
+    await clients.change_scopes(accounts.stores, "shop", [Scope.LOGS_READ], by="test", reason="x")
+    await accounts.stores.core.execute("UPDATE users SET roles = '{auditor}' WHERE id = $1", user.id)
+    told = await anybody.post(
+        "/oauth/introspect",
+        data={"token": signed_in.access_token},
+        headers=basic("shop", made.secret or ""),
+    )
+    assert (told.json()["scope"], told.json()["roles"]) == ("logs:read", ["auditor"])
+
+
+@pytest.mark.parametrize(("scope", "told"), [(Scope.LOGS_READ, False), (Scope.CLIENTS_ADMIN, True)])
+async def test_no_client_is_told_of_the_tokens_of_another_but_one_that_looks_after_clients(
+    anybody: httpx.AsyncClient, accounts: Accounts, ada: UserView, scope: Scope, told: bool
+) -> None:
+    signed_in = await sign_in(accounts, Credentials("ada@example.com", PASSWORD), SHOP)
+    await clients.create_client(accounts.stores, "other", [scope], by="test")
+    made = await clients.add_credential(accounts.stores, "other", by="test")
+    headers = basic("other", made.secret or "")
+    own = (await anybody.post("/oauth/token", data=GRANT, headers=headers)).json()["access_token"]
+    for token, active in ((signed_in.access_token, told), (own, True)):
+        answer = await anybody.post("/oauth/introspect", data={"token": token}, headers=headers)
+        assert answer.json()["active"] is active
+        assert active or len(answer.json()) == 1
+
+
+async def test_revoking_a_token_of_the_client_itself_is_not_claimed_to_be_done(
+    anybody: httpx.AsyncClient, secret: str
+) -> None:
+    headers = basic("jobs", secret)
+    token = (await anybody.post("/oauth/token", data=GRANT, headers=headers)).json()["access_token"]
+    answer = await anybody.post("/oauth/revoke", data={"token": token}, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (400, "unsupported_token_type")
+
+
+async def test_a_client_may_name_itself_twice(anybody: httpx.AsyncClient, secret: str) -> None:
+    answer = await anybody.post(
+        "/oauth/token", data=GRANT | {"client_id": "jobs"}, headers=basic("jobs", secret)
+    )
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("which", ["access_token", "refresh_token"])

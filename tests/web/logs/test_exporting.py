@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import zlib
+from collections.abc import AsyncGenerator
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,8 @@ from app.logs.store import LogStore
 from config.log_entries import LogEntry, LoggedException
 from tests.web.logs.conftest import LOGS, away, entry
 from web.logs import exporting
-from web.logs.exporting import BROKEN, NOT_WHOLE, accepts_gzip, export
+from web.logs.exporting import BROKEN, CUT_OFF, NOT_WHOLE, accepts_gzip, export
+from web.standing import CutOffError
 
 ODD: list[LogEntry] = [
     entry(1, fields={"a": [1, {"b": "ü"}]}, duration_ms=2.5),
@@ -165,6 +167,30 @@ async def test_an_export_that_breaks_off_says_so_and_does_not_end_well(
     lines = sent.decode().splitlines()
     assert BROKEN in lines[-1]
     assert len(lines) == (2 if kind == "ndjson" else 3)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", ["ndjson", "csv"])
+@pytest.mark.usefixtures("odd")
+async def test_an_export_whose_reader_may_not_have_the_rest_says_so_and_does_not_end_well(
+    store: LogStore, kind: Any, packed: bool
+):
+    async def cut_off(batches: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+        yield await anext(batches)
+        raise CutOffError
+
+    accepted = "gzip" if packed else ""
+    answer = await export(store.export(LogFilter()), format=kind, accepted=accepted, allowed=cut_off)
+    sent = b""
+    with pytest.raises(CutOffError):  # noqa: PT012  (each chunk counts until it is raised)
+        async for chunk in answer.iterator:
+            sent += chunk
+
+    if packed:
+        with pytest.raises(EOFError):
+            gzip.decompress(sent)
+        sent = zlib.decompressobj(31).decompress(sent)
+    assert CUT_OFF in sent.decode().splitlines()[-1]
 
 
 @pytest.mark.parametrize(

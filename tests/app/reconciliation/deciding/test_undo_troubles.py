@@ -2,18 +2,27 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
 from app.reconciliation.deciding import collecting, undo
 from app.reconciliation.ledger.views import UndoPreview, UndoView
+from app.reconciliation.repairing import changes
 from app.stores.connections import Stores
 from tests.app.reconciliation.deciding.undo_steps import applied, audit_of, refusals, repaired_city, run_over
 from tests.app.reconciliation.interposed import KilledError, Way, before, dying, interpose, unanswered
 from tests.app.reconciliation.worlds import customer, put_document, row_of
 
 
+@pytest.fixture
+def soon_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How a write ended may be judged soon after it would have timed out."""
+    monkeypatch.setattr(changes, "_GRACE", timedelta(seconds=0.4))
+
+
+@pytest.mark.usefixtures("soon_judged")
 @pytest.mark.parametrize("after", [True, False])
 async def test_an_undo_whose_worker_died_is_finished_by_the_next_one_and_written_once(
     repairing: Stores, monkeypatch: pytest.MonkeyPatch, after: bool
@@ -67,6 +76,7 @@ async def test_a_record_that_is_written_all_the_time_is_refused(
     assert (await row_of(repairing, "customers", ada))["city"] == "Paris"
 
 
+@pytest.mark.usefixtures("soon_judged")
 async def test_a_write_of_which_the_store_did_not_tell_is_judged_by_reading_the_record(
     repairing: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:

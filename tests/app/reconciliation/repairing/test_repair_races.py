@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -11,6 +12,7 @@ from app.audit.store import AuditStore
 from app.errors import StoreUnavailableError
 from app.reconciliation.deciding import decisions
 from app.reconciliation.ledger import runs, suspects
+from app.reconciliation.repairing import changes
 from app.reconciliation.repairing.repair import repairer_of
 from app.reconciliation.running import execution
 from app.stores.connections import Stores, open_redis
@@ -95,8 +97,11 @@ async def test_the_intent_of_a_writer_that_died_gets_its_one_outcome(
     assert (await only_diff(repairing, "customers", ada)).status == "repaired"
 
 
-async def test_what_follows_from_a_write_is_looked_at_though_its_writer_died(repairing: Stores) -> None:
+async def test_what_follows_from_a_write_is_looked_at_though_its_writer_died(
+    repairing: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A booking is cancelled on the document side; the worker dies before it can say that its launch follows."""
+    monkeypatch.setattr(changes, "_GRACE", timedelta(seconds=0.4))
     trip, ada = launch(total_seats=20, available_seats=18), customer()
     await put_both(repairing, "customers", ada)
     await put_both(repairing, "launches", trip)
@@ -112,7 +117,7 @@ async def test_what_follows_from_a_write_is_looked_at_though_its_writer_died(rep
     assert (await document_of(repairing, "bookings", seat))["status"] == "Cancelled"
     assert (await document_of(repairing, "launches", trip))["available_seats"] == 18
 
-    await asyncio.sleep(2.7)
+    await asyncio.sleep(1.1)
     await look_again(repairing)
     await look_again(repairing)
 

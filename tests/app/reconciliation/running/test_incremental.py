@@ -214,7 +214,7 @@ async def test_reading_takes_as_long_as_it_takes_while_every_slice_comes_in_time
         async with aclosing(watermarks.read_changed(connection, stores, CUSTOMERS)) as slices:
             async for each in slices:
                 read += [key for key, _updated_at in each.changed]
-                await asyncio.sleep(0.4)
+                await asyncio.sleep(0.2)
     assert sorted(read) == sorted([*changed, *changed])
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -112,8 +113,17 @@ def assert_same_verdict(mapping: Mapping, drawn: list[Pair], *, batched: bool = 
         for key, (_stored, row) in zip(keys, drawn, strict=True)
         if not (marker and row.get(marker.at))
     ]
+    # Either all of them together, or each batch of documents that hold the same.
+    batches = (
+        [raws]
+        if batched
+        else [
+            [raw for raw, _pair in group]
+            for _stored, group in groupby(zip(raws, drawn, strict=True), key=lambda each: each[1][0])
+        ]
+    )
     found = compared(
-        pl.concat([decoder.decode(raw) for raw in ([b"".join(raws)] if batched else raws)]),
+        pl.concat([decoder.decode(b"".join(each)) for each in batches]),
         relational_frame([key for key, _row in rows], [row for _key, row in rows], comparison),
         comparison,
     )

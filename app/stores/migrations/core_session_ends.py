@@ -1,0 +1,15 @@
+"""Finding the sessions that are over."""
+
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+
+from app.stores.migrations import statements_of
+
+ID = "2026-11-23T08:10:00:000000"
+VERSION = "1.38.0"
+DESCRIPTION = "Sessions by their end"
+
+
+async def forwards() -> MigrationManager:
+    manager = MigrationManager(migration_id=ID, app_name="core", description=DESCRIPTION)
+    manager.add_raw(statements_of("session_ends.sql"))
+    return manager
