@@ -9,7 +9,16 @@ import asyncpg
 from msgspec import Meta, Struct
 
 from app.notifications.plans.people import BATCH
-from app.notifications.plans.plan import LAUNCH, LAUNCHES, MOST_NAME, Draft, Launches, Portion, Tick, launch_data
+from app.notifications.plans.plan import (
+    LAUNCH,
+    LAUNCHES,
+    MOST_NAME,
+    Draft,
+    Portion,
+    Telling,
+    Tick,
+    launch_data,
+)
 from app.stores.connections import Stores
 from app.stores.vocabulary import InvoiceStatus
 
@@ -73,7 +82,7 @@ def _cut(drafts: list[Draft]) -> Iterable[list[Draft]]:
 
 
 def _draft(stores: Stores, row: asyncpg.Record, due: datetime, *, overdue: bool) -> Draft:
-    telling = Launches.of(stores)
+    telling = Telling.of(stores)
     data = {
         "supplier": {"company_name": row["company_name"][:MOST_NAME]},
         "invoice": {

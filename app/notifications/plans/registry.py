@@ -92,7 +92,9 @@ def read_plan(args: Mapping[str, Any]) -> Plan:
 def _faults_in_options(kind: type[Struct], given: Mapping[str, Any]) -> list[Fault]:
     fields = {each.name: each for each in msgspec.structs.fields(kind)}
     known = ", ".join(fields) or "none"
-    faults = [Fault(f"options/{name}", f"is unknown; known are {known}") for name in given.keys() - fields.keys()]
+    faults = [
+        Fault(f"options/{name}", f"is unknown; known are {known}") for name in given.keys() - fields.keys()
+    ]
     for name, each in fields.items():
         if name not in given:
             faults += [Fault(f"options/{name}", "is required")] if each.required else []
