@@ -12,6 +12,7 @@ import asyncio
 import json
 import signal
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -25,6 +26,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from app.logs.shipping import shipping
+from app.notifications.plans.registry import SHIPPED
 from app.scheduling.loop import Pace, run
 from app.scheduling.outlet import Order, OutletAwayError, UnknownActorError
 from app.scheduling.schedules import Declaration
@@ -121,9 +123,18 @@ def open_client(url: str) -> Redis:
     )
 
 
-async def serve(chosen: Settings, broker: dramatiq.Broker, pace: Pace | None = None) -> None:
-    """Schedule until SIGTERM or SIGINT comes; stores may come up later than this process."""
-    declarations = read_declarations(broker)
+async def serve(
+    chosen: Settings,
+    broker: dramatiq.Broker,
+    pace: Pace | None = None,
+    *,
+    beside: Sequence[Declaration] = (),
+) -> None:
+    """Schedule the actors' own declarations, and those `beside` them, until SIGTERM or SIGINT comes.
+
+    Stores may come up later than this process.
+    """
+    declarations = [*read_declarations(broker), *beside]
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -148,7 +159,7 @@ def main() -> None:
     settings().check_service()
     with shipping("scheduler", settings()):
         log_start()
-        asyncio.run(serve(settings(), broker))
+        asyncio.run(serve(settings(), broker, beside=SHIPPED))
 
 
 if __name__ == "__main__":

@@ -145,6 +145,30 @@ EVENTS: dict[str, Event] = {
         meaning="One tick was not sent (`schedule`, `tick`, `task`, `reason`), or many at once were too late (`schedule`, "
         "`count`, `first`, `last`).",
     ),
+    "tick.finished": _at(
+        "INFO",
+        meaning="The mails of a tick were asked for, all of them; `schedule`, `tick`, `mails`, `skipped`, `reason`.",
+    ),
+    "tick.repeated": _at(
+        "INFO",
+        meaning="A tick came again that was seen through before; `schedule`, `tick`.",
+    ),
+    "tick.abandoned": _at(
+        "WARNING",
+        meaning="A tick's schedule, or its template, is gone; `schedule`, `tick`, `reason`.",
+    ),
+    "mail.skipped": _at(
+        "WARNING",
+        meaning="A schedule cannot write to somebody; `schedule`, `kind`, `key`, and the `field` at fault.",
+    ),
+    "alert.raised": _at(
+        "ERROR",
+        meaning="Something needs an operator; `cause`, `severity`, `reason`, and how many `mails` tell it.",
+    ),
+    "watch.blinded": _at(
+        "WARNING",
+        meaning="A store is away: what it would show is not watched now; `reason`.",
+    ),
     "fact.recorded": _at(
         "INFO",
         meaning="A fact was written for the audit store, in a transaction that may still fail; `fact`, `actor`, `count`, "

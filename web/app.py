@@ -27,6 +27,7 @@ from web.erasures import Erasures
 from web.guards import calling, needs_permission
 from web.problems import MAX_BODY_BYTES, respond
 from web.requests import with_request_id
+from web.schedules import Schedules
 from web.schema import TOKEN_SCHEME, VERSION, describe
 from web.stores import held_accounts, opened_stores
 from web.validation import refuse_invalid
@@ -75,6 +76,7 @@ def guarded() -> Router:
             *reconciliation.CONTROLLERS,
             *logs.CONTROLLERS,
             *notifications.CONTROLLERS,
+            Schedules,
             Audit,
             Archives,
             Erasures,

@@ -28,7 +28,18 @@ TIMEOUT_SECONDS = 30.0
 STREAM_SECONDS = 45.0  # without a word; the server says one every 15
 BASE = "/v1/reconciliation"
 BESIDE = dict.fromkeys(
-    ("audit", "auth", "clients", "logs", "me", "notification-templates", "notifications", "users"), "/v1"
+    (
+        "audit",
+        "auth",
+        "clients",
+        "logs",
+        "me",
+        "notification-templates",
+        "notifications",
+        "schedules",
+        "users",
+    ),
+    "/v1",
 )  # what does not lie below BASE, by the first part of its path
 
 SIGN_IN = (

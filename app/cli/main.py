@@ -24,6 +24,7 @@ from app.cli import (
     output,
     reconcile,
     runs,
+    schedules,
     suppressions,
     system,
     templates,
@@ -73,6 +74,7 @@ app.add_typer(logs.app, name="logs", rich_help_panel=RECORDS)
 app.command(rich_help_panel=MAIL)(notify.notify)
 app.add_typer(notifications.app, name="notifications", rich_help_panel=MAIL)
 app.add_typer(templates.app, name="templates", rich_help_panel=MAIL)
+app.add_typer(schedules.app, name="schedules", rich_help_panel=MAIL)
 app.add_typer(suppressions.app, name="suppressions", rich_help_panel=MAIL)
 app.add_typer(mailbox.app, name="mailbox", rich_help_panel=MAIL)
 

@@ -67,7 +67,7 @@ def _known(addresses: dict[UUID, str], somebody: UUID, where: str) -> Address:
 async def _customers(stores: Stores, ids: list[UUID]) -> dict[UUID, str]:
     if not ids:
         return {}
-    collection = stores.customer[CustomerDocument.get_collection_name()]
+    collection = stores.customer[CustomerDocument.Settings.name]
     cursor = collection.find({"_id": {"$in": ids}}, {"email": 1})
     return {row["_id"]: row["email"] async for row in cursor if isinstance(row.get("email"), str)}
 

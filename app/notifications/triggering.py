@@ -30,7 +30,10 @@ NORMAL = 3
 
 
 class Occasion(Struct, frozen=True):
-    """For what a schedule sends a mail: once for each tick and name, whoever fires it and however often."""
+    """For what a schedule sends a mail: once for each moment and name, whoever fires it and however often.
+
+    `tick` is the moment at which the mail was due because of what the name tells; see `plans.plan`.
+    """
 
     schedule: str
     tick: datetime

@@ -149,10 +149,7 @@ async def _read_pending(core: asyncpg.Connection, now: datetime) -> list[_Pendin
         mine = [pending for pending in by_clock if pending.schedule.name == name]
         reasons[name] = _reasons_to_miss(mine[0].schedule, [pending.tick for pending in mine], now)
     return [
-        pending
-        if pending.by_hand
-        else replace(pending, reason=reasons[pending.schedule.name].get(pending.tick))
-        for pending in found
+        replace(pending, reason=reasons.get(pending.schedule.name, {}).get(pending.tick)) for pending in found
     ]
 
 

@@ -1,13 +1,9 @@
 """Asking for mail over HTTP, and what became of it."""
 
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from litestar import Controller, Request, Response, get, post
-from litestar.exceptions import ClientException
-from litestar.openapi.spec import Operation, Parameter, Schema
-from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from actors import notifications as actors
@@ -28,30 +24,14 @@ from app.notifications.views import NotificationView, Placed, Preview, RetriesVi
 from app.pages import LIMIT_DEFAULT, Page
 from web.accounts.inputs import Held
 from web.guards import Calling, needs
+from web.idempotency import Keyed, key_of, replayed
 from web.inputs import Cancellation, Cursor, Decision, Limit
 from web.notifications.inputs import WITHOUT_REASON, Address, NewTime, Resolution, RetryOrder
 from web.stores import Opened
 from web.waking import wake
 
 NOTIFICATIONS = "/v1/notifications"
-KEY = "Idempotency-Key"
 SEND, OPERATE = needs(Scope.NOTIFICATIONS_SEND), needs(Scope.QUEUES_OPERATE)
-
-
-@dataclass
-class _Ordering(Operation):
-    """The call in /schema, with the header that the handler reads by itself."""
-
-    def __post_init__(self) -> None:
-        self.parameters = [
-            Parameter(
-                name=KEY,
-                param_in="header",
-                schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=255),
-                description="drawn for this order alone, a UUID say: repeated under it, the order counts once",
-                required=True,
-            )
-        ]
 
 
 class Notifications(Controller):
@@ -61,7 +41,7 @@ class Notifications(Controller):
     tags = ("notifications",)
     opt = needs(Scope.NOTIFICATIONS_READ)
 
-    @post(status_code=202, summary="Have mail sent", opt=SEND, operation_class=_Ordering)
+    @post(status_code=202, summary="Have mail sent", opt=SEND, operation_class=Keyed)
     async def send_notifications(
         self,
         *,
@@ -76,14 +56,13 @@ class Notifications(Controller):
         A call that is repeated within a day under its `Idempotency-Key` is answered as before, with `Idempotency-Replayed: true`;
         another call under that key is refused. Nothing here waits for the provider.
         """
-        call = call_of(caller.client, _key(request), data)
+        call = call_of(caller.client, key_of(request), data)
         once = await ordering.place(
             stores, accounts.safe, data, call, by=caller.name, moment=accounts.clock()
         )
         await wake(actors.wake_delivery)
         headers = {"Location": f"{NOTIFICATIONS}/batches/{once.answer.batch}"}
-        replayed = {"Idempotency-Replayed": "true"} if once.replayed else {}
-        return Response(once.answer, status_code=202, headers=headers | replayed)
+        return Response(once.answer, status_code=202, headers=headers | replayed(replay=once.replayed))
 
     @post("/preview", status_code=200, summary="Tell what an order would become", opt=SEND)
     async def preview_notifications(self, stores: Opened, data: JSONBody[Wanted]) -> Preview:
@@ -201,13 +180,6 @@ class Notifications(Controller):
             reason=data.reason,
             moment=now(),
         )
-
-
-def _key(request: Request[Any, Any, Any]) -> str:
-    key = request.headers.get(KEY.lower())
-    if not key:
-        raise ClientException(f"the header {KEY} is missing; draw one for each order, a UUID say")
-    return key
 
 
 def _transports(stores: Opened) -> list[str]:

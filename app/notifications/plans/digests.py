@@ -1,4 +1,4 @@
-"""What a week brought each supplier. Launches are the admin DB's, bookings and free seats the customer DB's."""
+"""What a week brought each supplier. Telling are the admin DB's, bookings and free seats the customer DB's."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -14,10 +14,11 @@ from bson import Decimal128
 from msgspec import Struct
 
 from app.notifications.plans.people import BATCH
-from app.notifications.plans.plan import MOST_NAME, Draft, Launches, Portion, Tick
+from app.notifications.plans.plan import MOST_NAME, Draft, Portion, Telling, Tick
 from app.notifications.plans.reminders import AHEAD
 from app.stores.connections import Stores
 from app.stores.customer import BookingDocument, LaunchDocument
+from app.stores.vocabulary import BookingStatus
 
 _WEEK = timedelta(days=7)
 MOST_LAUNCHES = 40
@@ -34,7 +35,7 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass
 class _Totals:
-    """Of the bookings of a week, made and cancelled."""
+    """Of the bookings of a week, made and cancelled. No revenue comes from those that are cancelled by now."""
 
     bookings: int = 0
     seats: int = 0
@@ -45,7 +46,8 @@ class _Totals:
         price = booking["total_price"]
         self.bookings += 1
         self.seats += booking["number_of_seats"]
-        self.revenue += price.to_decimal() if isinstance(price, Decimal128) else Decimal(str(price))
+        if booking["status"] != BookingStatus.CANCELLED:
+            self.revenue += price.to_decimal() if isinstance(price, Decimal128) else Decimal(str(price))
 
 
 @dataclass
@@ -92,7 +94,7 @@ async def _digests(stores: Stores, starts: datetime, ends: datetime, moment: dat
 
 async def _week(stores: Stores, starts: datetime, ends: datetime) -> dict[UUID, _Totals]:
     """The week's bookings by launch. Whoever books or cancels sets `updated_at`, which has an index."""
-    cursor = stores.customer[BookingDocument.get_collection_name()].find({"updated_at": {"$gte": starts}})
+    cursor = stores.customer[BookingDocument.Settings.name].find({"updated_at": {"$gte": starts}})
     found: dict[UUID, _Totals] = defaultdict(_Totals)
     async for booking in cursor:
         if starts <= booking["booking_date"] < ends:
@@ -104,7 +106,7 @@ async def _week(stores: Stores, starts: datetime, ends: datetime) -> dict[UUID, 
 
 
 async def _free_seats(stores: Stores, moment: datetime) -> dict[UUID, int]:
-    collection = stores.customer[LaunchDocument.get_collection_name()]
+    collection = stores.customer[LaunchDocument.Settings.name]
     cursor = collection.find({"launch_date": {"$gt": moment}}, {"available_seats": 1})
     return {each["_id"]: each["available_seats"] async for each in cursor}
 
@@ -129,7 +131,7 @@ def _ahead(launch: asyncpg.Record, free: dict[UUID, int], totals: _Totals | None
 
 
 def _draft(stores: Stores, supplier: asyncpg.Record, digest: _Digest, monday: date, due: datetime) -> Draft:
-    telling, totals = Launches.of(stores), digest.totals
+    telling, totals = Telling.of(stores), digest.totals
     data = {
         "supplier": {"company_name": supplier["company_name"][:MOST_NAME]},
         "week": {

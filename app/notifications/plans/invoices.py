@@ -14,8 +14,8 @@ from app.notifications.plans.plan import (
     LAUNCHES,
     MOST_NAME,
     Draft,
-    Launches,
     Portion,
+    Telling,
     Tick,
     launch_data,
 )
@@ -82,7 +82,7 @@ def _cut(drafts: list[Draft]) -> Iterable[list[Draft]]:
 
 
 def _draft(stores: Stores, row: asyncpg.Record, due: datetime, *, overdue: bool) -> Draft:
-    telling = Launches.of(stores)
+    telling = Telling.of(stores)
     data = {
         "supplier": {"company_name": row["company_name"][:MOST_NAME]},
         "invoice": {

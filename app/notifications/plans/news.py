@@ -1,4 +1,4 @@
-"""Launches that can be booked since lately: those who are VIPs hear of them first, everybody else some hours later.
+"""Telling that can be booked since lately: those who are VIPs hear of them first, everybody else some hours later.
 
 Who is a VIP, and the launch itself, the admin DB is right about; addresses and free seats are in the customer DB.
 """
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from app.notifications.plans.people import BATCH, FIELDS, batches, customers
-from app.notifications.plans.plan import LAUNCH, LAUNCHES, Draft, Launches, Portion, Tick, launch_data
+from app.notifications.plans.plan import LAUNCH, LAUNCHES, Draft, Portion, Telling, Tick, launch_data
 from app.notifications.plans.reminders import AHEAD
 from app.stores.connections import Stores
 from app.stores.customer import CustomerDocument, LaunchDocument
@@ -33,23 +33,23 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
 async def new_launches(stores: Stores, tick: Tick, options: Options) -> AsyncIterator[Portion]:
     """VIPs, of launches since the last tick; then everybody who has not heard of a launch yet, of those so many hours older."""
     ahead = timedelta(hours=options.vip_hours)
-    for launch in await _new(stores, tick.last, tick):
+    for launch, seats in await _new(stores, tick.last, tick):
         opens = launch["created_at"] + ahead
         async for people in _vips(stores):
-            yield await _portion(stores, launch, people, opens if opens > tick.moment else None)
-    for launch in await _new(stores, tick.last - ahead, tick, ahead):
-        cursor = stores.customer[CustomerDocument.get_collection_name()].find({}, FIELDS)
+            yield _portion(stores, launch, seats, people, opens if opens > tick.moment else None)
+    for launch, seats in await _new(stores, tick.last - ahead, tick, ahead):
+        cursor = stores.customer[CustomerDocument.Settings.name].find({}, FIELDS)
         async for people in batches(cursor):
-            yield await _portion(stores, launch, people, None)
+            yield _portion(stores, launch, seats, people, None)
 
 
 async def _new(
     stores: Stores, after: datetime, tick: Tick, ahead: timedelta = timedelta()
-) -> list[asyncpg.Record]:
-    found: list[asyncpg.Record] = await stores.admin.fetch(
-        _NEW, [*AHEAD], after, tick.at - ahead, tick.moment
-    )
-    return found
+) -> list[tuple[asyncpg.Record, int]]:
+    """Telling with the seats that can be booked."""
+    rows = await stores.admin.fetch(_NEW, [*AHEAD], after, tick.at - ahead, tick.moment)
+    found = [(row, await _free_seats(stores, row)) for row in rows]
+    return [(row, seats) for row, seats in found if seats]
 
 
 async def _vips(stores: Stores) -> AsyncIterator[list[dict[str, Any]]]:
@@ -58,17 +58,16 @@ async def _vips(stores: Stores) -> AsyncIterator[list[dict[str, Any]]]:
         yield list((await customers(stores, [row["id"] for row in rows[start : start + BATCH]])).values())
 
 
-async def _portion(
-    stores: Stores, launch: asyncpg.Record, people: list[dict[str, Any]], opens: datetime | None
+def _portion(
+    stores: Stores, launch: asyncpg.Record, seats: int, people: list[dict[str, Any]], opens: datetime | None
 ) -> Portion:
-    seats = await _free_seats(stores, launch)
-    drafts = [_draft(stores, launch, each, opens, seats) for each in people] if seats else []
+    drafts = [_draft(stores, launch, each, opens, seats) for each in people]
     return Portion(drafts, not_after=launch["launch_date"])
 
 
 async def _free_seats(stores: Stores, launch: asyncpg.Record) -> int:
-    """None where the read model does not have the launch yet: nobody can book it there."""
-    collection = stores.customer[LaunchDocument.get_collection_name()]
+    """0 where the read model does not have the launch yet: nobody can book it there."""
+    collection = stores.customer[LaunchDocument.Settings.name]
     found = await collection.find_one({"_id": launch["launch_id"]}, {"available_seats": 1})
     return int(found["available_seats"]) if found else 0
 
@@ -76,7 +75,7 @@ async def _free_seats(stores: Stores, launch: asyncpg.Record) -> int:
 def _draft(
     stores: Stores, launch: asyncpg.Record, person: dict[str, Any], opens: datetime | None, seats: int
 ) -> Draft:
-    telling = Launches.of(stores)
+    telling = Telling.of(stores)
     data = {
         "customer": {"first_name": person.get("first_name")},
         "launch": launch_data(launch),

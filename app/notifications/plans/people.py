@@ -25,5 +25,5 @@ async def batches(cursor: AsyncIterator[dict[str, Any]]) -> AsyncIterator[list[d
 
 async def customers(stores: Stores, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
     """Those of these customers that there are, by id."""
-    cursor = stores.customer[CustomerDocument.get_collection_name()].find({"_id": {"$in": list(ids)}}, FIELDS)
+    cursor = stores.customer[CustomerDocument.Settings.name].find({"_id": {"$in": list(ids)}}, FIELDS)
     return {each["_id"]: each async for each in cursor}

@@ -50,15 +50,15 @@ class Portion(Struct, frozen=True):
     retries: Sequence[UUID] = ()
 
 
-class Launches(Struct, frozen=True):
-    """How launches are told, and where links lead."""
+class Telling(Struct, frozen=True):
+    """How amounts are told, and where links lead."""
 
     currency: str
     customers: str
     suppliers: str
 
     @classmethod
-    def of(cls, stores: Stores) -> "Launches":
+    def of(cls, stores: Stores) -> "Telling":
         chosen: Settings = stores.settings
         issuer = chosen.issuer_url
         return cls(

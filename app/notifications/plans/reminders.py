@@ -1,4 +1,4 @@
-"""Launches that are near. Launches are read where they are right, in the admin DB; bookings and customers in the customer DB."""
+"""Telling that are near. Telling are read where they are right, in the admin DB; bookings and customers in the customer DB."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ import asyncpg
 from msgspec import Meta, Struct
 
 from app.notifications.plans.people import batches, customers
-from app.notifications.plans.plan import LAUNCH, LAUNCHES, Draft, Launches, Portion, Tick, launch_data
+from app.notifications.plans.plan import LAUNCH, LAUNCHES, Draft, Portion, Telling, Tick, launch_data
 from app.stores.connections import Stores
 from app.stores.customer import BookingDocument
 from app.stores.vocabulary import BookingStatus, LaunchStatus
@@ -50,30 +50,27 @@ async def _to_travellers(
         "status": BookingStatus.CONFIRMED,
         "booking_date": {"$lte": due},
     }
-    cursor = stores.customer[BookingDocument.get_collection_name()].find(
+    cursor = stores.customer[BookingDocument.Settings.name].find(
         wanted, {"customer_id": 1, "number_of_seats": 1}
     )
-    telling, days = Launches.of(stores), -((tick.moment - launch["launch_date"]) // _DAY)
+    days = -((tick.moment - launch["launch_date"]) // _DAY)  # rounded up
     async for bookings in batches(cursor):
         known = await customers(stores, [each["customer_id"] for each in bookings])
         yield [
-            _draft(each, known.get(each["customer_id"], {}), launch, telling, days, due) for each in bookings
+            _draft(each, known.get(each["customer_id"], {}), due, _data(stores, each, launch, days))
+            for each in bookings
         ]
 
 
-def _draft(
-    booking: dict[str, Any],
-    customer: dict[str, Any],
-    launch: asyncpg.Record,
-    telling: Launches,
-    days: int,
-    due: datetime,
-) -> Draft:
-    data = {
-        "customer": {"first_name": customer.get("first_name")},
+def _data(stores: Stores, booking: dict[str, Any], launch: asyncpg.Record, days: int) -> dict[str, Any]:
+    return {
         "booking": {"reference": str(booking["_id"]), "seats": booking["number_of_seats"]},
         "launch": launch_data(launch),
         "days": days,
-        "link": f"{telling.customers}/bookings/{booking['_id']}",
+        "link": f"{Telling.of(stores).customers}/bookings/{booking['_id']}",
     }
-    return Draft("customer", booking["customer_id"], customer.get("email"), due, str(booking["_id"]), data)
+
+
+def _draft(booking: dict[str, Any], customer: dict[str, Any], due: datetime, data: dict[str, Any]) -> Draft:
+    greeted = data | {"customer": {"first_name": customer.get("first_name")}}
+    return Draft("customer", booking["customer_id"], customer.get("email"), due, str(booking["_id"]), greeted)

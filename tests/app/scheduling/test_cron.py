@@ -1,4 +1,5 @@
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import pairwise
@@ -118,6 +119,51 @@ def test_random_specs_agree_with_the_walk_where_clocks_change(
     start = changes[pick % len(changes)] - timedelta(days=1) + timedelta(minutes=skew, seconds=skew % 60)
     until = start + timedelta(days=2)
     assert cron.ticks_between(spec, zone, start, until) == Walk(spec, zone).between(start, until)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    minute=st.integers(0, 59),
+    hours=st.lists(st.integers(0, 3) | st.integers(0, 23), min_size=1, max_size=3).map(
+        lambda found: ",".join(map(str, found))
+    ),
+    days=st.sampled_from(["* * *", "*/2 * *", "* * 0", "* * 1-5", "1,15 * *"]),
+    zone=st.sampled_from(ZONES),
+    start=instants,
+)
+def test_two_years_of_times_of_day_are_those_of_croniter_each_once_whatever_clocks_do(
+    minute: int, hours: str, days: str, zone: str, start: datetime
+) -> None:
+    spec, until, info = f"{minute} {hours} {days}", start + timedelta(days=730), ZoneInfo(zone)
+    ticks = cron.ticks_between(spec, zone, start, until)
+
+    def wall(instant: datetime) -> datetime:
+        return instant.astimezone(info).replace(tzinfo=None)
+
+    # What clocks show at the ticks, and what they have jumped over in the minute before.
+    shown = {wall(tick) for tick in ticks}
+    first, last = wall(start) + timedelta(days=1), wall(until) - timedelta(days=1)
+    theirs = set()
+    found = croniter(spec, first, implement_cron_bug=True)
+    while (each := found.get_next(datetime)) < last:
+        theirs.add(each)
+    assert not [
+        each for each in shown - theirs if first < each < last and not jumped(ticks, wall, theirs, each)
+    ]
+    assert all(
+        any(wall(tick - timedelta(minutes=1)) < each < wall(tick) for tick in ticks)
+        for each in theirs - shown
+    )
+    assert len(ticks) == len(shown)
+
+
+def jumped(
+    ticks: list[datetime], wall: Callable[[datetime], datetime], skipped: set[datetime], shown: datetime
+) -> bool:
+    """Whether clocks jump to this time, over one of those."""
+    (tick,) = (each for each in ticks if wall(each) == shown)
+    before = wall(tick - timedelta(minutes=1))
+    return any(before < each < shown for each in skipped)
 
 
 @settings(max_examples=40, deadline=None)
