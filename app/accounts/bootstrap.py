@@ -10,10 +10,12 @@ from msgspec import Struct
 from app.accounts import clients, credentials
 from app.accounts.addresses import address
 from app.accounts.clients import CONSOLE, ENTITY
+from app.accounts.credentials import Chosen
+from app.accounts.passwords import is_short
 from app.accounts.permissions import Role, Scope, scopes_of
 from app.accounts.secrets import SECRET_PREFIX, hash_of
 from app.accounts.service import Accounts, hasher_of
-from app.accounts.users import Profile, add_user, note, view_of
+from app.accounts.users import Profile
 from app.accounts.views import Status, UserView
 from app.audit.entries import Fact
 from app.audit.outbox import record
@@ -57,9 +59,7 @@ async def first_admin(stores: Stores, profile: Profile, password: str) -> FirstA
             raise ConflictError(
                 f"there is an admin already, {there}: sign in as one, or have one make you one"
             )
-        made = await add_user(connection, profile, by=BY, may_grant=frozenset(Role))
-        await credentials.keep(connection, made.id, chosen, now(), by=BY)
-        user = await view_of(connection, made.id)
+        user = await _add(connection, profile, chosen)
         there = await connection.fetchval(
             "SELECT name FROM clients WHERE name <> $1 ORDER BY created_at LIMIT 1", CONSOLE
         )
@@ -102,7 +102,9 @@ async def ensure_operator(settings: Settings, email: str, password: str) -> bool
             "SELECT password_hash, status FROM users WHERE email_key = $1", address(email).key
         )
         if known is None:
-            await _make_operator(connection, email, await asyncio.to_thread(hasher.hash, password))
+            chosen = Chosen(await asyncio.to_thread(hasher.hash, password), is_short(password))
+            async with connection.transaction():
+                await _add(connection, Profile(email, roles=[Role.OPERATOR]), chosen)
             return True
     finally:
         await connection.close()
@@ -110,19 +112,9 @@ async def ensure_operator(settings: Settings, email: str, password: str) -> bool
     return verdict.right and known["status"] == Status.ACTIVE
 
 
-async def _make_operator(connection: asyncpg.Connection, email: str, password_hash: str) -> None:
-    async with connection.transaction():
-        user = await connection.fetchval(
-            """
-            INSERT INTO users (email, email_key, roles, status, password_hash, password_changed_at)
-            VALUES ($1, $2, $3, 'active', $4, now()) RETURNING id
-            """,
-            *address(email),
-            [Role.OPERATOR],
-            password_hash,
-        )
-        await note(connection, Fact.USER_CREATED, user, by=BY, detail={"roles": [Role.OPERATOR]})
-        await note(connection, Fact.PASSWORD_SET, user, by=BY)
+async def _add(connection: asyncpg.Connection, profile: Profile, chosen: Chosen) -> UserView:
+    """Nobody is there yet who could give roles."""
+    return await credentials.add_with(connection, profile, chosen, now(), by=BY, may_grant=frozenset(Role))
 
 
 async def _ensure(connection: asyncpg.Connection, name: str, secret_hash: bytes, wanted: list[str]) -> None:

@@ -68,14 +68,28 @@ async def invite(
     """
     chosen = None if password is None else await choose(accounts, password, about=_words_of(profile))
     async with accounts.stores.core.acquire() as connection, connection.transaction():
+        if chosen is not None:
+            return await add_with(connection, profile, chosen, accounts.clock(), by=by, may_grant=may_grant)
         user = await add_user(connection, profile, by=by, may_grant=may_grant)
-        if chosen is None:
-            to = Recipient(key_of(profile.email), user.id, user.email)
-            await send_link(accounts, connection, "reset", to, deliver)
-            await note(connection, Fact.PASSWORD_RESET_ASKED, user.id, by=by)
-        else:
-            await keep(connection, user.id, chosen, accounts.clock(), by=by)
-        return await view_of(connection, user.id)
+        to = Recipient(key_of(profile.email), user.id, user.email)
+        await send_link(accounts, connection, "reset", to, deliver)
+        await note(connection, Fact.PASSWORD_RESET_ASKED, user.id, by=by)
+        return user
+
+
+async def add_with(
+    connection: asyncpg.Connection,
+    profile: Profile,
+    chosen: Chosen,
+    moment: datetime,
+    *,
+    by: str,
+    may_grant: Collection[Role],
+) -> UserView:
+    """Add a user with a password, who may sign in at once, in the open transaction; raises what `add_user` raises."""
+    user = await add_user(connection, profile, by=by, may_grant=may_grant)
+    await keep(connection, user.id, chosen, moment, by=by)
+    return await view_of(connection, user.id)
 
 
 async def first_password(accounts: Accounts, profile: Profile, password: str) -> Chosen:
