@@ -82,8 +82,8 @@ PHRASES = {
     Fact.TEMPLATE_CHOSEN: "{actor} chose another version of the mail {target}",
     Fact.TEMPLATE_ENABLED: "{actor} let the mail {target} go out again",
     Fact.TEMPLATE_DISABLED: "{actor} let the mail {target} go out no more",
-    Fact.NOTIFICATIONS_ASKED: "{actor} asked for mail",
-    Fact.NOTIFICATION_MOVED: "a mail has come to another state by {actor}",
+    Fact.NOTIFICATIONS_ASKED: "{actor} asked for mail {target}",
+    Fact.NOTIFICATION_MOVED: "mail {target} has come to another state by {actor}",
     Fact.SCHEDULE_CREATED: "{actor} added schedule {target}",
     Fact.SCHEDULE_CHANGED: "{actor} changed schedule {target}",
     Fact.SCHEDULE_ENABLED: "{actor} switched schedule {target} on",
@@ -91,8 +91,8 @@ PHRASES = {
     Fact.SCHEDULE_DELETED: "{actor} removed schedule {target}",
     Fact.SCHEDULE_TRIGGERED: "{actor} fired schedule {target} by hand",
     Fact.SCHEDULE_TRIED: "{actor} looked at whom a tick would write to: {target}",
-    Fact.ADDRESS_BLOCKED: "an address gets no more mail, or none of a kind, by {actor}",
-    Fact.ADDRESS_UNBLOCKED: "{actor} let an address have mail again",
+    Fact.ADDRESS_BLOCKED: "an address gets no more mail, or none of a kind, by {actor} ({target})",
+    Fact.ADDRESS_UNBLOCKED: "{actor} let an address have mail again ({target})",
 }
 
 

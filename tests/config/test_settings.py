@@ -18,6 +18,8 @@ PRODUCTION = STORES | {
     "ASTROCORE_PASSWORD_PEPPERS": f"b:{key('pepper b')},a:{key('pepper a')}",
     "ASTROCORE_ENCRYPTION_KEYS": f"a:{key('encryption')}",
     "ASTROCORE_ISSUER": "https://core.example",
+    "ASTROCORE_NOTIFICATION_FROM": "no-reply@core.example",
+    "ASTROCORE_NOTIFICATION_SMTP_HOST": "mail.example",
 }
 
 
