@@ -12,6 +12,7 @@ from app.cli import output
 from app.cli.client import connect
 from app.cli.errors import CommandError
 from app.cli.options import AsJson
+from app.notifications.template_views import TemplateDetail
 from app.notifications.views import Placed, Preview
 
 STDIN = "-"
@@ -39,6 +40,9 @@ def notify(
     customer: Annotated[UUID | None, typer.Option(help="To a customer, by id.", show_default=False)] = None,
     supplier: Annotated[UUID | None, typer.Option(help="To a supplier, by id.", show_default=False)] = None,
     data: DataGiven = None,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Fill it with the template's sample; --data goes over that.")
+    ] = False,
     at: Annotated[
         str | None,
         typer.Option(
@@ -72,8 +76,12 @@ def notify(
         raise typer.BadParameter("say to whom by one of --to, --customer and --supplier")
     options = {"send_at": at, "not_after": not_after, "locale": locale, "priority": priority}
     body: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    body |= {"template": template, "recipients": [given], "data": read_data(data or [])}
+    body |= {"template": template, "recipients": [given]}
     with connect() as api:
+        filled = (
+            api.get(("notification-templates", template), TemplateDetail).content.sample if sample else {}
+        )
+        body["data"] = read_data(data or [], over=filled)
         if dry_run:
             _print_preview(api.post(("notifications", "preview"), Preview, body), as_json=as_json)
         else:
@@ -82,9 +90,9 @@ def notify(
             )
 
 
-def read_data(given: list[str]) -> dict[str, Any]:
-    """What all that is given comes to, the later over the earlier; raises CommandError."""
-    data: dict[str, Any] = {}
+def read_data(given: list[str], *, over: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What all that is given comes to, the later over the earlier, and all of it over that; raises CommandError."""
+    data: dict[str, Any] = dict(over or {})
     for each in given:
         name, equals, value = each.partition("=")
         if equals:

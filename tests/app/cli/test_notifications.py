@@ -12,7 +12,9 @@ import pytest
 from app.cli.errors import CommandError
 from app.cli.notify import read_data
 from app.cli.story import why
+from app.notifications.content import Kind
 from app.notifications.states import State
+from app.notifications.template_views import TemplateDetail, TemplateView, VersionDetail
 from app.notifications.views import (
     AttemptView,
     Body,
@@ -180,6 +182,15 @@ def test_a_mail_is_asked_for_once_under_a_key(typed, system) -> None:
     )
     assert typed("notify new-launch")[0] == 2
     assert typed(f"notify new-launch --to a@example.com --customer {MAIL}")[0] == 2
+
+
+def test_a_mail_is_filled_with_the_sample_of_its_template_on_demand(typed, system) -> None:
+    template = TemplateView("new-launch", Kind.ALERT, "tells", True, None, 1, ["en"], 1, AT)
+    content = VersionDetail(1, True, "core", AT, {}, {}, {"a": {"b": 1, "c": 2}, "d": 3})
+    system.answer("GET", "notification-templates/new-launch", TemplateDetail(template, content, []))
+    system.answer("POST", "notifications", Placed(OTHER, [MAIL]), status=202)
+    assert typed("notify new-launch --sample --to ada@example.com --data a.b=7")[0] == 0
+    assert system.asked[-1][2]["data"] == {"a": {"b": 7, "c": 2}, "d": 3}
 
 
 def test_data_are_read_from_files_and_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
