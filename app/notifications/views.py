@@ -83,7 +83,10 @@ class Body(Struct, frozen=True):
 
 
 class StoryView(Struct, frozen=True):
-    """Why a mail went, or did not: what caused it, with what it was filled, what was tried, and what was heard of it."""
+    """Why a mail went, or did not: what caused it, with what it was filled, what was tried, and what was heard of it.
+
+    `occasion` is what a schedule's mail is about: no other one of that schedule and tick has it.
+    """
 
     notification: NotificationView
     caused_by: str
@@ -96,6 +99,7 @@ class StoryView(Struct, frozen=True):
     retried_as: UUID | None
     body: Body | None
     body_erased_at: datetime | None
+    occasion: str | None = None
 
 
 class RetriesView(Struct, frozen=True):
