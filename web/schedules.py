@@ -108,11 +108,18 @@ class Schedules(Controller):
     async def change_schedule(
         self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[ScheduleChange]
     ) -> ScheduleDetail:
-        """409 for one that is declared in code: add one of your own, and disable that one."""
+        """One that comes with the service too: it stays so until it is reset. 409 for one that is none of mail."""
         change = {each: value for each, value in asdict(data).items() if each != "reason"}
         return await schedules.change(
             stores, name, Change(**change), by=caller.name, reason=data.reason, moment=now()
         )
+
+    @post("/{name:str}/reset", status_code=200, summary="Undo what was changed of a schedule", opt=WRITE)
+    async def reset_schedule(
+        self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[Decision]
+    ) -> ScheduleDetail:
+        """As it came with the service. Whether it is on stays as it is; 409 where nothing was changed."""
+        return await schedules.reset(stores, name, by=caller.name, reason=data.reason, moment=now())
 
     @post("/{name:str}/enable", status_code=200, summary="Switch a schedule on", opt=WRITE)
     async def enable_schedule(

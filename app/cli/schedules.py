@@ -113,12 +113,19 @@ def change(
     catch_up: Late = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a schedule of mail that was added; --option replaces all of them."""
+    """Change a schedule of mail; --option replaces all of them."""
     given = _given(cron=cron, zone=zone, template=template, locale=locale, catch_up=catch_up, option=option)
     if not given:
         raise typer.BadParameter("say what is to be another")
     with connect() as api:
         _tell(api.patch((ALL, name), ScheduleDetail, given | {"reason": reason}), as_json=as_json)
+
+
+@app.command("reset")
+def reset(name: Name, reason: Reason, as_json: AsJson = False) -> None:
+    """Make a schedule that comes with the service what it was before it was changed."""
+    with connect() as api:
+        _tell(_decide(api, name, "reset", reason), as_json=as_json)
 
 
 @app.command("enable")
@@ -237,6 +244,12 @@ def _came_to(tick: TickView) -> str:
     return f"{tick.mails:,} mails" + (f", {tick.skipped:,} skipped" if tick.skipped else "")
 
 
+def _declared(each: ScheduleView) -> str:
+    if each.edited:
+        return "in code, and changed by an operator (`reset` undoes that)"
+    return "in code" if each.fixed else "by an operator"
+
+
 def _tell(detail: ScheduleDetail, *, as_json: bool) -> None:
     if as_json:
         output.print_json(detail)
@@ -248,7 +261,7 @@ def _tell(detail: ScheduleDetail, *, as_json: bool) -> None:
         *([("template", output.printable(each.template))] if each.template else []),
         *((output.printable(name), output.shown(value)) for name, value in each.options.items()),
         ("late ticks", output.words(each.catch_up)),
-        ("declared", "in code" if each.fixed else "by an operator"),
+        ("declared", _declared(each)),
         ("on", "yes" if each.enabled and not each.retired_at else "no"),
         ("next (UTC)", ", ".join(output.moment(tick) for tick in detail.next_ticks) or output.NOTHING),
     ]

@@ -29,7 +29,10 @@ class TickView(Struct, frozen=True):
 
 
 class ScheduleView(Struct, frozen=True):
-    """A schedule. `query` and what follows are those of a schedule of mail; others wake an `actor` of the service."""
+    """A schedule. `query` and what follows are those of a schedule of mail; others wake an `actor` of the service.
+
+    `fixed`: it comes with the service, and cannot be removed; `edited`: an operator has made it another than is declared.
+    """
 
     name: str
     cron: str
@@ -41,6 +44,7 @@ class ScheduleView(Struct, frozen=True):
     options: dict[str, Any]
     catch_up: str
     fixed: bool
+    edited: bool
     enabled: bool
     retired_at: datetime | None
     next_tick: datetime | None

@@ -55,7 +55,7 @@ class Wanted(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True):
-    """What is to be another in an added schedule of mail; what is left out stays."""
+    """What is to be another in a schedule of mail; what is left out stays."""
 
     cron: str | UnsetType = UNSET
     zone: str | UnsetType = UNSET
@@ -113,9 +113,25 @@ async def create(stores: Stores, wanted: Wanted, *, by: str, reason: str, moment
 async def change(
     stores: Stores, name: str, wanted: Change, *, by: str, reason: str, moment: datetime
 ) -> ScheduleDetail:
-    """Make a schedule another. Raises NotFoundError, InvalidInputError; ConflictError for one that is declared in code."""
+    """Make a schedule another. Raises NotFoundError, InvalidInputError; ConflictError for one that is none of mail."""
     now = await schedules.get_schedule(stores.core, name)
-    declaration = await _declaration(stores, _changed(now, wanted))
+    return await _become(stores, await _declaration(stores, _changed(now, wanted)), by, reason, moment)
+
+
+async def reset(stores: Stores, name: str, *, by: str, reason: str, moment: datetime) -> ScheduleDetail:
+    """Make a schedule what is declared of it again. Raises NotFoundError; ConflictError where it is that, or was added."""
+    now = await schedules.get_schedule(stores.core, name)
+    if now.declared is None:
+        raise ConflictError(f"schedule {name!r} was added; nothing else is declared of it")
+    if not now.edited:
+        raise ConflictError(f"schedule {name!r} is what is declared of it")
+    return await _become(stores, Declaration(name=name, actor=now.actor, **now.declared), by, reason, moment)
+
+
+async def _become(
+    stores: Stores, declaration: Declaration, by: str, reason: str, moment: datetime
+) -> ScheduleDetail:
+    name = declaration.name
     async with stores.core.acquire() as connection, connection.transaction():
         await schedules.change_schedule(connection, declaration, now=moment)
         await _tell(
@@ -145,7 +161,9 @@ async def delete(stores: Stores, name: str, *, by: str, reason: str) -> None:
         await _tell(connection, Fact.SCHEDULE_DELETED, name, by=by, reason=reason)
 
 
-async def trigger(stores: Stores, name: str, call: Call, *, by: str, moment: datetime) -> Once[Triggered]:
+async def trigger(
+    stores: Stores, name: str, call: Call, *, by: str, moment: datetime, reason: str | None = None
+) -> Once[Triggered]:
     """Have any schedule fired once, now, whether it is on or off: the tick commits with the answer, and the scheduler sends it.
 
     Raises NotFoundError, ConflictError, InvalidInputError; see `idempotency.once`.
@@ -153,7 +171,8 @@ async def trigger(stores: Stores, name: str, call: Call, *, by: str, moment: dat
 
     async def work() -> Triggered:
         tick = await add_tick(connection, await schedules.get_schedule(connection, name), by=by)
-        await _tell(connection, Fact.SCHEDULE_TRIGGERED, name, by=by, detail={"tick": tick.isoformat()})
+        detail = {"tick": tick.isoformat()}
+        await _tell(connection, Fact.SCHEDULE_TRIGGERED, name, by=by, reason=reason, detail=detail)
         return Triggered(name, tick)
 
     async with stores.core.acquire() as connection, connection.transaction():
@@ -244,6 +263,7 @@ def _view(each: Schedule, moment: datetime, last: TickView | None) -> ScheduleVi
         options=dict(each.args.get("options", {})) if of_mail else dict(each.args),
         catch_up=each.catch_up,
         fixed=each.fixed,
+        edited=each.edited,
         enabled=each.enabled,
         retired_at=each.retired_at,
         next_tick=_next(each, moment),

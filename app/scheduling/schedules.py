@@ -18,7 +18,9 @@ CatchUp = Literal["fire_once", "fire_all", "skip"]
 # was down for a month from flooding its queue; the ticks beyond it are recorded missed.
 CATCH_UP_LIMIT: Mapping[CatchUp, int] = {"fire_once": 1, "fire_all": 1000, "skip": 0}
 
-_COLUMNS = "name, cron, zone, actor, args, catch_up, fixed, enabled, retired_at, evaluated_until"
+_COLUMNS = (
+    "name, cron, zone, actor, args, catch_up, fixed, declared, edited, enabled, retired_at, evaluated_until"
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,10 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A row. Every tick up to `evaluated_until` is in the `ticks` table; a retired row lost its declaration."""
+    """A row. Every tick up to `evaluated_until` is in the `ticks` table; a retired row lost its declaration.
+
+    `declared`: what the code says of a fixed one, which is `edited` where an operator wants it otherwise.
+    """
 
     name: str
     cron: str
@@ -51,6 +56,8 @@ class Schedule:
     args: Mapping[str, Any]
     catch_up: CatchUp
     fixed: bool
+    declared: Mapping[str, Any] | None
+    edited: bool
     enabled: bool
     retired_at: datetime | None
     evaluated_until: datetime
@@ -65,9 +72,9 @@ class Schedule:
 
 
 def schedule_of(row: Mapping[str, Any]) -> Schedule:
-    args = row["args"]
     fields = {name: row[name] for name in Schedule.__dataclass_fields__}
-    return Schedule(**{**fields, "args": json.loads(args) if isinstance(args, str) else args})
+    read = {name: json.loads(row[name]) for name in ("args", "declared") if isinstance(row[name], str)}
+    return Schedule(**{**fields, **read})
 
 
 async def list_schedules(core: asyncpg.Pool | asyncpg.Connection) -> list[Schedule]:
@@ -107,25 +114,24 @@ async def create_schedule(
 async def change_schedule(
     core: asyncpg.Pool | asyncpg.Connection, wanted: Declaration, *, now: datetime
 ) -> Schedule:
-    """Make an added schedule what is wanted; another specification first comes due after `now`.
+    """Make a schedule what is wanted; another specification first comes due after `now`. Raises NotFoundError.
 
-    Raises NotFoundError; ConflictError for a fixed one: its declaration would bring the old one back.
+    A fixed one stays so, whatever becomes of its declaration, until it is what is declared again.
     """
-    if (await get_schedule(core, wanted.name)).fixed:
-        raise ConflictError(
-            f"schedule {wanted.name!r} is declared in code; add one of your own, and disable this one",
-            f"/v1/schedules/{wanted.name}",
-        )
     row = await core.fetchrow(_CHANGE, *_values(wanted), now)
     if row is None:
         raise NotFoundError(f"there is no schedule {wanted.name!r}")
     return schedule_of(row)
 
 
+_SPECIFICATION = (
+    "jsonb_build_object('cron', $2::text, 'zone', $3::text, 'args', $5::text::jsonb, 'catch_up', $6::text)"
+)
 _CHANGE = f"""
 UPDATE schedules SET cron = $2, zone = $3, actor = $4, args = $5::text::jsonb, catch_up = $6, updated_at = now(),
+    edited = COALESCE(declared <> {_SPECIFICATION}, false),
     evaluated_until = CASE WHEN cron = $2 AND zone = $3 THEN evaluated_until ELSE $7 END
-WHERE name = $1 AND NOT fixed RETURNING {_COLUMNS}
+WHERE name = $1 RETURNING {_COLUMNS}
 """
 
 
@@ -156,16 +162,22 @@ async def delete_schedule(core: asyncpg.Pool | asyncpg.Connection, name: str) ->
 
 
 # A changed specification or a return from retirement starts at `now`: what it would have meant before is not due.
-_LOAD = """
-INSERT INTO schedules AS s (name, cron, zone, actor, args, catch_up, fixed, evaluated_until)
-VALUES ($1, $2, $3, $4, $5::text::jsonb, $6, true, $7)
+_LOAD = f"""
+INSERT INTO schedules AS s (name, cron, zone, actor, args, catch_up, fixed, declared, evaluated_until)
+VALUES ($1, $2, $3, $4, $5::text::jsonb, $6, true, {_SPECIFICATION}, $7)
 ON CONFLICT (name) DO UPDATE SET
     cron = excluded.cron, zone = excluded.zone, actor = excluded.actor, args = excluded.args,
-    catch_up = excluded.catch_up, retired_at = NULL, updated_at = now(),
+    catch_up = excluded.catch_up, declared = excluded.declared, retired_at = NULL, updated_at = now(),
     evaluated_until = CASE
         WHEN s.cron = excluded.cron AND s.zone = excluded.zone AND s.retired_at IS NULL THEN s.evaluated_until
         ELSE excluded.evaluated_until END
-WHERE s.fixed
+WHERE s.fixed AND NOT s.edited
+RETURNING 1
+"""
+_LOAD_EDITED = f"""
+UPDATE schedules SET actor = $4, declared = {_SPECIFICATION}, retired_at = NULL, updated_at = now(),
+    evaluated_until = CASE WHEN retired_at IS NULL THEN evaluated_until ELSE $7 END
+WHERE name = $1 AND edited
 RETURNING 1
 """
 
@@ -175,12 +187,14 @@ async def load_declarations(
 ) -> None:
     """Make the fixed rows equal to the declarations; a row whose declaration is gone is retired and keeps its ticks.
 
-    What an operator switched off stays off. A name that an added schedule already bears is left alone and logged.
+    What an operator switched off stays off, and what one has changed stays changed. A name that an added schedule already bears is
+    left alone and logged.
     """
     names = [declaration.name for declaration in declarations]
     async with core.transaction():
         for declaration in declarations:
-            if await core.fetchval(_LOAD, *_values(declaration), now) is None:
+            values = (*_values(declaration), now)
+            if not (await core.fetchval(_LOAD, *values) or await core.fetchval(_LOAD_EDITED, *values)):
                 logger.bind(schedule=declaration.name).error("schedule.refused")
         gone = await core.fetch(
             "UPDATE schedules SET retired_at = $2, updated_at = now() "

@@ -132,7 +132,7 @@ async def settle_pending(
 
 async def _read_pending(core: asyncpg.Connection, now: datetime) -> list[_Pending]:
     rows = await core.fetch(
-        "SELECT s.name, s.cron, s.zone, s.actor, s.args, s.catch_up, s.fixed, s.enabled, s.retired_at, "
+        "SELECT s.name, s.cron, s.zone, s.actor, s.args, s.catch_up, s.fixed, s.declared, s.edited, s.enabled, s.retired_at, "
         "s.evaluated_until, t.tick, t.attempted_at, t.triggered_by FROM ticks t JOIN schedules s ON s.name = t.schedule "
         "WHERE t.status = 'pending' ORDER BY t.tick < $1, t.tick, t.schedule LIMIT $2",
         now - GRACE,

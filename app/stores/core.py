@@ -185,6 +185,8 @@ class Schedule(Table, tablename="schedules"):
     args = JSONB()
     catch_up = Text()
     fixed = Boolean()
+    declared = JSONB(null=True)
+    edited = Boolean()
     enabled = Boolean()
     retired_at = Timestamptz(null=True)
     evaluated_until = Timestamptz()
@@ -227,6 +229,20 @@ class AuditSeal(Table, tablename="audit_seals"):
     last_sequence = BigInt()
     seal = Text()
     leaves = Bytea(null=True)
+
+
+class AuditVerdict(Table, tablename="audit_verdicts"):
+    source = Text(primary_key=True)
+    place = Text(null=True)
+    reason = Text(null=True)
+    since = Timestamptz()
+    said_at = Timestamptz()
+
+
+class Alert(Table, tablename="alerts"):
+    cause = Text(primary_key=True)
+    began_at = Timestamptz()
+    told_at = Timestamptz()
 
 
 class PersonKey(Table, tablename="person_keys"):
@@ -513,6 +529,8 @@ CORE_TABLES: tuple[type[Table], ...] = (
     Lease,
     AuditOutbox,
     AuditSeal,
+    AuditVerdict,
+    Alert,
     PersonKey,
     AuditArchive,
     AuditArchiveOrder,

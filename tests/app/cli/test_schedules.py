@@ -27,7 +27,7 @@ def view(**changes: Any) -> ScheduleView:
     values: dict[str, Any] = {
         "name": "mine", "cron": "0 9 * * *", "zone": "Europe/Madrid", "actor": "fire_mails", "query": "launch_reminders",
         "template": "launch-reminder", "locale": "en", "options": {"hours_before": 48}, "catch_up": "fire_once",
-        "fixed": False, "enabled": True, "retired_at": None, "next_tick": AT, "last": TICK,
+        "fixed": False, "edited": False, "enabled": True, "retired_at": None, "next_tick": AT, "last": TICK,
     }  # fmt: skip
     return ScheduleView(**values | changes)
 
@@ -78,6 +78,8 @@ def test_a_schedule_is_added_and_changed_with_its_options(typed, system) -> None
 
 def test_a_schedule_is_switched_fired_and_removed(typed, system) -> None:
     system.answer("POST", "schedules/mine/disable", DETAIL)
+    system.answer("POST", "schedules/mine/reset", DETAIL)
+    assert typed("schedules reset mine --reason x")[0] == 0
     system.answer("POST", "schedules/mine/trigger", Triggered("mine", AT))
     system.answer("DELETE", "schedules/mine", None, status=204)
     assert typed("schedules disable mine --reason x")[0] == 0

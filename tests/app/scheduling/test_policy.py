@@ -11,7 +11,18 @@ MINUTE = timedelta(minutes=1)
 
 def schedule(cron: str = "* * * * *", catch_up: CatchUp = "fire_once") -> Schedule:
     return Schedule(
-        "s", cron, "UTC", "a", {}, catch_up, fixed=True, enabled=True, retired_at=None, evaluated_until=NOW
+        "s",
+        cron,
+        "UTC",
+        "a",
+        {},
+        catch_up,
+        fixed=True,
+        declared={},
+        edited=False,
+        enabled=True,
+        retired_at=None,
+        evaluated_until=NOW,
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 from app.errors import ConflictError, InvalidInputError, NotFoundError
 from app.scheduling.schedules import (
     Declaration,
+    change_schedule,
     create_schedule,
     delete_schedule,
     get_schedule,
@@ -71,6 +72,38 @@ async def test_what_an_operator_switched_off_stays_off(core: asyncpg.Connection)
     await load_declarations(core, [SWEEP], now=LATER)
     assert not (await get_schedule(core, "sweep")).active
     assert (await set_enabled(core, "sweep", enabled=True, now=LATER)).evaluated_until == LATER
+
+
+async def test_what_an_operator_has_changed_stays_so_until_it_is_what_is_declared(
+    core: asyncpg.Connection,
+) -> None:
+    await load_declarations(core, [SWEEP], now=NOW)
+    changed = await change_schedule(core, replace(SWEEP, cron="@daily"), now=NOW)
+    assert (changed.cron, changed.edited, changed.fixed) == ("@daily", True, True)
+    newer = replace(SWEEP, cron="*/7 * * * *", actor="other", catch_up="skip")
+    await load_declarations(core, [newer], now=LATER)
+    kept = await get_schedule(core, "sweep")
+    assert (kept.cron, kept.catch_up, kept.actor, kept.evaluated_until) == (
+        "@daily",
+        "fire_once",
+        "other",
+        NOW,
+    )
+    assert kept.declared == {"cron": "*/7 * * * *", "zone": "UTC", "args": {}, "catch_up": "skip"}
+    again = await change_schedule(core, Declaration("sweep", actor="other", **kept.declared), now=LATER)
+    assert (again.cron, again.edited) == ("*/7 * * * *", False)
+    await load_declarations(core, [SWEEP], now=LATER)
+    assert (await get_schedule(core, "sweep")).cron == SWEEP.cron
+
+
+async def test_a_changed_schedule_is_retired_and_returns_as_it_was_changed(core: asyncpg.Connection) -> None:
+    await load_declarations(core, [SWEEP], now=NOW)
+    await change_schedule(core, replace(SWEEP, cron="@daily"), now=NOW)
+    await load_declarations(core, [], now=NOW)
+    assert not (await get_schedule(core, "sweep")).active
+    await load_declarations(core, [SWEEP], now=LATER)
+    returned = await get_schedule(core, "sweep")
+    assert (returned.cron, returned.active, returned.evaluated_until) == ("@daily", True, LATER)
 
 
 async def test_an_added_schedule_is_neither_overwritten_nor_retired_by_declarations(

@@ -94,12 +94,27 @@ async def test_a_schedule_that_cannot_be_kept_is_refused_with_every_fault(
     assert (await declared.get(MINE)).status_code == 404
 
 
-async def test_what_is_declared_in_code_is_switched_and_no_more(declared: httpx.AsyncClient) -> None:
+async def test_what_comes_with_the_service_is_changed_and_reset(declared: httpx.AsyncClient) -> None:
+    one = f"{ALL}/invoices-due"
+    before = (await declared.get(one)).json()["schedule"]
+    changed = (await declared.patch(one, json={"cron": "5 9 * * *", "zone": "Europe/Madrid", **WHY})).json()
+    assert (changed["schedule"]["cron"], changed["schedule"]["edited"]) == ("5 9 * * *", True)
+    assert faults(await declared.patch(one, json={"cron": "whenever", **WHY})) == {"cron"}
+    after = (await declared.post(f"{one}/reset", json=WHY)).json()["schedule"]
+    assert [after[each] for each in ("cron", "zone", "options", "edited")] == [
+        *(before[each] for each in ("cron", "zone", "options")), False
+    ]  # fmt: skip
+    assert (await declared.post(f"{one}/reset", json=WHY)).status_code == 409
+    await declared.post(ALL, json=WANTED)
+    assert (await declared.post(f"{MINE}/reset", json=WHY)).status_code == 409
+
+
+async def test_what_is_none_of_mail_is_switched_and_no_more(declared: httpx.AsyncClient) -> None:
     listed = {each["name"]: each for each in (await declared.get(ALL)).json()}
     assert (listed["sweep"]["actor"], listed["sweep"]["query"]) == ("sweep", None)
     assert listed["invoices-due"]["fixed"]
+    assert (await declared.patch(f"{ALL}/sweep", json={"cron": "@daily", **WHY})).status_code == 409
     for name in ("sweep", "invoices-due"):
-        assert (await declared.patch(f"{ALL}/{name}", json={"cron": "@daily", **WHY})).status_code == 409
         assert (await declared.delete(f"{ALL}/{name}", params=WHY)).status_code == 409
     assert not (await declared.post(f"{ALL}/sweep/disable", json=WHY)).json()["schedule"]["enabled"]
 
