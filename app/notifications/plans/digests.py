@@ -1,4 +1,4 @@
-"""What a week brought each supplier. Telling are the admin DB's, bookings and free seats the customer DB's."""
+"""What a week brought each supplier. Launches are the admin DB's, bookings and free seats the customer DB's."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator

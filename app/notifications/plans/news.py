@@ -1,4 +1,4 @@
-"""Telling that can be booked since lately: those who are VIPs hear of them first, everybody else some hours later.
+"""Launches that can be booked since lately: those who are VIPs hear of them first, everybody else some hours later.
 
 Who is a VIP, and the launch itself, the admin DB is right about; addresses and free seats are in the customer DB.
 """

@@ -1,4 +1,4 @@
-"""Launches that are near. They are read where they are right, in the admin DB; bookings and customers in the customer DB.
+"""Launches that are near. They are read where they are right, in the admin DB; bookings and customers in the customer DB."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
