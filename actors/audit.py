@@ -1,4 +1,4 @@
-"""The actors that seal the audit store, and move its oldest entries to archives."""
+"""The actors that seal the audit store, verify it, and move its oldest entries to archives."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,6 +10,7 @@ from periodiq import cron
 
 from actors.broker import broker, worker_stores
 from actors.queues import Queue
+from app.audit import inspection
 from app.audit.archiving import turn as archiving
 from app.audit.outbox import relay
 from app.audit.sealing import turn
@@ -55,6 +56,23 @@ async def archive_entries() -> None:
         note_outcome(DONE if await archiving.take_turn(worker_stores.stores) else IDLE)
     except (StoreUnavailableError, *FAULTS) as error:
         logger.bind(reason=str(error)).warning("archiving.delayed")
+
+
+# No coroutine: the verifier would keep the one event loop of a worker from all else for minutes.
+@dramatiq.actor(
+    queue_name=Queue.RUNS,
+    max_retries=0,
+    time_limit=6 * 60 * MINUTE,
+    periodic=cron("17 2 * * *"),
+    catch_up="fire_once",
+)
+def verify_entries() -> None:
+    """Hold the audit store and the archives to their seals."""
+    try:
+        verified = asyncio.run(inspection.take_turn(worker_stores.stores.settings))
+        note_outcome(DONE if verified else IDLE)
+    except (StoreUnavailableError, *FAULTS) as error:
+        logger.bind(reason=str(error)).warning("verification.delayed")
 
 
 @asynccontextmanager

@@ -48,7 +48,7 @@ async def watch() -> None:
     note_outcome(IDLE)
     stores = worker_stores.stores
     try:
-        told = await alerts.watch(stores, queues=list(Queue), moment=now())
+        told = await alerts.watch(stores, queues=list(Queue))
     except FAULTS as error:
         logger.bind(reason=str(error)).warning("watch.blinded")
         return

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import asyncpg
-from msgspec import Struct
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
@@ -18,8 +18,13 @@ from app.audit.archiving.turn import FILLING
 from app.audit.rights import FORBIDDEN, NEEDED, lacking, let_through
 from app.audit.sealing.stream import ChainBrokenError
 from app.audit.store import AuditStore
+from app.audit.verdicts import VERIFIER, read_verdicts
+from app.checks import Check, expect
 from app.clock import now
 from app.errors import CoreError
+from app.notifications import health as mail
+from app.notifications.transports.opening import configured
+from app.notifications.troubles import UNVERIFIED
 from app.reconciliation.mapping import Mapping, load_mappings, mappings
 from app.reconciliation.sides.document_rights import Privilege, rights_missing
 from app.reconciliation.sides.relational import rights_needed, select_clause
@@ -35,15 +40,6 @@ _MONGO_LEAST = (8, 0)
 _REDIS_STORES = {"broker_url": "broker", "audit_url": "audit", "logs_url": "logs"}
 
 
-class Check(Struct, frozen=True):
-    """One thing that was looked at; `advice` says what to do where it is not as it should be."""
-
-    name: str
-    ok: bool
-    found: str
-    advice: str | None = None
-
-
 async def doctor(settings: Settings) -> list[Check]:
     """Look at every store and say what to do about each fault."""
     looks: list[tuple[str, Callable[[], Awaitable[list[Check]]]]] = [
@@ -56,6 +52,12 @@ async def doctor(settings: Settings) -> list[Check]:
         ("audit store entries", lambda: _look_at_entries(settings)),
         ("audit store memory", lambda: _look_at_memory(settings)),
         ("audit archives", lambda: _look_at_archives(settings)),
+        ("audit verification", lambda: _look_at_verification(settings)),
+        *(
+            (f"mail by {each}", partial(mail.look_at_service, settings, each))
+            for each in configured(settings)
+        ),
+        ("mail", lambda: _look_at_mail(settings)),
     ]
     checks: list[Check] = []
     for name, look in looks:
@@ -86,7 +88,7 @@ async def _look_at_core(settings: Settings) -> list[Check]:
         }
         return [
             *await _look_at_postgres(connection, "core database"),
-            _expect("core schema", sorted(wanted - held), "run `astrocore migrate`"),
+            expect("core schema", sorted(wanted - held), "run `astrocore migrate`"),
         ]
 
 
@@ -127,7 +129,7 @@ async def _look_at_table(connection: asyncpg.Connection, mapping: Mapping) -> li
         for right in rights_needed(mapping)
         if not await connection.fetchval("SELECT has_table_privilege($1, $2)", mapping.table, right)
     ]
-    return [_expect(name, missing, f"GRANT {', '.join(missing)} ON {mapping.table}")]
+    return [expect(name, missing, f"GRANT {', '.join(missing)} ON {mapping.table}")]
 
 
 async def _look_at_postgres(connection: asyncpg.Connection, name: str) -> list[Check]:
@@ -197,7 +199,7 @@ def _customer_rights(database: str, privileges: list[Privilege]) -> list[Check]:
         for collection, actions in rights_missing(mapping, database, privileges).items():
             missing.setdefault(collection, set()).update(actions)
     return [
-        _expect(
+        expect(
             f"customer collection {collection}" if collection else "customer database collections",
             sorted(actions),
             f"grant {', '.join(sorted(actions))} on {database}{'.' if collection else ''}{collection}",
@@ -268,7 +270,7 @@ async def _look_at_rights(settings: Settings) -> list[Check]:
             else "appends and reads",
             advice=advice if excess else None,
         ),
-        _expect("audit store appends", missing, advice),
+        expect("audit store appends", missing, advice),
         Check(
             "audit store retention user",
             ok=retained,
@@ -318,7 +320,28 @@ async def _look_at_archives(settings: Settings) -> list[Check]:
         ]
     lacking = [file for file, size in files if _size_of(settings.archive_dir / file) != size]
     advice = f"`astrocore audit restore` takes them back from a backup, into {settings.archive_dir}"
-    return [_expect("audit archives", lacking, advice)]
+    return [expect("audit archives", lacking, advice)]
+
+
+async def _look_at_verification(settings: Settings) -> list[Check]:
+    async with _connection(settings, "core_database_url") as connection:
+        verdict = (await read_verdicts(connection)).get(VERIFIER)
+    name = "audit verification"
+    if verdict is None:
+        return [Check(name, ok=True, found="not yet: a worker does it every night")]
+    at = f"{verdict.said_at:%Y-%m-%d %H:%M} UTC"
+    if verdict.place:
+        advice = "`astrocore audit verify` tells more; find out who did it before anything is mended"
+        return [Check(name, ok=False, found=f"{at}: {verdict.reason}", advice=advice)]
+    late = now() - verdict.said_at > UNVERIFIED
+    advice = "`astrocore logs --text task:verify_entries` tells why the worker does not come to an end of it"
+    return [Check(name, ok=not late, found=f"{at}: no fault", advice=advice if late else None)]
+
+
+async def _look_at_mail(settings: Settings) -> list[Check]:
+    checks = mail.look_at_settings(settings)
+    async with _connection(settings, "core_database_url") as connection:
+        return checks + await mail.look_at_mail(connection, settings)
 
 
 def _size_of(file: Path) -> int | None:
@@ -337,12 +360,6 @@ def _clock(name: str, clock: datetime) -> Check:
         found=f"{skew:+.2f} s from here",
         advice=None if good else "synchronise the clocks (NTP)",
     )
-
-
-def _expect(name: str, missing: list[str], advice: str) -> Check:
-    if not missing:
-        return Check(name, ok=True, found="as needed")
-    return Check(name, ok=False, found=f"missing: {', '.join(missing[:5])}", advice=advice)
 
 
 @asynccontextmanager

@@ -68,12 +68,6 @@ EVENTS: dict[str, Event] = {
     "session.replayed": _at(
         "WARNING", meaning="A refresh token was used twice, and its session has ended; `session`, `user`."
     ),
-    "link.created": _at(
-        "INFO",
-        meaning="A link was made for a user, to set a password or to prove an address; `purpose`, `user`, who is nobody "
-        "where nobody has the address.",
-    ),
-    "notice.created": _at("INFO", meaning="Something is to be told to a user by mail; `what`, `user`."),
     "accounts.trimmed": _at(
         "INFO",
         meaning="What is over was forgotten: how many `assertions`, `links`, `keys` of tokens, `refreshes` (used and expired "
@@ -229,6 +223,23 @@ EVENTS: dict[str, Event] = {
     ),
     "sealing.unrecorded": _at(
         "ERROR", meaning="That the chain is broken could not be recorded as a fact; `place`."
+    ),
+    "audit.verified": _at(
+        "INFO",
+        meaning="Every sealed audit entry is what was sealed; how many `entries`, `seals` and `archives` were read, and the "
+        "`seconds` that it took.",
+    ),
+    "verification.failed": _at(
+        "ERROR",
+        meaning="The audit is not what was sealed; `place` and `reason` of the first fault, and how many `faults` there are.",
+    ),
+    "verification.delayed": _at(
+        "WARNING",
+        meaning="A store is away: the audit is not verified before the next time; `reason`.",
+    ),
+    "verification.skipped": _at(
+        "WARNING",
+        meaning="The audit is not verified, because no key is set that its seals could be judged by.",
     ),
     "audit.archived": _at(
         "INFO",

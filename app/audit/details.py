@@ -60,6 +60,15 @@ class ArchiveMade(_Detail):
     bytes: int
 
 
+class Verified(_Detail):
+    """How much was read and held to its seals, archives included, and how many faults were found."""
+
+    entries: int
+    seals: int
+    archives: int
+    faults: int
+
+
 class AuditRead(_Detail):
     """What was asked for, as it was asked."""
 
@@ -228,6 +237,8 @@ DETAILS: dict[Fact, type[_Detail] | type[_Counts]] = {
     Fact.UNDO_STARTED: UndoStarted,
     Fact.UNDO_ENDED: _Counts,
     Fact.ARCHIVE_MADE: ArchiveMade,
+    Fact.VERIFICATION_PASSED: Verified,
+    Fact.VERIFICATION_FAILED: Verified,
     Fact.AUDIT_READ: AuditRead,
     Fact.CHANGES_READ: ChangesRead,
     Fact.RECORD_READ: RecordRead,

@@ -40,6 +40,8 @@ class Fact(StrEnum):
     ARCHIVE_MADE = "audit:archive:make"
     ARCHIVE_RESTORED = "operator:archive:restore"
     ARCHIVING_STOPPED = "audit:archive:stop"
+    VERIFICATION_PASSED = "audit:verification:pass"
+    VERIFICATION_FAILED = "audit:verification:fail"
     AUDIT_READ = "operator:audit:read"
     CHANGES_READ = "operator:changes:read"
     RECORD_READ = "operator:record:read"

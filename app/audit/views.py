@@ -40,6 +40,8 @@ PHRASES = {
     Fact.ARCHIVE_MADE: "archived as {target}",
     Fact.ARCHIVE_RESTORED: "{actor} took archive {target} back from a backup",
     Fact.ARCHIVING_STOPPED: "archiving stopped at {target}",
+    Fact.VERIFICATION_PASSED: "{actor} found everything as it was sealed, up to {target}",
+    Fact.VERIFICATION_FAILED: "{actor} found a fault at {target}",
     Fact.AUDIT_READ: "{actor} read the audit: {target}",
     Fact.CHANGES_READ: "{actor} read the changes: {target}",
     Fact.RECORD_READ: "{actor} read the past of {target}",

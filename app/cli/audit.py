@@ -1,7 +1,7 @@
 """`astrocore audit`: what was done, and whether the record of it still is what was sealed."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -199,7 +199,20 @@ async def _verify(keys: "Keys", known: dict[int, str], show: "Show | None", arch
     from app.audit.verification.walk import verify as walk
 
     async with open_evidence(settings(), archives) as evidence:
-        return await walk(evidence, keys, known=known, show=show)
+        report = await walk(evidence, keys, known=known, show=show)
+    if not report.ok:
+        await _have_told(report)
+    return report
+
+
+async def _have_told(report: Report) -> None:
+    """Let operators hear of it, where the core DB takes it: who verifies may have no right to write there."""
+    from app.audit.inspection import tell
+    from app.stores.health import POSTGRES_FAULTS
+
+    with suppress(*POSTGRES_FAULTS):
+        async with open_core() as core:
+            await tell(core, report, by="command line")
 
 
 async def _prove(wanted: int | UUID) -> "ProofFile":

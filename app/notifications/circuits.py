@@ -100,7 +100,9 @@ async def settle(core: asyncpg.Pool, transport: str, admission: Admission, hande
         )
 
 
-async def read_circuits(core: asyncpg.Pool, transports: Sequence[str]) -> list[CircuitView]:
+async def read_circuits(
+    core: asyncpg.Pool | asyncpg.Connection, transports: Sequence[str]
+) -> list[CircuitView]:
     """The circuits of these transports."""
     rows = await core.fetch(
         """

@@ -30,6 +30,7 @@ def test_every_periodic_actor_has_a_spec_that_can_be_kept_and_a_catch_up_policy(
         "forget_old",
         "seal_entries",
         "archive_entries",
+        "verify_entries",
         "trim_logs",
         "deliver_mails",
         "watch",

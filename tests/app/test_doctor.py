@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app import doctor
+from app.audit import verdicts
 from app.audit.rights import FORBIDDEN, let_through
 from app.audit.store import AuditStore
 from app.reconciliation.entities import BOOKINGS
@@ -139,6 +140,17 @@ async def test_the_doctor_warns_before_the_memory_of_the_audit_store_is_used_up(
     (check,) = await doctor._look_at_memory(settings_of_test.model_copy(update={"audit_megabytes": 1}))
     assert not check.ok
     assert check.found.endswith(" of 1 MB")
+
+
+async def test_the_doctor_tells_what_the_verifier_has_said(settings_of_test: Settings) -> None:
+    async with doctor._connection(settings_of_test, "core_database_url") as core:
+        await verdicts.say(core, verdicts.VERIFIER, "entry 4", "entry 4: it is gone")
+        (check,) = await doctor._look_at_verification(settings_of_test)
+        assert (check.ok, check.found.endswith("UTC: entry 4: it is gone")) == (False, True)
+        await verdicts.say(core, verdicts.VERIFIER)
+        assert (await doctor._look_at_verification(settings_of_test))[0].ok
+        await core.execute("UPDATE audit_verdicts SET said_at = now() - interval '4 days'")
+        assert not (await doctor._look_at_verification(settings_of_test))[0].ok
 
 
 async def test_the_doctor_misses_archives(settings_of_test: Settings, tmp_path: Path) -> None:

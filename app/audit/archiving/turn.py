@@ -6,6 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 from loguru import logger
 from redis.exceptions import RedisError
 
+from app.audit import verdicts
 from app.audit.archiving.archiver import Archiver
 from app.audit.archiving.due import find_due, used_megabytes
 from app.audit.archiving.orders import finish_orders, open_orders
@@ -44,7 +45,7 @@ async def take_turn(stores: Stores) -> int:
         return await _take_turn(stores, orders)
     except ChainBrokenError as error:
         logger.bind(place=error.place, reason=str(error)).error("archiving.stopped")
-        if not await record_break(stores, error, Fact.ARCHIVING_STOPPED, by="archiver"):
+        if not await record_break(stores, error, Fact.ARCHIVING_STOPPED, by=verdicts.ARCHIVER):
             logger.bind(place=error.place).error("archiving.unrecorded")
         await finish_orders(stores.core, orders, refused=str(error))
         return 0
@@ -64,11 +65,12 @@ async def _take_turn(stores: Stores, orders: list[Order]) -> int:
         return 0
     try:
         async with open_redis(stores.settings.url("audit_retention_url")) as redis:
-            return await _Turn(
-                stores, _archiver(stores, Trimmer.of(redis, stores.settings.namespace)), holder
-            ).take(orders)
+            archiver = _archiver(stores, Trimmer.of(redis, stores.settings.namespace))
+            made = await _Turn(stores, archiver, holder).take(orders)
+        await verdicts.say(stores.core, verdicts.ARCHIVER)
     finally:
         await release(stores.core, _OFFICE, holder)
+    return made
 
 
 async def _warn_of_memory(stores: Stores) -> None:

@@ -62,8 +62,13 @@ class Stream:
 
     async def unsealed(self) -> int:
         """How many entries Redis's newest seal does not cover. Raises ValueError where that is no seal."""
+        last = await self.last_sealed()
+        return await self.counted() - last
+
+    async def last_sealed(self) -> int:
+        """The last entry that Redis's newest seal covers. Raises ValueError where that is no seal."""
         newest = await self.newest_seal()
-        return await self.counted() - (Seal.read(newest[1]).last if newest else 0)
+        return Seal.read(newest[1]).last if newest else 0
 
     async def newest_seal(self) -> tuple[int, str] | None:
         """Number and text of the newest seal."""

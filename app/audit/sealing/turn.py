@@ -1,7 +1,11 @@
-"""One turn of the sealer, and whether one is due before its time."""
+"""One turn of the sealer, whether one is due before its time, and how far it is behind."""
 
+from datetime import datetime
+
+import msgspec
 from loguru import logger
 
+from app.audit import verdicts
 from app.audit.breaks import record_break
 from app.audit.entries import Fact
 from app.audit.sealing.keys import Keyring
@@ -33,13 +37,16 @@ async def take_turn(stores: Stores) -> int:
     broken = False
     try:
         stream = Stream.of(stores.audit, stores.settings.namespace)
-        return await Sealer(stores.core, stream, keys).seal_new()
+        sealed = await Sealer(stores.core, stream, keys).seal_new()
+        await verdicts.say(stores.core, verdicts.SEALER)
     except ChainBrokenError as error:
         broken = True
         logger.bind(place=error.place, reason=str(error)).error("sealing.stopped")
-        if not await record_break(stores, error, Fact.SEALING_STOPPED, by="sealer"):
+        if not await record_break(stores, error, Fact.SEALING_STOPPED, by=verdicts.SEALER):
             logger.bind(place=error.place).error("sealing.unrecorded")
         return 0
+    else:
+        return sealed
     finally:
         if broken:
             await claim(stores.core, _OFFICE, holder, seconds=_BROKEN_SECONDS)
@@ -53,3 +60,17 @@ async def is_due(stores: Stores) -> bool:
         return await Stream.of(stores.audit, stores.settings.namespace).unsealed() >= BATCH
     except ValueError:  # its newest seal is none: the next turn tells
         return False
+
+
+class _Happened(msgspec.Struct):
+    at: datetime
+
+
+async def unsealed_since(stores: Stores) -> datetime | None:
+    """When the first of the entries happened that are not sealed yet; None where all are, or that cannot be told."""
+    stream = Stream.of(stores.audit, stores.settings.namespace)
+    try:
+        first = await stream.after(await stream.last_sealed(), 1)
+        return msgspec.json.decode(first[0], type=_Happened).at if first else None
+    except (ValueError, ChainBrokenError, msgspec.MsgspecError):  # the sealer tells
+        return None

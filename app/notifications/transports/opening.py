@@ -1,6 +1,6 @@
 """The transports that the settings describe."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from app.notifications.transports.http import HttpTransport
@@ -8,6 +8,7 @@ from app.notifications.transports.smtp import SmtpTransport
 from app.notifications.transports.transport import Transport
 from config.settings import PREFIX, Settings, SettingsError
 
+_TRANSPORTS: dict[str, Callable[[Settings], Transport]] = {"smtp": SmtpTransport, "http": HttpTransport}
 _NEEDED = {"smtp": "notification_smtp_host", "http": "notification_http_url"}
 
 
@@ -18,15 +19,18 @@ async def open_transports(settings: Settings) -> AsyncIterator[Mapping[str, Tran
     They belong to the event loop that is running. Raises SettingsError where a file that a setting names cannot be read.
     """
     opened: dict[str, Transport] = {}
-    if settings.notification_smtp_host:
-        opened["smtp"] = SmtpTransport(settings)
-    if settings.notification_http_url:
-        opened["http"] = HttpTransport(settings)
     try:
+        for name in configured(settings):
+            opened[name] = _TRANSPORTS[name](settings)
         yield opened
     finally:
         for each in opened.values():
             await each.close()
+
+
+def configured(settings: Settings) -> list[str]:
+    """The names of the transports that have somewhere to hand mail over to."""
+    return [name for name, needed in _NEEDED.items() if getattr(settings, needed)]
 
 
 def chosen_transport(settings: Settings) -> str:

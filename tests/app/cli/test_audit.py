@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import pytest
 
+from app.audit import verdicts
 from app.audit.entries import FactEntry, decode
 from app.audit.verification.report import Progress
 from app.cli.audit import describe
@@ -64,6 +65,31 @@ def test_a_fault_is_named_and_exits_1(typed, on_store) -> None:
     code, out, _ = typed("audit verify --json")
     assert code == 1
     assert [each["entry"] for each in json.loads(out)["findings"]] == [4]
+
+
+def test_operators_hear_of_a_fault_that_somebody_finds_by_hand(typed, on_store) -> None:
+    on_store(_sealed)
+    typed("audit verify")
+    assert on_store(_verdicts) == {}, "of no fault nobody needs to hear"
+    on_store(lambda store: store.change(lambda entries: entries[3][1].update(told("edited"))))
+    typed("audit verify")
+    assert on_store(_verdicts)["verifier"].place == "entry 4"
+
+
+async def _verdicts(store: SealedStore) -> dict[str, verdicts.Verdict]:
+    return await verdicts.read_verdicts(store.stores.core)
+
+
+def test_who_may_only_read_gets_the_same_verdict(typed, on_store, monkeypatch) -> None:
+    on_store(_sealed)
+    on_store(lambda store: store.change(lambda entries: entries[3][1].update(told("edited"))))
+    told_to_all = typed("audit verify --json")
+    url = settings().url("core_database_url")
+    monkeypatch.setenv(f"{PREFIX}CORE_DATABASE_URL", f"{url}?default_transaction_read_only=on")
+    settings.cache_clear()
+    code, out, err = typed("audit verify --json")
+    assert (code, err) == (1, "")
+    assert json.loads(out)["findings"] == json.loads(told_to_all[1])["findings"]
 
 
 @pytest.mark.parametrize("name", ["AUDIT_URL", "CORE_DATABASE_URL"])

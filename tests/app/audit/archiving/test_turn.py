@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from app.audit import verdicts
 from app.audit.archiving import turn
 from app.audit.archiving.orders import get_order, list_archives, order, plan
 from app.audit.archiving.turn import take_turn
@@ -69,6 +70,14 @@ async def test_a_break_stops_archiving_and_is_recorded_once_a_day(
     assert "seal 1" in str((await get_order(stores, made.id)).refused)
     stopped = await archived.audit.page("by:name:audit:archive:stop", 1, 99, newest_first=True, limit=9)
     assert len(stopped[0]) == 1
+    assert (await verdicts.read_verdicts(stores.core))["archiver"].place == "seal 1"
+
+
+async def test_a_turn_that_meets_no_break_says_so(archived: ArchivedStore) -> None:
+    stores = with_settings(archived, audit_retention_url=archived.settings.audit_url)
+    await verdicts.say(stores.core, verdicts.ARCHIVER, "seal 1", "it was gone")
+    await take_turn(stores)
+    assert (await verdicts.read_verdicts(stores.core))["archiver"].place is None
 
 
 async def test_while_another_worker_archives_a_turn_does_nothing(archived: ArchivedStore) -> None:

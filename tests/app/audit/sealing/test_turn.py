@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
+from app.audit import verdicts
 from app.audit.sealing import sealer as sealer_module
 from app.audit.sealing import turn
 from app.audit.sealing.turn import is_due, take_turn
@@ -67,6 +68,22 @@ async def test_a_break_is_logged_once_a_minute_and_recorded_once(sealed: SealedS
     ]
     assert '"target":"entry 4"' in recorded
     assert len(await sealed.seals()) == 1
+
+
+async def test_a_break_is_a_verdict_until_it_is_mended_even_where_the_audit_store_takes_nothing(
+    sealed: SealedStore,
+) -> None:
+    await sealed.seal(5)
+    await sealed.redis.xadd(sealed.key("entries"), told("new"))
+    await take_turn(sealed.stores)
+    verdict = (await verdicts.read_verdicts(sealed.stores.core))["sealer"]
+    assert verdict.place == "entry 5"
+    waiting = await leader(sealed.stores.core, "sealer")
+    assert waiting
+    await release(sealed.stores.core, "sealer", waiting.holder)
+    await sealed.put((await sealed.entries())[:5])
+    await take_turn(sealed.stores)
+    assert (await verdicts.read_verdicts(sealed.stores.core))["sealer"].place is None
 
 
 async def test_a_break_that_cannot_be_recorded_is_logged(sealed: SealedStore, logged) -> None:
