@@ -52,7 +52,7 @@ def test_the_commands_are_those_that_are_promised():
         "notify", "notifications list", "notifications show", "notifications cancel", "notifications reschedule", "notifications retry",
         "notifications resolve", "templates list", "templates show", "templates preview", "templates disable", "templates enable",
         "schedules list", "schedules show", "schedules add", "schedules change", "schedules enable", "schedules disable",
-        "schedules remove", "schedules trigger", "schedules dry-run", "schedules due",
+        "schedules reset", "schedules remove", "schedules trigger", "schedules dry-run", "schedules due",
         "suppressions list", "suppressions add", "suppressions remove",
         "audit list", "audit show", "audit verify", "audit prove", "audit check-proof", "audit seals", "audit public-key",
         "login", "logout", "whoami", "token", "users list", "users show", "users create", "users change", "users lock",
