@@ -22,8 +22,7 @@ async def refuse_invalid(request: Request[Any, Any, Any]) -> None:
     Raises InvalidInputError with every fault; a body that is no JSON raises 400, one of another type 415, one that
     is too long 413. A path that no store could hold raises NotFoundError.
     """
-    if not all(_storable(value) for value in request.path_params.values()):
-        raise NotFoundError("nothing lies at this path")
+    check_path(request)
     declared = _declared(request.route_handler)
     faults = list(_query_faults(request, declared))
     if "data" in declared:
@@ -32,6 +31,12 @@ async def refuse_invalid(request: Request[Any, Any, Any]) -> None:
         raise InvalidInputError(
             "the request breaks a rule" if len(faults) == 1 else "the request breaks rules", faults
         )
+
+
+def check_path(request: Request[Any, Any, Any]) -> None:
+    """Raises NotFoundError for a path that no store could hold."""
+    if not all(_storable(value) for value in request.path_params.values()):
+        raise NotFoundError("nothing lies at this path")
 
 
 def _declared(handler: HTTPRouteHandler) -> dict[str, FieldInfo]:

@@ -10,6 +10,7 @@ from app.notifications.content import Kind
 from app.notifications.states import State
 from app.notifications.views import NotificationView, StoryView
 
+
 def print_story(console: Console, story: StoryView) -> None:
     """Print why a mail went or did not, everything that happened to it, and what it says."""
     mail = story.notification

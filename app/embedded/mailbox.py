@@ -14,6 +14,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from config.settings import Settings
+
 FOLDER = "mailbox"
 MOST_MESSAGES = 1000
 _ENDING, _UNFINISHED = ".eml", ".new"
@@ -50,6 +52,12 @@ class Mailbox:
     def below(cls, data_dir: Path) -> "Mailbox":
         """That of the embedded system in a data directory."""
         return cls(data_dir / FOLDER)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Mailbox | None":
+        """That of the system with these settings; None where it is no embedded one, or its mail goes elsewhere."""
+        mailbox = cls.below(settings.data_dir)
+        return mailbox if settings.environment == "embedded" and mailbox.folder.is_dir() else None
 
     def keep(self, content: bytes, at: datetime) -> str:
         """Write a message to the disk, as a whole or not at all, and give up the oldest ones; answers its id."""

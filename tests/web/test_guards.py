@@ -24,12 +24,15 @@ PUBLIC = {
     "/.well-known/jwks.json",
     "/.well-known/oauth-authorization-server",
     "/console/style.css",
+    "/console/forgot",
 }
 # Here a client proves who it is itself.
 BY_CREDENTIALS = {"/oauth/token", "/oauth/introspect", "/oauth/revoke", "/console/sign-in"}
 # Here a signature does: of the provider, or of ours in the link of a mail.
 BY_SIGNATURE = {"/v1/notifications/callbacks", "/v1/notifications/unsubscribe/{token:str}"}
-OPEN = PUBLIC | BY_CREDENTIALS | BY_SIGNATURE
+# Here the secret in the link of a mail.
+BY_LINK = {"/console/reset", "/console/verify", "/console/change"}
+OPEN = PUBLIC | BY_CREDENTIALS | BY_SIGNATURE | BY_LINK
 OPEN_CALLS = {re.sub(r"\{[^}]*\}", "x", each) for each in OPEN}
 JOBS = "/v1/reconciliation/jobs"
 READING = {each for each in Scope if each.endswith(":read")}

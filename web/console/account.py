@@ -11,6 +11,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect, Template
 from msgspec import Meta, Struct
 
+from actors import notifications
 from app.accounts import credentials, devices, second_factor, sessions, users
 from app.accounts.admission import Caller
 from app.accounts.devices import NewDevice
@@ -18,14 +19,15 @@ from app.accounts.limits import TooManyAttemptsError
 from app.accounts.permissions import Role, Scope
 from app.accounts.service import Accounts
 from app.accounts.sessions import Exchange
-from app.errors import CoreError, Fault, InvalidInputError
+from app.errors import CoreError, InvalidInputError
 from web.accounts.inputs import Code, Held, PasswordChange
 from web.console.cookie import fresh_secret, secret_of
-from web.console.forms import Form, filled
+from web.console.forms import Form, check_same, filled
 from web.console.guard import SignInFirstError
 from web.console.pages import ACCOUNT, SIGN_IN, page, redirect
 from web.guards import Calling, needs_user
 from web.problems import respond
+from web.waking import wake
 
 _EVERY = frozenset(Role)
 
@@ -71,6 +73,7 @@ class Account(Controller):
             )
         except CoreError as error:
             return await _page(request, accounts, caller, error)
+        await wake(notifications.wake_delivery)
         return redirect(request, f"{ACCOUNT}?done=password", secret=exchange.fresh)
 
     @post("/sessions/{session_id:uuid}/end")
@@ -117,6 +120,7 @@ class Account(Controller):
             )
         except (InvalidInputError, TooManyAttemptsError) as error:
             return await _device_again(request, accounts, caller, form, error)
+        await wake(notifications.wake_delivery)
         done = "The second factor is set up."
         return page(request, "recovery_codes", secret=exchange.fresh, codes=codes, done=done)
 
@@ -129,6 +133,7 @@ class Account(Controller):
         codes = await devices.renew_recovery_codes(
             accounts, _own(caller), session=caller.session, by=caller.name
         )
+        await wake(notifications.wake_delivery)
         return page(request, "recovery_codes", codes=codes, done="The codes of before are good no more.")
 
     @post("/second-factor/remove")
@@ -138,6 +143,7 @@ class Account(Controller):
         """Signs out everywhere, here too."""
         _check_fresh(accounts, caller)
         await devices.remove_own_device(accounts, _own(caller), session=caller.session, by=caller.name)
+        await wake(notifications.wake_delivery)
         return redirect(request, f"{SIGN_IN}?done=removed", secret=fresh_secret())
 
 
@@ -161,8 +167,7 @@ def _check_fresh(accounts: Accounts, caller: Caller) -> None:
 
 def _new_password(form: Form) -> NewPassword:
     given = filled(NewPassword, form)
-    if given.again != given.new_password:
-        raise InvalidInputError("the password is not changed", [Fault("again", "is not the same")])
+    check_same(given.new_password, given.again)
     return given
 
 

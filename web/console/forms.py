@@ -12,9 +12,9 @@ from litestar.exceptions import ClientException, HTTPException, PermissionDenied
 from litestar.params import SkipValidation
 from msgspec import Struct
 
-from app.errors import InvalidInputError
+from app.errors import CoreError, Fault, InvalidInputError
 from web.console.cookie import form_token, secret_of
-from web.validation import faults_in
+from web.validation import check_path, faults_in
 
 TYPE = "application/x-www-form-urlencoded"
 TOKEN = "csrf"  # noqa: S105  (the name of a field)
@@ -27,8 +27,20 @@ Form = NamedDependency[SkipValidation[dict[str, str]]]
 Filled = TypeVar("Filled", bound=Struct)
 
 
+class Failed(Struct, frozen=True):
+    """What was asked for in vain: by which form of a page, what was typed into it, and what is wrong."""
+
+    form: str
+    typed: dict[str, str]
+    error: CoreError
+
+
 async def check_form(request: Request[Any, Any, Any]) -> None:
-    """Refuse whatever changes something and does not come from a page that was made for this browser. Raises 403."""
+    """Refuse whatever changes something and does not come from a page that was made for this browser. Raises 403.
+
+    And what is at no path that a store could hold: NotFoundError.
+    """
+    check_path(request)
     if request.method in _READING:
         return
     secret, given = secret_of(request), (await fields_of(request)).get(TOKEN, "")
@@ -66,3 +78,9 @@ def filled(kind: type[Filled], form: Mapping[str, str]) -> Filled:
     if faults := list(faults_in(kind, given)):
         raise InvalidInputError("something is missing or wrong", faults)
     return msgspec.convert(given, kind)
+
+
+def check_same(password: str, again: str) -> None:
+    """Refuse a password that was not typed the same twice, for what is typed is not seen."""
+    if password != again:
+        raise InvalidInputError("the password is not changed", [Fault("again", "is not the same")])

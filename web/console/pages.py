@@ -11,26 +11,35 @@ from litestar import Request, Response, get
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Redirect, Template
 from litestar.template import TemplateConfig
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
+from app.accounts.admission import Caller
+from app.accounts.permissions import Scope
+from app.embedded.mailbox import Mailbox
 from config.correlation import current
 from web.console.cookie import cookie_of, form_token, is_relaxed, secret_of
 from web.console.guard import SignInFirstError
-from web.guards import needs_user
+from web.guards import Calling, needs_user
 from web.problems import Problem, respond
 
 CONSOLE = "/console"
 ACCOUNT = f"{CONSOLE}/account"
 SIGN_IN = f"{CONSOLE}/sign-in"
+FORGOT = f"{CONSOLE}/forgot"
+NOTIFICATIONS = f"{CONSOLE}/notifications"
+SCHEDULES = f"{CONSOLE}/schedules"
+MAILBOX = f"{CONSOLE}/mailbox"
 
 _HERE = Path(__file__).parent
 _STYLE = (_HERE / "style.css").read_bytes()
 _STYLE_URL = f"{CONSOLE}/style.css?{sha256(_STYLE).hexdigest()[:16]}"
 _INSIDE = re.compile(rf"{CONSOLE}(/[\w:~-]+)*(\?[\w=&%.,:~+-]*)?", re.ASCII)
+_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -46,7 +55,32 @@ NOTICES = {
     "signed-out": "You are signed out.",
     "again": "For this you have to sign in again: your last sign-in was more than ten minutes ago.",
     "everywhere": "You are signed out everywhere.",
+    "asked": "If a user has this address, a mail is on its way to it. Its link is good for ten minutes.",
+    "reset": "Your new password is set, and you are signed out everywhere.",
+    "verified": "Thank you: the address is yours.",
+    "changed": "The address is yours now. You are signed out everywhere but where you asked for that.",
+    "cancelled": "The mail is taken back.",
+    "rescheduled": "The mail goes at another time now.",
+    "retried": "The mail is sent again: this is the new one.",
+    "resolved": "That is settled.",
+    "enabled": "The schedule is on.",
+    "disabled": "The schedule is off.",
+    "triggered": "The schedule is fired: the scheduler sends it within two seconds.",
 }
+
+_PLACES: tuple[tuple[str, str, Scope], ...] = (
+    (NOTIFICATIONS, "Mail", Scope.NOTIFICATIONS_READ),
+    (SCHEDULES, "Schedules", Scope.NOTIFICATIONS_READ),
+    (MAILBOX, "Mailbox", Scope.QUEUES_OPERATE),
+)
+
+
+class Place(Struct, frozen=True):
+    """Where one can go; `current` is where one is, or what is below that."""
+
+    path: str
+    name: str
+    current: bool
 
 
 def sentence(message: str, subject: str = "") -> str:
@@ -71,9 +105,9 @@ def templates() -> TemplateConfig[JinjaTemplateEngine]:
 
 
 @get("/", opt=needs_user(), sync_to_thread=False)
-def index(request: Request[Any, Any, Any]) -> Response[Any]:
-    """The account, until there is more to see."""
-    return redirect(request, ACCOUNT)
+def index(request: Request[Any, Any, Any], caller: Calling) -> Response[Any]:
+    """The mail, for whoever may see it; the account of everybody else."""
+    return redirect(request, NOTIFICATIONS if Scope.NOTIFICATIONS_READ in caller.scopes else ACCOUNT)
 
 
 @get("/style.css", sync_to_thread=False)
@@ -89,19 +123,23 @@ def page(
     *,
     secret: str | None = None,
     error: Response[Problem] | None = None,
+    framing: bool = False,
     **context: Any,
 ) -> Template:
     """A page, for the browser that asks or for the `secret` that it is given now.
 
-    `error` is what went wrong before: its status and headers become the page's.
+    `error` is what went wrong before: its status and headers become the page's. One that is `framing` may show another page of ours
+    inside.
     """
     kept = secret_of(request)
     token = secret or kept
+    caller = request.scope["state"].get("caller")
     return Template(
         f"{name}.html",
         context={
             "csrf": form_token(token) if token else None,
-            "caller": request.scope["state"].get("caller"),
+            "caller": caller,
+            "places": _places(request, caller) if caller else [],
             "notice": NOTICES.get(request.query_params.get("done", "")) if error is None else None,
             "problem": error.content if error else None,
             "faults": _faults(error.content) if error else {},
@@ -109,7 +147,7 @@ def page(
             **context,
         },
         status_code=(error.status_code if error else None) or 200,
-        headers={**headers_for(request), **(error.headers if error else {})},
+        headers={**headers_for(request, framing=framing), **(error.headers if error else {})},
         cookies=[cookie_of(request, secret)] if secret and secret != kept else None,
     )
 
@@ -144,9 +182,24 @@ def inside(path: str) -> str:
     return path if _INSIDE.fullmatch(path) else CONSOLE
 
 
-def headers_for(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """What every answer of the console bears."""
-    return _HEADERS if is_relaxed(request) else _HEADERS | _TLS_ONLY
+def headers_for(
+    request: Request[Any, Any, Any], *, framing: bool = False, policy: str | None = None
+) -> dict[str, str]:
+    """What every answer of the console bears; `policy` in place of that of pages."""
+    given = policy or (f"{_POLICY}; frame-src 'self'" if framing else _POLICY)
+    headers = _HEADERS | {"Content-Security-Policy": given}
+    return headers if is_relaxed(request) else headers | _TLS_ONLY
+
+
+def _places(request: Request[Any, Any, Any], caller: Caller) -> list[Place]:
+    """What the caller may look at, and is there."""
+    here = request.url.path
+    mailbox = Mailbox.of(request.app.state.stores.settings) is not None
+    return [
+        Place(path, name, here == path or here.startswith(f"{path}/"))
+        for path, name, needed in _PLACES
+        if needed in caller.scopes and (mailbox or path != MAILBOX)
+    ]
 
 
 def _faults(problem: Problem) -> dict[str, list[str]]:

@@ -38,7 +38,7 @@ class SignIn(Controller):
         """A cookie with a new secret; that of before is good no more."""
         try:
             given = _credentials(request, filled(Typed, form))
-            signed_in = await signing_in.sign_in(accounts, given, await _client(accounts))
+            signed_in = await signing_in.sign_in(accounts, given, await console_client(accounts))
         except CoreError as error:
             return _page(request, form, error)
         await _leave(accounts, secret_of(request))
@@ -66,11 +66,11 @@ def _page(request: Request[Any, Any, Any], form: dict[str, str], error: CoreErro
 def _credentials(request: Request[Any, Any, Any], typed: Typed) -> Credentials:
     agent = "".join(each for each in request.headers.get("user-agent", "") if each.isprintable())
     return Credentials(
-        typed.email, typed.password, typed.code, _address(request), agent[:_MOST_DEVICE] or None
+        typed.email, typed.password, typed.code, address_of(request), agent[:_MOST_DEVICE] or None
     )
 
 
-def _address(request: Request[Any, Any, Any]) -> str | None:
+def address_of(request: Request[Any, Any, Any]) -> str | None:
     """The IP address that the outermost proxy of ours was called from; that of the connection where there is none.
 
     What stands further left in X-Forwarded-For is only what a caller claims.
@@ -88,7 +88,7 @@ def _spelled(text: str) -> str | None:
         return None
 
 
-async def _client(accounts: Accounts) -> Client:
+async def console_client(accounts: Accounts) -> Client:
     """The console as a client, which an admin can keep out as any other. Raises ForbiddenError."""
     found = await clients.get_client(accounts.stores, CLIENT)
     if found.status != "active":

@@ -10,7 +10,6 @@ from actors import notifications as actors
 from app.accounts.addresses import address
 from app.accounts.permissions import Scope
 from app.clock import now
-from app.errors import ConflictError, ForbiddenError
 from app.notifications import batches, circuits, deciding, ordering, queries
 from app.notifications.batches import BatchView
 from app.notifications.circuits import CircuitView
@@ -27,6 +26,7 @@ from web.guards import Calling, needs
 from web.idempotency import Keyed, key_of, replayed
 from web.inputs import Cancellation, Cursor, Decision, Limit
 from web.notifications.inputs import WITHOUT_REASON, Address, NewTime, Resolution, RetryOrder
+from web.notifications.retrying import retry_one
 from web.stores import Opened
 from web.waking import wake
 
@@ -137,16 +137,7 @@ class Notifications(Controller):
         self, stores: Opened, caller: Calling, notification_id: FromPath[UUID], data: JSONBody[Decision]
     ) -> Response[NotificationView]:
         """As a notification of its own; the old one stays what it is. Of one that is `unknown` that is an operator's to decide."""
-        view = await queries.get_notification(stores.core, notification_id)
-        if view.state is State.UNKNOWN and Scope.QUEUES_OPERATE not in caller.scopes:
-            raise ForbiddenError("the mail may have gone: only an operator may send it again")
-        tried = await deciding.retry(
-            stores, [notification_id], by=caller.name, reason=data.reason, moment=now()
-        )
-        if notification_id in tried.refused:
-            raise ConflictError(f"the notification is not retried: {tried.refused[notification_id]}")
-        made = await queries.get_notification(stores.core, tried.retried[notification_id])
-        await wake(actors.wake_delivery)
+        made = await retry_one(stores, notification_id, caller=caller, reason=data.reason)
         return Response(made, status_code=201, headers={"Location": f"{NOTIFICATIONS}/{made.id}"})
 
     @post("/retry", status_code=200, summary="Send many mails again", opt=OPERATE)
