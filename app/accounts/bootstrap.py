@@ -14,7 +14,7 @@ from app.accounts.credentials import Chosen
 from app.accounts.passwords import is_short
 from app.accounts.permissions import Role, Scope, scopes_of
 from app.accounts.secrets import SECRET_PREFIX, hash_of
-from app.accounts.service import Accounts, hasher_of
+from app.accounts.service import hasher_of, hashing_of
 from app.accounts.users import Profile
 from app.accounts.views import Status, UserView
 from app.audit.entries import Fact
@@ -45,11 +45,11 @@ async def first_admin(stores: Stores, profile: Profile, password: str) -> FirstA
     All of it, or nothing. Raises ConflictError while there is another admin who may sign in, InvalidInputError for an address
     or a password that is refused.
     """
-    accounts = Accounts.of(stores)
+    hashing = hashing_of(stores.settings)
     try:
-        chosen = await credentials.first_password(accounts, profile, password)
+        chosen = await credentials.first_password(hashing, profile, password)
     finally:
-        accounts.close()
+        hashing.close()
     async with stores.core.acquire() as connection, connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         there = await connection.fetchval(

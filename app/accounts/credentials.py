@@ -10,7 +10,9 @@ from msgspec import Struct
 
 from app.accounts import failures
 from app.accounts.failures import count_failure, failures_of, forget_failures
-from app.accounts.links import Deliver, Recipient, find_link, log_mail, send_link, use_link
+from app.accounts.hashing import HashingRoom
+from app.accounts.links import Recipient, find_link, send_link, use_link
+from app.accounts.mails import Notice
 from app.accounts.passwords import is_short, refusals
 from app.accounts.permissions import Role
 from app.accounts.service import Accounts
@@ -39,7 +41,7 @@ class Chosen(Struct, frozen=True):
 
 
 async def choose(
-    accounts: Accounts,
+    hashing: HashingRoom,
     password: str,
     *,
     about: Iterable[str],
@@ -48,9 +50,9 @@ async def choose(
 ) -> Chosen:
     """Look at a password that somebody wants. Raises InvalidInputError with every reason against it, BusyError."""
     look = partial(refusals, password, about=list(about), second_factor=second_factor)
-    if reasons := await accounts.hashing.work(look):
+    if reasons := await hashing.work(look):
         raise InvalidInputError("the password is refused", [Fault(where, each) for each in reasons])
-    return Chosen(await accounts.hashing.hash(password), is_short(password))
+    return Chosen(await hashing.hash(password), is_short(password))
 
 
 async def invite(
@@ -60,19 +62,19 @@ async def invite(
     *,
     by: str,
     may_grant: Collection[Role],
-    deliver: Deliver = log_mail,
 ) -> UserView:
     """Add a user, with a password or with a link to set one.
 
-    Raises InvalidInputError with every reason, ConflictError where the address is taken, BusyError; nobody is added then.
+    Raises InvalidInputError with every reason, ConflictError where the address is taken, BusyError, StoreUnavailableError
+    where the mail cannot be had sent; nobody is added then.
     """
-    chosen = None if password is None else await choose(accounts, password, about=_words_of(profile))
+    chosen = None if password is None else await first_password(accounts.hashing, profile, password)
     async with accounts.stores.core.acquire() as connection, connection.transaction():
         if chosen is not None:
             return await add_with(connection, profile, chosen, accounts.clock(), by=by, may_grant=may_grant)
         user = await add_user(connection, profile, by=by, may_grant=may_grant)
         to = Recipient(key_of(profile.email), user.id, user.email)
-        await send_link(accounts, connection, "reset", to, deliver)
+        await send_link(accounts, connection, "reset", to)
         await note(connection, Fact.PASSWORD_RESET_ASKED, user.id, by=by)
         return user
 
@@ -92,9 +94,9 @@ async def add_with(
     return await view_of(connection, user.id)
 
 
-async def first_password(accounts: Accounts, profile: Profile, password: str) -> Chosen:
+async def first_password(hashing: HashingRoom, profile: Profile, password: str) -> Chosen:
     """The password of a user who is still to be added; see `choose`."""
-    return await choose(accounts, password, about=_words_of(profile))
+    return await choose(hashing, password, about=_words_of(profile))
 
 
 async def set_password(
@@ -111,7 +113,7 @@ async def set_password(
         fresh = await unchanged(connection, row, ("totp_confirmed_at",))
         if fresh["status"] == Status.DELETED:
             raise NotFoundError(f"no user {user}")
-        await _replace(accounts, connection, row, chosen, by=by)
+        await _replace(accounts, connection, fresh, chosen, by=by)
 
 
 async def change_password(
@@ -133,10 +135,10 @@ async def change_password(
     await prove(accounts, row, old, by=by, where="old_password")
     chosen = await _choose_for(accounts, row, new, "new_password")
     async with accounts.stores.core.acquire() as connection, connection.transaction():
-        await unchanged(connection, row, ("totp_confirmed_at", "password_hash", "status"))
+        fresh = await unchanged(connection, row, ("totp_confirmed_at", "password_hash", "status"))
         await still_open(connection, user, keep)
         await rekey(connection, exchange)
-        await _replace(accounts, connection, row, chosen, by=by, keep_session=keep)
+        await _replace(accounts, connection, fresh, chosen, by=by, keep_session=keep)
 
 
 async def prove(accounts: Accounts, row: asyncpg.Record, password: str, *, by: str, where: str) -> None:
@@ -157,9 +159,7 @@ async def prove(accounts: Accounts, row: asyncpg.Record, password: str, *, by: s
     await accounts.limits.take_back(attempt)
 
 
-async def ask_reset(
-    accounts: Accounts, email: str, *, client_ip: str | None, by: str, deliver: Deliver = log_mail
-) -> None:
+async def ask_reset(accounts: Accounts, email: str, *, client_ip: str | None, by: str) -> None:
     """Have a link sent by which a new password can be set. Nobody is told whether the address is known.
 
     The same is written for one that nobody has, so that time tells nothing either. Raises TooManyAttemptsError.
@@ -174,13 +174,11 @@ async def ask_reset(
             """,
             key,
         )
-        await send_link(accounts, connection, "reset", Recipient(key, row["id"], row["email"]), deliver)
+        await send_link(accounts, connection, "reset", Recipient(key, row["id"], row["email"]))
         await note(connection, Fact.PASSWORD_RESET_ASKED, row["id"], by=by)
 
 
-async def send_reset(
-    accounts: Accounts, user: UUID, *, by: str, may_grant: Collection[Role], deliver: Deliver = log_mail
-) -> None:
+async def send_reset(accounts: Accounts, user: UUID, *, by: str, may_grant: Collection[Role]) -> None:
     """Have a link sent to a user by which they set a new password. Raises NotFoundError, ForbiddenError, ConflictError."""
     async with accounts.stores.core.acquire() as connection, connection.transaction():
         await lock_user(connection, user, may_grant)
@@ -188,7 +186,7 @@ async def send_reset(
         if row["status"] not in (Status.ACTIVE, Status.PENDING):
             raise ConflictError(f"the user is {row['status']}")
         to = Recipient(row["email_key"], user, row["email"])
-        await send_link(accounts, connection, "reset", to, deliver)
+        await send_link(accounts, connection, "reset", to)
         await note(connection, Fact.PASSWORD_RESET_ASKED, user, by=by)
 
 
@@ -201,8 +199,8 @@ async def reset_password(accounts: Accounts, token: str, password: str, *, by: s
     chosen = await _choose_for(accounts, row, password, "password")
     async with accounts.stores.core.acquire() as connection, connection.transaction():
         await use_link(connection, token, "reset", accounts.clock())
-        await unchanged(connection, row, ("totp_confirmed_at",))
-        await _replace(accounts, connection, row, chosen, by=by)
+        fresh = await unchanged(connection, row, ("totp_confirmed_at",))
+        await _replace(accounts, connection, fresh, chosen, by=by)
         # Whoever has a link from the mail has the address too.
         await connection.execute(
             "UPDATE users SET email_verified_at = COALESCE(email_verified_at, $2) WHERE id = $1",
@@ -272,7 +270,7 @@ async def _reached(accounts: Accounts, user: UUID, may_grant: Collection[Role]) 
 async def _choose_for(accounts: Accounts, row: asyncpg.Record, password: str, where: str) -> Chosen:
     about = [row["email"], row["given_name"], row["family_name"]]
     beside = row["totp_confirmed_at"] is not None
-    return await choose(accounts, password, about=about, second_factor=beside, where=where)
+    return await choose(accounts.hashing, password, about=about, second_factor=beside, where=where)
 
 
 async def unchanged(
@@ -303,11 +301,13 @@ async def _replace(
     by: str,
     keep_session: UUID | None = None,
 ) -> None:
-    """Keep it, sign the user out, forget wrong tries and other links: all of it in the open transaction."""
-    await keep(connection, row["id"], chosen, accounts.clock(), by=by)
+    """Keep it, sign the user out, forget wrong tries and other links, tell them: all of it in the open transaction."""
+    moment = accounts.clock()
+    await keep(connection, row["id"], chosen, moment, by=by)
     await end_sessions(connection, row["id"], because="the password was changed", keep=keep_session)
     await forget_failures(accounts, connection, row)
     await drop_links(connection, row["id"])
+    await accounts.deliver(connection, Notice("password", row["id"], row["email"], moment))
 
 
 def _words_of(profile: Profile) -> list[str]:

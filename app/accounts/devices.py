@@ -11,7 +11,8 @@ from msgspec import Struct
 from app.accounts import second_factor
 from app.accounts.credentials import still_open, user_of
 from app.accounts.failures import tell_refusal
-from app.accounts.links import Deliver, Recipient, log_mail, send_link
+from app.accounts.links import Recipient, send_link
+from app.accounts.mails import Notice
 from app.accounts.passwords import LEAST
 from app.accounts.permissions import MULTIPLE_FACTORS, Role
 from app.accounts.secrets import hash_of
@@ -81,6 +82,7 @@ async def confirm_device(
             await rekey(connection, exchange)
             codes = await _take(connection, user, moment, session)
             await note(connection, Fact.SECOND_FACTOR_SET, user, by=by)
+            await accounts.deliver(connection, Notice("second-factor-set", user, row["email"], moment))
         else:
             await connection.execute("UPDATE users SET totp_tries = totp_tries + 1 WHERE id = $1", user)
     if not right:
@@ -93,10 +95,12 @@ async def confirm_device(
 async def renew_recovery_codes(accounts: Accounts, user: UUID, *, session: UUID | None, by: str) -> list[str]:
     """Other recovery codes: those of before are good no more. Raises ConflictError where there is no second factor."""
     async with accounts.stores.core.acquire() as connection, connection.transaction():
-        if (await _asking(connection, user, session))["totp_confirmed_at"] is None:
+        row = await _asking(connection, user, session)
+        if row["totp_confirmed_at"] is None:
             raise ConflictError("there is no second factor")
         codes = await _new_codes(connection, user)
         await note(connection, Fact.RECOVERY_CODES_RENEWED, user, by=by)
+        await accounts.deliver(connection, Notice("recovery-codes", user, row["email"], accounts.clock()))
     return codes
 
 
@@ -112,7 +116,7 @@ async def remove_own_device(accounts: Accounts, user: UUID, *, session: UUID | N
                 f"your password has fewer than {LEAST} characters, which is enough beside a second factor only: "
                 "change it first"
             )
-        await _remove(connection, row)
+        await _remove(accounts, connection, row)
         await note(connection, Fact.SECOND_FACTOR_REMOVED, user, by=by)
 
 
@@ -123,7 +127,6 @@ async def remove_device(
     by: str,
     may_grant: Collection[Role],
     reason: str,
-    deliver: Deliver = log_mail,
 ) -> None:
     """Remove another user's second factor and recovery codes, and sign them out.
 
@@ -133,10 +136,10 @@ async def remove_device(
     async with accounts.stores.core.acquire() as connection, connection.transaction():
         await lock_user(connection, user, may_grant)
         row = await _locked(connection, user)
-        await _remove(connection, row)
+        await _remove(accounts, connection, row)
         await note(connection, Fact.SECOND_FACTOR_REMOVED, user, by=by, reason=reason)
         if row["password_short"]:
-            await _remove_password(accounts, connection, row, deliver)
+            await _remove_password(accounts, connection, row)
             await note(connection, Fact.PASSWORD_REMOVED, user, by=by, reason=reason)
 
 
@@ -186,7 +189,7 @@ async def _new_codes(connection: asyncpg.Connection, user: UUID) -> list[str]:
     return codes
 
 
-async def _remove(connection: asyncpg.Connection, row: asyncpg.Record) -> None:
+async def _remove(accounts: Accounts, connection: asyncpg.Connection, row: asyncpg.Record) -> None:
     if row["totp_confirmed_at"] is None:
         raise ConflictError("the user has no second factor")
     await connection.execute(
@@ -198,11 +201,11 @@ async def _remove(connection: asyncpg.Connection, row: asyncpg.Record) -> None:
     )
     await connection.execute("DELETE FROM recovery_codes WHERE user_id = $1", row["id"])
     await end_sessions(connection, row["id"], because="the second factor was removed")
+    notice = Notice("second-factor-removed", row["id"], row["email"], accounts.clock())
+    await accounts.deliver(connection, notice)
 
 
-async def _remove_password(
-    accounts: Accounts, connection: asyncpg.Connection, row: asyncpg.Record, deliver: Deliver
-) -> None:
+async def _remove_password(accounts: Accounts, connection: asyncpg.Connection, row: asyncpg.Record) -> None:
     await connection.execute(
         """
         UPDATE users SET password_hash = NULL, password_changed_at = NULL, password_short = false,
@@ -213,4 +216,4 @@ async def _remove_password(
     )
     if row["status"] in (Status.ACTIVE, Status.PENDING):
         to = Recipient(row["email_key"], row["id"], row["email"])
-        await send_link(accounts, connection, "reset", to, deliver)
+        await send_link(accounts, connection, "reset", to)

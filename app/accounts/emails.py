@@ -6,14 +6,15 @@ import asyncpg
 
 from app.accounts.addresses import address
 from app.accounts.credentials import prove, still_open, unchanged, user_of
-from app.accounts.links import Deliver, LinkRefusedError, Notice, Recipient, log_mail, send_link, use_link
+from app.accounts.links import LinkRefusedError, Recipient, send_link, use_link
+from app.accounts.mails import Notice
 from app.accounts.service import Accounts
 from app.accounts.users import drop_links, end_sessions, note
 from app.audit.entries import Fact
 from app.errors import ConflictError
 
 
-async def send_verification(accounts: Accounts, user: UUID, *, by: str, deliver: Deliver = log_mail) -> None:
+async def send_verification(accounts: Accounts, user: UUID, *, by: str) -> None:
     """Have a link sent by which a user proves that the address is theirs.
 
     Raises NotFoundError, ConflictError, TooManyAttemptsError.
@@ -23,9 +24,7 @@ async def send_verification(accounts: Accounts, user: UUID, *, by: str, deliver:
         raise ConflictError("the address is verified already")
     await accounts.limits.take_mail(row["email_key"])
     async with accounts.stores.core.acquire() as connection, connection.transaction():
-        await send_link(
-            accounts, connection, "verify", Recipient(row["email_key"], user, row["email"]), deliver
-        )
+        await send_link(accounts, connection, "verify", Recipient(row["email_key"], user, row["email"]))
         await note(connection, Fact.EMAIL_VERIFICATION_ASKED, user, by=by)
 
 
@@ -51,7 +50,6 @@ async def ask_change(
     *,
     session: UUID | None,
     by: str,
-    deliver: Deliver = log_mail,
 ) -> None:
     """Have a link sent to a new address, which is the user's once the link is used. Nobody is told whether it is taken.
 
@@ -68,11 +66,11 @@ async def ask_change(
             "SELECT id FROM users WHERE email_key = $1 AND id <> $2", new.key, user
         )
         to = Recipient(row["email_key"], user, None if taken else new.spelled, session)
-        await send_link(accounts, connection, "change", to, deliver)
+        await send_link(accounts, connection, "change", to)
         await note(connection, Fact.EMAIL_CHANGE_ASKED, user, by=by)
 
 
-async def confirm_change(accounts: Accounts, token: str, *, by: str, deliver: Deliver = log_mail) -> UUID:
+async def confirm_change(accounts: Accounts, token: str, *, by: str) -> UUID:
     """Make the address that the link was sent to its user's, and sign out everywhere but where it was asked for.
 
     The old address is told. Raises LinkRefusedError, also where another user has the address by now.
@@ -84,7 +82,7 @@ async def confirm_change(accounts: Accounts, token: str, *, by: str, deliver: De
         await drop_links(connection, row["id"])
         await end_sessions(connection, row["id"], because="the address was changed", keep=row["session_id"])
         await note(connection, Fact.EMAIL_CHANGED, row["id"], by=by)
-        await deliver(connection, Notice("email-changed", row["id"], row["email"]))
+        await accounts.deliver(connection, Notice("email", row["id"], row["email"], moment))
     return UUID(str(row["id"]))
 
 

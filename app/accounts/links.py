@@ -4,20 +4,16 @@ Another one leaves those of before as they are: nobody who keeps asking takes aw
 How many there are is bounded by how often one may ask, see `app.accounts.limits`.
 """
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Literal
 from uuid import UUID
 
 import asyncpg
-from loguru import logger
 from msgspec import Struct
 
+from app.accounts.mails import Link, Purpose
 from app.accounts.secrets import hash_of, new_secret
 from app.accounts.service import Accounts
 from app.errors import Fault, InvalidInputError
-
-Purpose = Literal["reset", "verify", "change"]
 
 LIFETIMES: dict[Purpose, timedelta] = {
     "reset": timedelta(minutes=10),
@@ -25,28 +21,6 @@ LIFETIMES: dict[Purpose, timedelta] = {
     "change": timedelta(hours=24),
 }
 _PREFIX = "acl"
-
-
-class Link(Struct, frozen=True):
-    """What a mail is to bring: a token that is good once. Without `email` it goes to nobody."""
-
-    purpose: Purpose
-    user: UUID | None
-    email: str | None
-    token: str
-    expires_at: datetime
-
-
-class Notice(Struct, frozen=True):
-    """What a mail is to tell a user, at an address that may be theirs no more."""
-
-    what: Literal["email-changed"]
-    user: UUID
-    email: str
-
-
-Deliver = Callable[[asyncpg.Connection, Link | Notice], Awaitable[None]]
-"""Sends it on its way in the open transaction. For a link that goes to nobody it does as much, and nothing arrives."""
 
 
 class Recipient(Struct, frozen=True):
@@ -70,18 +44,13 @@ class LinkRefusedError(InvalidInputError):
         )
 
 
-async def log_mail(_: asyncpg.Connection, mail: Link | Notice) -> None:
-    """Say that there is a mail, and not what it brings."""
-    if isinstance(mail, Link):
-        logger.bind(purpose=mail.purpose, user=mail.user).info("link.created")
-    else:
-        logger.bind(what=mail.what, user=mail.user).info("notice.created")
-
-
 async def send_link(
-    accounts: Accounts, connection: asyncpg.Connection, purpose: Purpose, to: Recipient, deliver: Deliver
+    accounts: Accounts, connection: asyncpg.Connection, purpose: Purpose, to: Recipient
 ) -> None:
-    """Make a link in the open transaction; the same is written whether somebody gets it or not."""
+    """Make a link and its mail in the open transaction; the same is written whether somebody gets it or not.
+
+    Raises StoreUnavailableError where nobody has said where mail goes.
+    """
     moment, token, who = accounts.clock(), new_secret(_PREFIX), accounts.hashing.pseudonym(to.key)
     expires_at = moment + LIFETIMES[purpose]
     await connection.execute(
@@ -98,7 +67,7 @@ async def send_link(
         moment,
         expires_at,
     )
-    await deliver(connection, Link(purpose, to.user, to.email, token, expires_at))
+    await accounts.deliver(connection, Link(purpose, to.user, to.email, token, expires_at))
 
 
 async def find_link(

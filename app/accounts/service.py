@@ -8,6 +8,7 @@ from app.accounts.client_authentication import ClientDesk
 from app.accounts.encryption import Safe, safe_of
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
 from app.accounts.limits import Limit, SignInLimits, free_of
+from app.accounts.mails import Deliver
 from app.accounts.token_keys import TokenKeys
 from app.accounts.tokens import Tokens
 from app.clock import Clock, now
@@ -25,16 +26,17 @@ class Accounts:
     tokens: Tokens
     limits: SignInLimits
     safe: Safe
+    deliver: Deliver
     strict: bool
     """Whether operators, auditors and admins may do nothing without a second factor."""
     clock: Clock = now
 
     @classmethod
-    def of(cls, stores: Stores) -> Self:
+    def of(cls, stores: Stores, deliver: Deliver) -> Self:
         """As the settings want it. Raises SettingsError where secrets are missing."""
         chosen = stores.settings
         safe = safe_of(chosen)
-        hashing = HashingRoom(hasher_of(chosen), megabytes=chosen.password_megabytes)
+        hashing = hashing_of(chosen)
         return cls(
             stores=stores,
             hashing=hashing,
@@ -42,6 +44,7 @@ class Accounts:
             tokens=Tokens(TokenKeys(stores.core, safe), chosen.issuer_url),
             limits=_limits(stores, hashing),
             safe=safe,
+            deliver=deliver,
             strict=chosen.environment != "embedded",
         )
 
@@ -62,6 +65,11 @@ def _limits(stores: Stores, hashing: HashingRoom) -> SignInLimits:
         address=Limit(address, address),
         everybody=Limit(everybody, everybody),
     )
+
+
+def hashing_of(chosen: Settings) -> HashingRoom:
+    """As the settings want it; to be closed. Raises SettingsError where there is no pepper."""
+    return HashingRoom(hasher_of(chosen), megabytes=chosen.password_megabytes)
 
 
 def hasher_of(chosen: Settings) -> Hasher:

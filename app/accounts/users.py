@@ -11,7 +11,9 @@ import asyncpg
 from msgspec import UNSET, Struct, UnsetType
 
 from app.accounts.addresses import Address, address
+from app.accounts.mails import Notice
 from app.accounts.permissions import Role
+from app.accounts.service import Accounts
 from app.accounts.views import Status, UserView
 from app.audit.entries import Fact
 from app.audit.outbox import record
@@ -118,7 +120,7 @@ async def view_of(connection: asyncpg.Connection, user: UUID) -> UserView:
 
 
 async def change_user(
-    stores: Stores,
+    accounts: Accounts,
     user: UUID,
     change: ProfileChange,
     *,
@@ -126,12 +128,12 @@ async def change_user(
     may_grant: Collection[Role],
     version: int | None = None,
 ) -> UserView:
-    """Change names, roles or the address, which is not verified then; links that went to another one are good no more.
+    """Change names, roles or the address, which is not verified then; links that went to another one are good no more, and it is told.
 
     `version` is the one that the caller has seen, where that matters. Raises NotFoundError, ForbiddenError, InvalidInputError, ConflictError.
     """
     given = address(change.email) if change.email is not UNSET else None
-    async with stores.core.acquire() as connection, connection.transaction():
+    async with accounts.stores.core.acquire() as connection, connection.transaction():
         before = await lock_user(connection, user, may_grant)
         _check_version(before, version)
         if change.roles is not UNSET:
@@ -142,6 +144,7 @@ async def change_user(
         row = await _update(connection, user, values)
         if "email" in values:
             await drop_links(connection, user)
+            await accounts.deliver(connection, Notice("email", user, before["email"], accounts.clock()))
         await note(connection, Fact.USER_CHANGED, user, by=by, detail=_told(values))
     return _view(row)
 

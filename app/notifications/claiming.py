@@ -127,7 +127,7 @@ def _ended(row: asyncpg.Record, moment: datetime, *, dedupes: bool) -> Move | No
 def _reason_against(row: asyncpg.Record, moment: datetime) -> tuple[State, str] | None:
     """Why a mail is not to go any more, and what it comes to."""
     if row["email"] is None:
-        return State.CANCELLED, "the person was forgotten"
+        return _addressed_to_nobody(row)
     if row["not_after"] and row["not_after"] <= moment:
         return State.EXPIRED, "its time was over before it could go"
     if row["enabled"] is False:
@@ -137,6 +137,15 @@ def _reason_against(row: asyncpg.Record, moment: datetime) -> tuple[State, str] 
     if row["attempts"] - row["tries"] >= MOST_DEATHS:
         return State.FAILED, f"the process that was sending it died, {MOST_DEATHS} times"
     return None
+
+
+def _addressed_to_nobody(row: asyncpg.Record) -> tuple[State, str]:
+    """Whoever is forgotten has had what the mail says erased with the address."""
+    if row["erased_at"]:
+        return State.CANCELLED, "the person was forgotten"
+    if row["recipient_id"]:
+        return State.SUPPRESSED, "nobody may have it: another account has the address that was given"
+    return State.SUPPRESSED, "nobody may have it: there is no account with the address that was given"
 
 
 async def _abandon(connection: asyncpg.Connection, rows: Sequence[asyncpg.Record], moment: datetime) -> None:

@@ -108,6 +108,8 @@ async def _again(
         raise ConflictError("there is no such notification")
     if row["state"] not in RETRYABLE:
         raise ConflictError(f"it is {row['state']}")
+    if row["email"] is None and row["erased_at"] is None:
+        raise ConflictError("nobody may have it")
     if row["email"] is None or (row["data"] is None and row["locked_data"] is None):
         raise ConflictError("what it was filled with is erased")
     if row["not_after"] and row["not_after"] <= moment:

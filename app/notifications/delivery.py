@@ -109,7 +109,7 @@ class Desk:
     async def work_off(self) -> float | None:
         """See `PostRoom.run_due`."""
         over = time.monotonic() + ROUND_SECONDS
-        async with Together(self._admit) as self._admissions:
+        async with Together(self._take_turns) as self._turns, Together(self._admit) as self._admissions:
             await self._work_off(over)
         due = await next_due(self._core, self._transport.name)
         return None if due is None else max((due - self._room.clock()).total_seconds(), self._pause)
@@ -183,20 +183,23 @@ class Desk:
 
     async def _attempt(self, job: _Job) -> tuple[Handed | None, float]:
         """How the hand-over ended; None, and seconds, where it has to wait for so long."""
-        mail = await self._room.letters.write(job.claim)
-        wait = await self._room.pace.take(
-            self._transport.name, self._room.per_second, patience=_PATIENCE_SECONDS
-        )
+        wait = await self._turns.add(job)
         if wait > _PATIENCE_SECONDS:
             self._pause = max(self._pause, wait)
             return None, wait
         if wait:
             await asyncio.sleep(wait)
+        mail = await self._room.letters.write(job.claim)
         admission = await self._admissions.add(job)
         if admission.wait:
             self._pause = max(self._pause, min(admission.wait, circuits.LOOK_AGAIN_SECONDS))
             return None, admission.wait
         return await self._admitted(job, mail, admission), 0.0
+
+    async def _take_turns(self, jobs: Sequence[_Job]) -> Sequence[float]:
+        return await self._room.pace.take(
+            self._transport.name, 1, self._room.per_second, patience=_PATIENCE_SECONDS
+        )
 
     async def _admit(self, jobs: Sequence[_Job]) -> list[circuits.Admission]:
         """Ask the circuit once for all; where it wants a trial, the first one is it."""

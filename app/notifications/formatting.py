@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -88,30 +89,27 @@ def _formatting(spell: Callable[..., str]) -> Callable[..., str]:
 def _day(context: Context, value: Any) -> str:
     """A day: `Sunday, March 14, 2027`; of an instant the day in the reader's zone."""
     day = instant_of(value).astimezone(_zone(context)).date() if "T" in str(value) else day_of(value)
-    return format_date(day, "full", locale=_locale(context))
+    return _spelled_day(day, _locale(context))
 
 
 def _clock(context: Context, value: Any, zone: str | None = None) -> str:
     """The time of day of an instant, and whose: `3:30 PM UTC`."""
-    there = instant_of(value).astimezone(_zone(context, zone))
-    locale = _locale(context)
-    name = "UTC" if there.tzinfo == ZoneInfo("UTC") else f"({get_timezone_name(there, locale=locale)})"
-    return f"{format_time(there, 'short', tzinfo=there.tzinfo, locale=locale)} {name}"
+    return _spelled_clock(instant_of(value), _zone(context, zone), _locale(context))
 
 
 def _moment(context: Context, value: Any, zone: str | None = None) -> str:
     """An instant in the reader's zone, or in another one: `Sunday, March 14, 2027, 3:30 PM UTC`."""
     locale = _locale(context)
-    there = instant_of(value).astimezone(_zone(context, zone))
+    instant, there = instant_of(value), _zone(context, zone)
     pattern = str(get_datetime_format("full", locale=locale)).replace("'", "")
-    day = format_date(there, "full", locale=locale)
-    return pattern.replace("{0}", _clock(context, value, zone)).replace("{1}", day)
+    day = _spelled_day(instant.astimezone(there).date(), locale)
+    return pattern.replace("{0}", _spelled_clock(instant, there, locale)).replace("{1}", day)
 
 
 def _money(context: Context, value: Any) -> str:
     """`{"amount": "1250.00", "currency": "EUR"}`: `€1,250.00`."""
     amount, currency = decimal_of(value["amount"]), currency_of(value["currency"])
-    return format_currency(amount, currency, locale=_locale(context))
+    return _spelled_money(str(amount), currency, _locale(context))
 
 
 def _number(context: Context, value: Any) -> str:
@@ -131,6 +129,28 @@ def _word(context: Context, value: Any, form: str | None = None) -> str:
     if form is None:
         return words.get(value, value)
     return words.get(f"{form}.{value}") or words[form].format(words.get(value, value))
+
+
+# Mails of one order tell the same times and amounts.
+_remembered = lru_cache(maxsize=1024)
+
+
+@_remembered
+def _spelled_day(day: date, locale: Locale) -> str:
+    return format_date(day, "full", locale=locale)
+
+
+@_remembered
+def _spelled_clock(instant: datetime, zone: ZoneInfo, locale: Locale) -> str:
+    there = instant.astimezone(zone)
+    name = "UTC" if zone == ZoneInfo("UTC") else f"({get_timezone_name(there, locale=locale)})"
+    return f"{format_time(there, 'short', tzinfo=zone, locale=locale)} {name}"
+
+
+@_remembered
+def _spelled_money(amount: str, currency: str, locale: Locale) -> str:
+    # By its digits: 0 and -0 are equal, and spelled differently.
+    return format_currency(Decimal(amount), currency, locale=locale)
 
 
 def _zone(context: Context, name: str | None = None) -> ZoneInfo:

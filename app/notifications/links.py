@@ -4,7 +4,7 @@ import hmac
 from hashlib import sha256
 from uuid import UUID
 
-from app.accounts.links import Purpose
+from app.accounts.mails import Purpose
 from app.errors import NotFoundError
 from app.notifications.suppressing import Unsubscribing
 from config.settings import Settings

@@ -25,7 +25,7 @@ from app.notifications.content import Kind
 from app.notifications.idempotency import Call, Once, once
 from app.notifications.instants import SAID, instant
 from app.notifications.recipients import Recipient, resolve
-from app.notifications.rendering import FALLBACK, is_locale, render
+from app.notifications.rendering import FALLBACK, render
 from app.notifications.schemas import faults_in_data
 from app.notifications.templates import Version, load_version
 from app.notifications.transports.opening import chosen_transport
@@ -38,7 +38,6 @@ MOST_RECIPIENTS = 1000
 MOST_BYTES = 4_000_000
 """Of the data of all recipients together, what they have in common counted for each."""
 
-Locale = Annotated[str, Meta(min_length=2, max_length=35, description="as es or es-MX (BCP 47)")]
 Instant = Annotated[str, Meta(max_length=120, description=SAID)]
 Metadata = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=100)], Annotated[str, Meta(max_length=500)]],
@@ -213,8 +212,8 @@ def _faults_in_all(wanted: Wanted, template: Version, data: Sequence[dict[str, A
 def _faults_in_locales(wanted: Wanted) -> Iterator[Fault]:
     given = {f"recipients/{place}/locale": each.locale for place, each in enumerate(wanted.recipients)}
     for where, locale in {"locale": wanted.locale, **given}.items():
-        if locale is not None and not is_locale(locale):
-            yield Fault(where, "is no locale, as es or es-MX")
+        if locale is not None and not locales.is_locale(locale):
+            yield Fault(where, locales.FAULT)
 
 
 def _faults_in_metadata(metadata: dict[str, str]) -> Iterator[Fault]:

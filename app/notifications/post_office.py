@@ -71,8 +71,8 @@ async def open_post_office(stores: Stores) -> AsyncIterator[PostOffice]:
                 letters=letters,
                 pace=pace,
                 per_second=stores.settings.notification_per_second,
-                # While one mail is on the wire another is written down, and a third is being rendered.
-                at_once=3 * stores.settings.notification_connections,
+                # While one mail is on the wire others are claimed, rendered, and written down: no connection waits for that.
+                at_once=6 * stores.settings.notification_connections,
                 clock=await database_clock(stores.core),
             )
             return await room.run_due()

@@ -12,6 +12,8 @@ from app.stores.connections import Stores
 from app.stores.customer import CustomerDocument
 
 _NOBODY = "is nobody that we know"
+NOWHERE = Address("", "")
+"""Of a mail that nobody may have: it is written as any other, and ends where it would be handed over."""
 
 
 class Recipient(Struct, frozen=True):

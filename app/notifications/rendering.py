@@ -12,13 +12,14 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
-from babel import Locale, UnknownLocaleError
+from babel import Locale
 from css_inline import CSSInliner
 from jinja2 import DictLoader, Template
 from jinja2.exceptions import TemplateError, TemplateRuntimeError, TemplateSyntaxError
 from msgspec import Struct
 
 from app.errors import Fault, InvalidInputError
+from app.locales import parsed
 from app.notifications.content import Content
 from app.notifications.formatting import LOCALE, WORDS, ZONE
 from app.notifications.language import BUDGET, LAYOUTS, Budget, Language, extends
@@ -32,7 +33,6 @@ MOST_BYTES = 100_000
 COLUMNS = 78
 """RFC 5322, section 2.1.1."""
 
-_LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
 _BLANK_LINES = re.compile(r"\n{3,}")
 # Styles of the layout stay where they cannot be inlined: those for small screens and for dark ones. Nothing is fetched.
 _INLINER = CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)
@@ -89,11 +89,6 @@ def choose_locale(wanted: str, available: Collection[str]) -> str:
             return known[tag]
         tag = tag.rpartition("-")[0]
     return FALLBACK
-
-
-def is_locale(text: str) -> bool:
-    """Whether it is spelled as BCP 47 has it and known to the CLDR, as `es` or `es-MX`."""
-    return bool(_LOCALE.fullmatch(text)) and "_" not in text and _parsed(text) is not None
 
 
 def one_line(text: str) -> str:
@@ -171,15 +166,7 @@ def _wrapped(line: str) -> list[str]:
 def _spelling(wanted: str, used: str) -> Locale:
     """How dates and amounts are spelled: as the reader has them, where that is the language of the text."""
     same = wanted.replace("_", "-").lower().split("-")[0] == used.lower().split("-")[0]
-    return (_parsed(wanted) if same else None) or _parsed(used) or Locale(FALLBACK)
-
-
-@lru_cache(maxsize=256)
-def _parsed(tag: str) -> Locale | None:
-    try:
-        return Locale.parse(tag.replace("-", "_"))
-    except (UnknownLocaleError, ValueError, TypeError):
-        return None
+    return (parsed(wanted) if same else None) or parsed(used) or Locale(FALLBACK)
 
 
 @lru_cache(maxsize=512)

@@ -155,7 +155,7 @@ def test_a_template_that_is_stopped_sends_nothing(system: System, email: str) ->
 def test_a_password_is_reset_by_the_mail_that_nobody_else_is_shown(system: System, email: str) -> None:
     user = system.api.post("/v1/users", json={"email": email, "password": "a song about seven small ships"})
     assert user.status_code == 201, user.text
-    asked = system.api.post("/v1/auth/password-reset", json={"email": email})
+    asked = system.api.post("/v1/auth/password-reset", json={"email": email, "client_ip": "2001:db8:5:5::1"})
     assert asked.status_code == 204
     (mail,) = system.api.get(ALL, params={"email": email}).json()["items"]
     story = ended(system, mail["id"])
@@ -165,3 +165,5 @@ def test_a_password_is_reset_by_the_mail_that_nobody_else_is_shown(system: Syste
     assert token
     reset = {"token": token[1], "password": "another long enough secret"}
     assert system.api.post("/v1/auth/password-reset/confirm", json=reset).status_code == 204
+    told, _ = wait_for(lambda: received(system, email), lambda found: len(found) == 2)
+    assert told.received.subject == "AstroBookings: A new password was set"

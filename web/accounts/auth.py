@@ -9,7 +9,6 @@ from app.accounts.client_authentication import Client
 from app.accounts.permissions import Role, Scope
 from app.accounts.sessions import SignedIn
 from app.accounts.signing_in import Credentials
-from app.notifications.account_mails import deliver_by_mail
 from web.accounts.inputs import Held, Login, Logout, Proof, Refresh, Reset, ResetRequest
 from web.guards import Calling, needs
 from web.waking import wake
@@ -59,15 +58,14 @@ class Auth(Controller):
     @post("/password-reset", status_code=204, summary="Have a mail sent by which a user sets a new password")
     async def ask_reset(self, accounts: Held, caller: Calling, data: JSONBody[ResetRequest]) -> None:
         """The answer is the same, and takes as long, whether anybody has this address. 429 as for `login`."""
-        await credentials.ask_reset(
-            accounts, data.email, client_ip=data.machine(), by=caller.name, deliver=deliver_by_mail(accounts)
-        )
+        await credentials.ask_reset(accounts, data.email, client_ip=data.machine(), by=caller.name)
         await wake(notifications.wake_delivery)
 
     @post("/password-reset/confirm", status_code=204, summary="Set a new password by the token of the mail")
     async def reset_password(self, accounts: Held, caller: Calling, data: JSONBody[Reset]) -> None:
         """Ends every session of the user. A password that is refused leaves the token as it was."""
         await credentials.reset_password(accounts, data.token, data.password, by=caller.name)
+        await wake(notifications.wake_delivery)
 
     @post("/email-verification/confirm", status_code=204, summary="Prove an address by the token of the mail")
     async def verify_email(self, accounts: Held, caller: Calling, data: JSONBody[Proof]) -> None:
@@ -76,5 +74,5 @@ class Auth(Controller):
     @post("/email-change/confirm", status_code=204, summary="Change an address by the token of the mail")
     async def confirm_change(self, accounts: Held, caller: Calling, data: JSONBody[Proof]) -> None:
         """Signs the user out everywhere but where they asked for it."""
-        await emails.confirm_change(accounts, data.token, by=caller.name, deliver=deliver_by_mail(accounts))
+        await emails.confirm_change(accounts, data.token, by=caller.name)
         await wake(notifications.wake_delivery)

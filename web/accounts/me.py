@@ -14,7 +14,6 @@ from app.accounts.devices import NewDevice
 from app.accounts.permissions import Role
 from app.accounts.users import ProfileChange
 from app.accounts.views import SessionView, UserView
-from app.notifications.account_mails import deliver_by_mail
 from web.accounts.inputs import DeviceProof, EmailChange, Held, MyChange, PasswordChange
 from web.guards import Calling, check_fresh, needs_user
 from web.waking import wake
@@ -42,7 +41,7 @@ class Me(Controller):
         """What is left out stays."""
         change = ProfileChange(given_name=data.given_name, family_name=data.family_name)
         return await users.change_user(
-            accounts.stores, _own(caller), change, by=caller.name, may_grant=frozenset(Role)
+            accounts, _own(caller), change, by=caller.name, may_grant=frozenset(Role)
         )
 
     @post("/password", status_code=204, summary="Change my password")
@@ -58,6 +57,7 @@ class Me(Controller):
             keep=caller.session,
             by=caller.name,
         )
+        await wake(notifications.wake_delivery)
 
     @post("/email", status_code=204, summary="Change my address")
     async def change_my_email(self, accounts: Held, caller: Calling, data: JSONBody[EmailChange]) -> None:
@@ -72,16 +72,13 @@ class Me(Controller):
             data.password,
             session=caller.session,
             by=caller.name,
-            deliver=deliver_by_mail(accounts),
         )
         await wake(notifications.wake_delivery)
 
     @post("/email-verification", status_code=204, summary="Have a mail sent that proves my address")
     async def send_verification(self, accounts: Held, caller: Calling) -> None:
         """429 says by Retry-After when to come again: one a minute is sent, and five an hour."""
-        await emails.send_verification(
-            accounts, _own(caller), by=caller.name, deliver=deliver_by_mail(accounts)
-        )
+        await emails.send_verification(accounts, _own(caller), by=caller.name)
         await wake(notifications.wake_delivery)
 
     @post("/second-factor", status_code=200, summary="Propose a device as second factor")
@@ -102,6 +99,7 @@ class Me(Controller):
         codes = await devices.confirm_device(
             accounts, _own(caller), data.code, session=caller.session, by=caller.name
         )
+        await wake(notifications.wake_delivery)
         return RecoveryCodes(codes)
 
     @delete("/second-factor", summary="Remove my second factor")
@@ -112,6 +110,7 @@ class Me(Controller):
         """
         check_fresh(caller)
         await devices.remove_own_device(accounts, _own(caller), session=caller.session, by=caller.name)
+        await wake(notifications.wake_delivery)
 
     @post("/recovery-codes", status_code=200, summary="Get other recovery codes")
     async def renew_recovery_codes(self, accounts: Held, caller: Calling) -> RecoveryCodes:
@@ -120,6 +119,7 @@ class Me(Controller):
         codes = await devices.renew_recovery_codes(
             accounts, _own(caller), session=caller.session, by=caller.name
         )
+        await wake(notifications.wake_delivery)
         return RecoveryCodes(codes)
 
     @get("/sessions", summary="List where I am signed in")

@@ -11,7 +11,6 @@ from app.accounts import credentials, devices, sessions, users
 from app.accounts.permissions import Role, Scope
 from app.accounts.users import Profile, ProfileChange
 from app.accounts.views import SessionView, Status, UserView
-from app.notifications.account_mails import deliver_by_mail
 from app.pages import LIMIT_DEFAULT, Page
 from web.accounts.inputs import Held, NewUser, UserChange
 from web.guards import Calling, check_fresh, needs
@@ -45,7 +44,6 @@ class Users(Controller):
             data.password,
             by=caller.name,
             may_grant=caller.may_grant,
-            deliver=deliver_by_mail(accounts),
         )
         await wake(notifications.wake_delivery)
         return Response(user, status_code=201, headers={"Location": f"{USERS}/{user.id}"})
@@ -74,21 +72,23 @@ class Users(Controller):
     async def change_user(
         self, accounts: Held, caller: Calling, user_id: FromPath[UUID], data: JSONBody[UserChange]
     ) -> UserView:
-        """What is left out stays. 409 where `version` is given and the user has changed meanwhile.
+        """What is left out stays; an address of before is told. 409 where `version` is given and the user has changed meanwhile.
 
         Whoever changes an address or roles as a user has to have signed in within the last ten minutes.
         """
         if data.email is not UNSET or data.roles is not UNSET:
             check_fresh(caller)
         change = ProfileChange(data.email, data.given_name, data.family_name, data.roles)
-        return await users.change_user(
-            accounts.stores,
+        user = await users.change_user(
+            accounts,
             user_id,
             change,
             by=caller.name,
             may_grant=caller.may_grant,
             version=data.version,
         )
+        await wake(notifications.wake_delivery)
+        return user
 
     @delete("/{user_id:uuid}", summary="Delete a user", opt=WRITE)
     async def delete_user(
@@ -139,7 +139,6 @@ class Users(Controller):
             user_id,
             by=caller.name,
             may_grant=caller.may_grant,
-            deliver=deliver_by_mail(accounts),
         )
         await wake(notifications.wake_delivery)
 
@@ -166,7 +165,6 @@ class Users(Controller):
             by=caller.name,
             reason=reason,
             may_grant=caller.may_grant,
-            deliver=deliver_by_mail(accounts),
         )
         await wake(notifications.wake_delivery)
 

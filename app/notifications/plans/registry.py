@@ -9,7 +9,7 @@ from msgspec import Struct
 from app.errors import Fault, InvalidInputError
 from app.notifications.plans import digests, invoices, news, reminders, retries
 from app.notifications.plans.plan import Portion, Tick
-from app.notifications.rendering import FALLBACK, is_locale
+from app.notifications.rendering import FALLBACK
 from app.scheduling.schedules import Declaration
 from app.stores.connections import Stores
 
@@ -71,8 +71,8 @@ def plan_of(
         raise InvalidInputError("no schedule", [Fault("query", f"is one of {', '.join(QUERIES)}")])
     known = QUERIES[query]
     faults = list(_faults_in_options(known.options, options or {}))
-    if not is_locale(locale):
-        faults.append(Fault("locale", "is no locale, as es or es-MX"))
+    if not locales.is_locale(locale):
+        faults.append(Fault("locale", locales.FAULT))
     if template is not None and known.template is None:
         faults.append(Fault("template", f"is of no use: {query} sends mails again as they are"))
     if faults:

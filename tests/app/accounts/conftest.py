@@ -14,7 +14,7 @@ from app.accounts.client_authentication import Client, ClientDesk
 from app.accounts.encryption import Safe
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
 from app.accounts.limits import Limit, SignInLimits
-from app.accounts.links import Link, Notice
+from app.accounts.mails import Link, Notice
 from app.accounts.permissions import Role, Scope
 from app.accounts.service import Accounts
 from app.accounts.token_keys import TokenKeys
@@ -66,6 +66,7 @@ async def accounts(stores: Stores, time: Time) -> AsyncIterator[Accounts]:
             **dict.fromkeys(("account", "address", "everybody", "mail", "mail_soon"), many),
         ),
         safe=SAFE,
+        deliver=Mailbox(),
         strict=True,
         clock=time,
     )
@@ -78,6 +79,13 @@ async def accounts(stores: Stores, time: Time) -> AsyncIterator[Accounts]:
 async def ada(accounts: Accounts) -> UserView:
     """A user who may sign in with PASSWORD."""
     return await user_with(accounts, "ada@example.com")
+
+
+@pytest.fixture
+def mails(accounts: Accounts) -> "Mailbox":
+    """What the accounts have had sent."""
+    assert isinstance(accounts.deliver, Mailbox)
+    return accounts.deliver
 
 
 @pytest.fixture
@@ -107,7 +115,7 @@ async def facts(stores: Stores, source: str = "accounts:") -> list[str]:
 
 @dataclass
 class Mailbox:
-    """Takes the links that are to be sent."""
+    """Takes what is to be sent; what goes to nobody is not there."""
 
     links: list[Link] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)

@@ -94,7 +94,7 @@ async def test_a_role_that_is_taken_away_is_gone_at_once(accounts: Accounts, gra
     session = await signed_in(accounts, grace, *TWO_FACTORS)
     assert (await admit(accounts, session.access_token)).may_grant == EVERY
     change = ProfileChange(roles=[Role.AUDITOR])
-    await users.change_user(accounts.stores, grace.id, change, by="test", may_grant=EVERY)
+    await users.change_user(accounts, grace.id, change, by="test", may_grant=EVERY)
     caller = await admit(accounts, session.access_token)
     assert (caller.roles, caller.may_grant & {Role.ADMIN}) == (frozenset(), frozenset())
     assert Scope.CLIENTS_ADMIN not in caller.scopes
@@ -104,7 +104,7 @@ async def test_a_role_that_is_taken_away_is_gone_at_once(accounts: Accounts, gra
 async def test_a_role_that_is_given_counts_from_the_next_token(accounts: Accounts, ada: UserView) -> None:
     session = await signed_in(accounts, ada, *TWO_FACTORS)
     change = ProfileChange(roles=[Role.ADMIN])
-    await users.change_user(accounts.stores, ada.id, change, by="test", may_grant=EVERY)
+    await users.change_user(accounts, ada.id, change, by="test", may_grant=EVERY)
     assert (await admit(accounts, session.access_token)).scopes == frozenset()
     fresh = await sessions.refresh(accounts, session.refresh_token, SHOP.name, SHOP.scopes)
     assert Role.ADMIN in (await admit(accounts, fresh.access_token)).roles

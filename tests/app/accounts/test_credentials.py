@@ -50,9 +50,8 @@ async def test_changing_it_asks_for_the_old_one(accounts: Accounts, ada: UserVie
     assert await signs_in(accounts, NEW)
 
 
-async def test_a_link_sets_a_new_password_once(accounts: Accounts, ada: UserView) -> None:
-    mails = Mailbox()
-    await credentials.ask_reset(accounts, "ADA@example.com", client_ip=None, by="client:shop", deliver=mails)
+async def test_a_link_sets_a_new_password_once(accounts: Accounts, ada: UserView, mails: Mailbox) -> None:
+    await credentials.ask_reset(accounts, "ADA@example.com", client_ip=None, by="client:shop")
     (link,) = mails.links
     assert (link.user, link.email, link.purpose) == (ada.id, "ada@example.com", "reset")
     with pytest.raises(InvalidInputError):  # a password that is refused leaves the link as it was
@@ -65,29 +64,26 @@ async def test_a_link_sets_a_new_password_once(accounts: Accounts, ada: UserView
     assert await signs_in(accounts, NEW)
 
 
-async def test_nobody_is_told_whether_an_address_is_known(accounts: Accounts, ada: UserView) -> None:
+async def test_nobody_is_told_whether_an_address_is_known(
+    accounts: Accounts, ada: UserView, mails: Mailbox
+) -> None:
     await users.move_user(accounts.stores, ada.id, Status.LOCKED, by="test", reason="x", may_grant=EVERY)
-    mails = Mailbox()
     for email in ("ada@example.com", "nobody@example.com", "no address", ""):
-        assert (
-            await credentials.ask_reset(accounts, email, client_ip=None, by="client:shop", deliver=mails)
-            is None
-        )
+        assert await credentials.ask_reset(accounts, email, client_ip=None, by="client:shop") is None
     assert mails.links == []
 
 
 @pytest.mark.parametrize("what", ["ten minutes", "another address", "a lock", "a change"])
 async def test_what_makes_a_link_good_no_more(
-    accounts: Accounts, ada: UserView, time: Time, what: str
+    accounts: Accounts, ada: UserView, time: Time, what: str, mails: Mailbox
 ) -> None:
-    mails = Mailbox()
-    await credentials.send_reset(accounts, ada.id, by="test", deliver=mails, may_grant=EVERY)
+    await credentials.send_reset(accounts, ada.id, by="test", may_grant=EVERY)
     match what:
         case "ten minutes":
             time.passes(timedelta(minutes=10))
         case "another address":
             change = ProfileChange(email="new@example.com")
-            await users.change_user(accounts.stores, ada.id, change, by="test", may_grant=())
+            await users.change_user(accounts, ada.id, change, by="test", may_grant=())
         case "a lock":
             await users.move_user(
                 accounts.stores, ada.id, Status.LOCKED, by="test", reason="x", may_grant=EVERY
@@ -100,9 +96,8 @@ async def test_what_makes_a_link_good_no_more(
         )
 
 
-async def test_links_are_kept_as_hashes(accounts: Accounts, ada: UserView) -> None:
-    mails = Mailbox()
-    await credentials.send_reset(accounts, ada.id, by="test", deliver=mails, may_grant=EVERY)
+async def test_links_are_kept_as_hashes(accounts: Accounts, ada: UserView, mails: Mailbox) -> None:
+    await credentials.send_reset(accounts, ada.id, by="test", may_grant=EVERY)
     for table in ("account_links", "audit_outbox"):
         kept = await accounts.stores.core.fetchval(f"SELECT string_agg(t::text, ' ') FROM {table} t")
         assert mails.links[0].token not in kept
@@ -131,9 +126,10 @@ async def test_asking_for_links_is_limited_for_known_and_unknown_alike(
     assert await signs_in(limited, PASSWORD)  # who floods the mailbox does not shut the door
 
 
-async def test_an_address_is_proven_by_a_link_to_it(accounts: Accounts, ada: UserView, time: Time) -> None:
-    mails = Mailbox()
-    await emails.send_verification(accounts, ada.id, by="test", deliver=mails)
+async def test_an_address_is_proven_by_a_link_to_it(
+    accounts: Accounts, ada: UserView, time: Time, mails: Mailbox
+) -> None:
+    await emails.send_verification(accounts, ada.id, by="test")
     with pytest.raises(LinkRefusedError):
         await credentials.reset_password(accounts, mails.links[0].token, NEW, by="client:shop")
     assert await emails.verify_email(accounts, mails.links[0].token, by="client:shop") == ada.id
@@ -159,10 +155,9 @@ async def test_the_key_of_a_device_is_encrypted(accounts: Accounts, ada: UserVie
     assert proposed.secret not in await accounts.stores.core.fetchval("SELECT users::text FROM users")
 
 
-async def test_an_invited_user_sets_the_first_password_by_a_link(accounts: Accounts) -> None:
+async def test_an_invited_user_sets_the_first_password_by_a_link(accounts: Accounts, mails: Mailbox) -> None:
     user = await users.create_user(accounts.stores, Profile("bob@example.com"), by="test", may_grant=())
-    mails = Mailbox()
-    await credentials.send_reset(accounts, user.id, by="test", deliver=mails, may_grant=EVERY)
+    await credentials.send_reset(accounts, user.id, by="test", may_grant=EVERY)
     await credentials.reset_password(accounts, mails.links[0].token, NEW, by="client:shop")
     assert await signs_in(accounts, NEW, "bob@example.com")
 

@@ -63,11 +63,10 @@ async def test_who_has_a_short_password_keeps_the_second_factor(
 
 
 async def test_a_short_password_goes_with_the_second_factor(
-    accounts: Accounts, ada: UserView, time: Time
+    accounts: Accounts, ada: UserView, time: Time, mails: Mailbox
 ) -> None:
     await shortened(accounts, ada, time)
-    mails = Mailbox()
-    await devices.remove_device(accounts, ada.id, by="test", reason="lost", may_grant=EVERY, deliver=mails)
+    await devices.remove_device(accounts, ada.id, by="test", reason="lost", may_grant=EVERY)
     assert (await users.get_user(accounts.stores, ada.id)).status is Status.PENDING
     with pytest.raises(SignInRefusedError):
         await sign_in(accounts, Credentials("ada@example.com", SHORT), SHOP)

@@ -111,7 +111,7 @@ async def test_who_is_in_is_told_so_also_where_the_counts_have_gone_meanwhile(
 
 @pytest.mark.parametrize("how", ["added", "changed by an operator", "changed by its user"])
 async def test_what_was_tried_before_anybody_had_the_address_is_held_against_nobody(
-    accounts: Accounts, ada: UserView, how: str
+    accounts: Accounts, ada: UserView, how: str, mails: Mailbox
 ) -> None:
     new = "countess@example.com"
     await try_wrongly(accounts, new)
@@ -121,10 +121,9 @@ async def test_what_was_tried_before_anybody_had_the_address_is_held_against_nob
             await credentials.invite(accounts, Profile(new), PASSWORD, by="test", may_grant=EVERY)
         case "changed by an operator":
             change = ProfileChange(email=new)
-            await users.change_user(accounts.stores, ada.id, change, by="test", may_grant=EVERY)
+            await users.change_user(accounts, ada.id, change, by="test", may_grant=EVERY)
         case _:
-            mails = Mailbox()
-            await emails.ask_change(accounts, ada.id, new, PASSWORD, session=None, by="test", deliver=mails)
+            await emails.ask_change(accounts, ada.id, new, PASSWORD, session=None, by="test")
             await emails.confirm_change(accounts, mails.links[0].token, by="test")
     await sign_in(accounts, Credentials(new, PASSWORD), SHOP)
     await try_wrongly(accounts, new)

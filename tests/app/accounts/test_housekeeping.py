@@ -20,7 +20,7 @@ from app.accounts.users import delete_user
 from app.accounts.views import UserView
 from app.stores.connections import Stores
 from config.log_entries import entry_of
-from tests.app.accounts.conftest import EVERY, PASSWORD, SHOP, Mailbox, Time, facts
+from tests.app.accounts.conftest import EVERY, PASSWORD, SHOP, Time, facts
 
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
@@ -136,8 +136,8 @@ async def test_a_hundred_wrong_tries_of_a_user_are_never_forgotten(
 async def test_links_and_assertions_go_once_they_are_over(
     accounts: Accounts, ada: UserView, time: Time, stores: Stores
 ) -> None:
-    await credentials.send_reset(accounts, ada.id, by="test", may_grant=EVERY, deliver=Mailbox())
-    await emails.send_verification(accounts, ada.id, by="test", deliver=Mailbox())
+    await credentials.send_reset(accounts, ada.id, by="test", may_grant=EVERY)
+    await emails.send_verification(accounts, ada.id, by="test")
     await stores.core.execute(
         "INSERT INTO client_assertions VALUES ('shop', 'a', $1)", time() + timedelta(minutes=5)
     )

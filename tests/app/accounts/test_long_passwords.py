@@ -84,5 +84,5 @@ async def test_a_password_is_looked_at_beside_the_event_loop(
         return []
 
     monkeypatch.setattr(credentials, "refusals", looked_at)
-    await credentials.choose(accounts, GOOD, about=[])
+    await credentials.choose(accounts.hashing, GOOD, about=[])
     assert [each.startswith("hashing") for each in where] == [True]

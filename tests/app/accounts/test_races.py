@@ -35,11 +35,11 @@ async def signs_in(accounts: Accounts, password: str, email: str = "ada@example.
 
 @pytest.mark.parametrize("what", ["a reset", "a lock", "the end of the session"])
 async def test_who_sets_a_password_while_another_changes_it_has_the_last_word(
-    accounts: Accounts, ada: UserView, monkeypatch: pytest.MonkeyPatch, what: str
+    accounts: Accounts, ada: UserView, monkeypatch: pytest.MonkeyPatch, what: str, mails: Mailbox
 ) -> None:
-    mails, hashed = Mailbox(), accounts.hashing.hash
+    hashed = accounts.hashing.hash
     session = (await sign_in(accounts, Credentials("ada@example.com", PASSWORD), SHOP)).session
-    await credentials.send_reset(accounts, ada.id, by="test", may_grant=EVERY, deliver=mails)
+    await credentials.send_reset(accounts, ada.id, by="test", may_grant=EVERY)
 
     async def slowly(password: str) -> str:
         monkeypatch.setattr(accounts.hashing, "hash", hashed)
@@ -63,10 +63,10 @@ async def test_who_sets_a_password_while_another_changes_it_has_the_last_word(
 
 
 async def test_a_link_that_is_used_twice_at_the_same_time_sets_one_password(
-    accounts: Accounts, ada: UserView, monkeypatch: pytest.MonkeyPatch
+    accounts: Accounts, ada: UserView, monkeypatch: pytest.MonkeyPatch, mails: Mailbox
 ) -> None:
-    mails, hashed = Mailbox(), accounts.hashing.hash
-    await credentials.send_reset(accounts, ada.id, by="test", may_grant=EVERY, deliver=mails)
+    hashed = accounts.hashing.hash
+    await credentials.send_reset(accounts, ada.id, by="test", may_grant=EVERY)
     token = mails.links[0].token
 
     async def slowly(password: str) -> str:

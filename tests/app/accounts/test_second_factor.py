@@ -13,11 +13,10 @@ NEW = "t7!kQz9w4x"
 
 
 async def test_a_link_to_set_a_password_does_not_replace_the_second_factor(
-    accounts: Accounts, ada: UserView, time: Time
+    accounts: Accounts, ada: UserView, time: Time, mails: Mailbox
 ) -> None:
     totp, _ = await device_of(accounts, ada, time)
-    mails = Mailbox()
-    await credentials.ask_reset(accounts, "ada@example.com", client_ip=None, by="client:shop", deliver=mails)
+    await credentials.ask_reset(accounts, "ada@example.com", client_ip=None, by="client:shop")
     await credentials.reset_password(accounts, mails.links[0].token, NEW, by="client:shop")
     with pytest.raises(SecondFactorNeededError):
         await sign_in(accounts, Credentials("ada@example.com", NEW), SHOP)

@@ -2,17 +2,23 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 import pytest
 
 from app.notifications import settling
 from app.notifications.claiming import CLAIMED, MOST_DEATHS, Claim, Claimed, claim, next_due
 from app.notifications.content import Kind
+from app.notifications.deciding import retry
+from app.notifications.forgetting import forget_mails
+from app.notifications.recipients import NOWHERE, Resolved
 from app.notifications.settling import About, Ended
 from app.notifications.suppressing import suppress
+from app.notifications.templates import load_version
 from app.notifications.transports.transport import Accepted, Retry
+from app.notifications.triggering import Mailing, Order, trigger
 from app.stores.connections import Stores
-from tests.app.accounts.conftest import Time
+from tests.app.accounts.conftest import SAFE, Time
 from tests.app.notifications.post import (
     ADA,
     PEOPLE,
@@ -183,10 +189,35 @@ async def test_what_was_tried_often_is_not_taken_for_deadly(booked: Stores) -> N
 
 async def test_a_mail_to_somebody_who_was_forgotten_ends(booked: Stores) -> None:
     (asked,) = await ask(booked)
-    await booked.core.execute("UPDATE notifications SET email = NULL, email_key = NULL, data = NULL")
+    async with booked.core.acquire() as connection:
+        assert await forget_mails(connection, "customers", "nobody", [ADA]) == 1
     assert (await take(booked)).looked_at == 1
     ended = await row(booked, asked)
     assert (ended["state"], ended["because"]) == ("cancelled", "the person was forgotten")
+
+
+@pytest.mark.parametrize(
+    ("user", "because"),
+    [
+        (None, "nobody may have it: there is no account with the address that was given"),
+        (uuid4(), "nobody may have it: another account has the address that was given"),
+    ],
+)
+async def test_a_mail_that_nobody_may_have_ends_and_is_not_sent_again(
+    booked: Stores, user: UUID | None, because: str
+) -> None:
+    async with booked.core.acquire() as connection, connection.transaction():
+        to = Mailing(Resolved("user", user, NOWHERE), {"name": "Ada"}, "en")
+        order = Order(template=await load_version(connection, "booking"), mailings=[to], transport="smtp")
+        made = await trigger(connection, order, by="core", moment=datetime.now(UTC), safe=SAFE)
+        await forget_mails(connection, "customers", str(user), [""])
+    (asked,) = made.notifications
+    assert (await take(booked)).claims == []
+    ended = await row(booked, asked)
+    assert (ended["state"], ended["because"]) == ("suppressed", because)
+    assert (ended["email"], ended["email_key"], ended["recipient_id"]) == (None, None, user)
+    again = await retry(booked, [asked], by="operator", reason="why not", moment=datetime.now(UTC))
+    assert again.refused == {asked: "nobody may have it"}
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ MONEY = {"amount": "2500000.50", "currency": "USD"}
         ("day", "2027-07-01T22:30:00Z", "Friday, July 2, 2027", "viernes, 2 de julio de 2027"),
         ("money", MONEY, "$2,500,000.50", "2.500.000,50 US$"),
         ("money", {"amount": "-3", "currency": "EUR"}, "-€3.00", "-3,00 €"),
+        ("money", {"amount": "0", "currency": "EUR"}, "€0.00", "0,00 €"),
+        ("money", {"amount": "-0", "currency": "EUR"}, "-€0.00", "-0,00 €"),
         ("number", 12345, "12,345", "12.345"),
         ("number", "12345.25", "12,345.25", "12.345,25"),
         ("listed", ["a", "b", "c"], "a, b, and c", "a, b y c"),

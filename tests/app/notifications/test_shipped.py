@@ -3,10 +3,11 @@
 import re
 from html.parser import HTMLParser
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from app.accounts.mails import What
 from app.notifications.checking import faults_in_content
 from app.notifications.content import Kind
 from app.notifications.rendering import Rendered, render
@@ -35,6 +36,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("new-launch", less("new-launch", "public_from", "zone")),
     ("weekly-digest", changed("weekly-digest", {"launches": []})),
     ("reset-password", changed("reset-password", {"first": True})),
+    ("verify-email", changed("verify-email", {"changing": True})),
+    *(("account-notice", changed("account-notice", {"what": each})) for each in get_args(What)),
     ("operator-alert", less("operator-alert", "facts", "advice", "link")),
 ]  # fmt: skip
 MAILS = [(*each, locale) for each, locale in product(VARIANTS, ("en", "es"))]
@@ -48,7 +51,7 @@ def mail(name: str, data: dict[str, Any], locale: str) -> Rendered:
 def test_what_the_service_has_to_say_is_shipped_in_english_and_spanish() -> None:
     kinds = {name: each.kind for name, each in TEMPLATES.items()}
     assert kinds == {
-        "booking-cancellation": Kind.BOOKING, "booking-confirmation": Kind.BOOKING, "invoice-due": Kind.BOOKING,
+        "account-notice": Kind.SECURITY, "booking-cancellation": Kind.BOOKING, "booking-confirmation": Kind.BOOKING, "invoice-due": Kind.BOOKING,
         "launch-reminder": Kind.BOOKING, "launch-update": Kind.BOOKING, "new-booking": Kind.BOOKING,
         "new-launch": Kind.ALERT, "operator-alert": Kind.OPERATIONS, "reset-password": Kind.SECURITY,
         "verify-email": Kind.SECURITY, "weekly-digest": Kind.DIGEST,
@@ -161,3 +164,13 @@ def test_one_seat_is_one_seat() -> None:
     data = changed("new-booking", {"booking": booking})
     assert "1 seat on your launch to the Moon has been booked." in mail("new-booking", data, "en").text
     assert "Se ha reservado 1 plaza en su lanzamiento a la Luna." in mail("new-booking", data, "es").text
+
+
+def test_whatever_is_changed_of_an_account_has_a_name_in_both_languages() -> None:
+    assert TEMPLATES["account-notice"].content.schema["properties"]["what"]["enum"] == list(get_args(What))
+    subjects = {
+        mail("account-notice", changed("account-notice", {"what": what}), locale).subject
+        for what, locale in product(get_args(What), ("en", "es"))
+    }
+    assert len(subjects) == 2 * len(get_args(What))
+    assert not [each for each in subjects for what in get_args(What) if each.endswith(f" {what}")]

@@ -48,9 +48,9 @@ async def current(stores: Stores) -> tuple[int, int]:
 
 async def test_everything_that_is_shipped_is_there_after_a_migration(stores: Stores) -> None:
     made = await ensure_shipped(stores.settings)
-    assert len(made) == 11
+    assert len(made) == 12
     assert [each.template for each in made] == [each.name for each in await templates.list_templates(stores)]
-    assert await facts(stores, "notifications:") == ["template:ship"] * 11
+    assert await facts(stores, "notifications:") == ["template:ship"] * 12
     assert await ensure_shipped(stores.settings) == []
     rendered = await templates.preview(stores, "weekly-digest", locale="es-MX")
     assert (rendered.locale, rendered.subject) == ("es", "Su semana: 9 reservas, 21 plazas")

@@ -1,6 +1,7 @@
 """The application with accounts on real stores, and clients with tokens that it has issued."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,9 +13,10 @@ from app.accounts import clients
 from app.accounts.admission import admit
 from app.accounts.permissions import Scope
 from app.accounts.service import Accounts
+from app.notifications.account_mails import by_mail
 from app.notifications.installing import ensure_shipped
 from app.stores.connections import Stores
-from tests.app.accounts.conftest import Time, accounts, ada, time  # noqa: F401  (fixtures)
+from tests.app.accounts.conftest import SAFE, Time, accounts, ada, time  # noqa: F401  (fixtures)
 
 Client = Callable[..., Awaitable[httpx.AsyncClient]]
 
@@ -22,7 +24,8 @@ Client = Callable[..., Awaitable[httpx.AsyncClient]]
 @pytest.fixture
 async def web(app: Litestar, accounts: Accounts, stores: Stores, woken: list[Any]) -> Litestar:  # noqa: F811
     await ensure_shipped(stores.settings)
-    app.state.stores, app.state.accounts = stores, accounts
+    app.state.stores = stores
+    app.state.accounts = replace(accounts, deliver=by_mail(stores.settings, SAFE, accounts.clock))
     app.state.admit = partial(admit, accounts)
     return app
 
