@@ -82,7 +82,6 @@ class SetPassword(Controller):
         except CoreError as error:
             return await _link_page(request, accounts, "reset", form.get("token", ""), error)
         await wake(notifications.wake_delivery)
-        await wake(notifications.wake_delivery)
         return _done(request, "reset", "reset")
 
 
