@@ -25,19 +25,21 @@ from app.stores.migrate import create_foreign_schemas, migrate
 from benchmarks.audit_entries import ACTORS, ENTITIES, Made
 from config.settings import PREFIX, Settings
 
+APP = "web.app:app"
+"""What the web process of the Procfile serves."""
 _READY_SECONDS = 30.0
 _AUDIT, _CHANGES, _RECORDS = "/v1/audit", "/v1/reconciliation/changes", "/v1/reconciliation/records"
 
 
 @asynccontextmanager
 async def served(
-    settings: Settings, extra: Mapping[str, str] | None = None
+    settings: Settings, extra: Mapping[str, str] | None = None, *, app: str = APP
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the web process, which runs as long as the block does, with these settings besides."""
+    """A client of the web process, which runs as long as the block does, with these settings besides; it serves this `app`."""
     await migrate(settings)
     await create_foreign_schemas(settings)
     process = await asyncio.create_subprocess_exec(
-        "/bin/sh", "-c", read_procfile()["web"], env={**environment_of(settings), **(extra or {})}, cwd=repository_root(),
+        "/bin/sh", "-c", read_procfile()["web"].replace(APP, app), env={**environment_of(settings), **(extra or {})}, cwd=repository_root(),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     if settings.client_secret:

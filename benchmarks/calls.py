@@ -7,6 +7,7 @@ which on Linux all processes share.
 import asyncio
 import random
 import time
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from benchmarks.processes import in_own_process
 
 @dataclass(frozen=True)
 class Load:
-    """So many calls at once for so many seconds, each with a body drawn from `bodies`."""
+    """So many calls at once for so many seconds, each with a body drawn from `bodies`.
+
+    `keyed`: each has an `Idempotency-Key` of its own.
+    """
 
     host: str
     port: int
@@ -25,6 +29,7 @@ class Load:
     bodies: Sequence[bytes]
     at_once: int
     seconds: float
+    keyed: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,8 @@ async def _one_after_the_other(load: Load, until: float, answers: list[Answered]
     head = "".join(f"{name}: {value}\r\n" for name, value in load.headers.items())
     while (began := time.perf_counter()) < until:
         body = random.choice(load.bodies)
-        lines = f"POST {load.path} HTTP/1.1\r\nHost: {load.host}\r\n{head}Content-Length: {len(body)}\r\n\r\n"
+        key = f"Idempotency-Key: {uuid.uuid4()}\r\n" if load.keyed else ""
+        lines = f"POST {load.path} HTTP/1.1\r\nHost: {load.host}\r\n{head}{key}Content-Length: {len(body)}\r\n\r\n"
         writer.write(lines.encode() + body)
         answers.append(Answered(await _status(reader), began, time.perf_counter()))
     writer.close()

@@ -1,10 +1,12 @@
 """The people who log in: of each status, so that every way to be refused can be tried."""
 
 from app.accounts import credentials, users
+from app.accounts.encryption import safe_of
 from app.accounts.permissions import Role
 from app.accounts.service import Accounts
 from app.accounts.users import Profile
 from app.accounts.views import Status
+from app.notifications.account_mails import AccountMails
 from app.stores.connections import Stores
 
 FROM = {"client_ip": "192.0.2.1"}
@@ -22,7 +24,7 @@ _KINDS = {
 
 async def add_people(stores: Stores) -> None:
     """So many of each kind, by the addresses `<kind><number>@example.com`, all with the same password."""
-    accounts = Accounts.of(stores)
+    accounts = Accounts.of(stores, AccountMails(stores.settings, safe_of(stores.settings)))
     for kind, status in _KINDS.items():
         for number in range(PEOPLE):
             await _add(accounts, f"{kind}{number}@example.com", status)
@@ -31,8 +33,7 @@ async def add_people(stores: Stores) -> None:
 
 async def _add(accounts: Accounts, email: str, status: Status) -> None:
     every = frozenset(Role)
-    user = await users.create_user(accounts.stores, Profile(email), by="benchmark", may_grant=every)
-    await credentials.set_password(accounts, user.id, PASSWORD, by="benchmark", may_grant=every)
+    user = await credentials.invite(accounts, Profile(email), PASSWORD, by="benchmark", may_grant=every)
     if status is not Status.ACTIVE:
         await users.move_user(
             accounts.stores, user.id, status, by="benchmark", reason="benchmark", may_grant=every

@@ -1,7 +1,10 @@
 """Mail: how many a second one worker process delivers, against the bare transport to the same server, and how late it is.
 
-The server takes everything at once. The bare transport composes the same mails, rendered before; the worker renders them too,
-and writes down every step.
+The server takes everything at once. The bare transport hands over as many of the same mails, by one process and over as many
+connections; they are rendered before. The worker renders them too, and writes down every step.
+
+Mails that are due at one moment lie in the core DB until then, and nobody is told of them: the scheduler and the worker
+find them as they find all mail. How late each is, is told by what the worker wrote down when it had gone.
 """
 
 import asyncio
@@ -25,6 +28,7 @@ from app.notifications.transports.transport import Accepted
 from app.notifications.triggering import Mailing, Order, trigger
 from app.stores.connections import Stores, open_stores
 from app.stores.migrate import create_foreign_schemas, migrate
+from benchmarks import orders
 from benchmarks.audit_web import environment_of
 from benchmarks.bookings import say
 from benchmarks.figure import Figure, compare
@@ -38,10 +42,11 @@ _PATIENCE_SECONDS = 120.0
 def run(settings: Settings, *, quick: bool, records: int | None) -> Iterator[Figure]:
     """`records` is how many mails go at once, and how many are due at one moment."""
     number = records or (200 if quick else 1000)
-    yield from asyncio.run(_measure(settings, number, pairs=1 if quick else 3))
+    yield from asyncio.run(_measure(settings, number, quick=quick))
 
 
-async def _measure(settings: Settings, number: int, *, pairs: int) -> list[Figure]:
+async def _measure(settings: Settings, number: int, *, quick: bool) -> list[Figure]:
+    pairs = 1 if quick else 3
     await migrate(settings)
     await create_foreign_schemas(settings)
     await ensure_shipped(settings)
@@ -49,7 +54,7 @@ async def _measure(settings: Settings, number: int, *, pairs: int) -> list[Figur
         mail = _mail_settings(port)
         own = {**_known(settings), **mail}
         stores = Stores(**{**vars(opened), "settings": parse_settings(own)})
-        async with _worker(settings, mail):
+        async with _running("worker", settings, mail), _running("scheduler", settings, mail):
             await _deliver(stores, settings, mail, 10)
             measured = []
             for _ in range(pairs):
@@ -57,7 +62,8 @@ async def _measure(settings: Settings, number: int, *, pairs: int) -> list[Figur
                 delivered = await _deliver(stores, settings, mail, number)
                 measured.append((delivered, await _bare(stores, number)))
             say(f"{number} mails that are due at one moment")
-            late = await _lateness(stores, settings, mail, number)
+            late = await _lateness(stores, number)
+    ordered = await orders.measure(settings, mail, rounds=pairs, seconds=2.0 if quick else 6.0)
     return [
         compare(
             "notifications: delivered by one worker process",
@@ -74,6 +80,7 @@ async def _measure(settings: Settings, number: int, *, pairs: int) -> list[Figur
             goal=f"<= {_LATE_SECONDS:g} s",
             ok=late <= _LATE_SECONDS,
         ),
+        *ordered,
     ]
 
 
@@ -128,15 +135,17 @@ async def _sink() -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def _worker(settings: Settings, mail: dict[str, str]) -> AsyncIterator[None]:
+async def _running(name: str, settings: Settings, mail: dict[str, str]) -> AsyncIterator[None]:
+    """A process of the Procfile, for as long as the block runs."""
     process = await asyncio.create_subprocess_exec(
-        "/bin/sh", "-c", read_procfile()["worker"], env={**environment_of(settings), **mail}, cwd=repository_root(),
+        "/bin/sh", "-c", read_procfile()[name], env={**environment_of(settings), **mail}, cwd=repository_root(),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
         yield
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         await process.wait()
 
 
@@ -179,9 +188,11 @@ async def _deliver(stores: Stores, settings: Settings, mail: dict[str, str], num
     return number / (await _ended(stores, asked))["seconds"]
 
 
-async def _lateness(stores: Stores, settings: Settings, mail: dict[str, str], number: int) -> float:
-    asked = await _order(stores, number, datetime.now(UTC) + timedelta(seconds=10))
-    await _wake(settings, mail)
+async def _lateness(stores: Stores, number: int) -> float:
+    """Seconds. The moment lies between two minutes, at which the scheduler wakes delivery anyway."""
+    soon = datetime.now(UTC) + timedelta(seconds=2)
+    due = soon.replace(second=0, microsecond=0) + timedelta(minutes=1, seconds=5.5)
+    asked = await _order(stores, number, due)
     late: float = (await _ended(stores, asked))["late"]
     return late
 

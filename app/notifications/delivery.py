@@ -198,7 +198,7 @@ class Desk:
 
     async def _take_turns(self, jobs: Sequence[_Job]) -> Sequence[float]:
         return await self._room.pace.take(
-            self._transport.name, 1, self._room.per_second, patience=_PATIENCE_SECONDS
+            self._transport.name, len(jobs), self._room.per_second, patience=_PATIENCE_SECONDS
         )
 
     async def _admit(self, jobs: Sequence[_Job]) -> list[circuits.Admission]:
