@@ -14,7 +14,7 @@ from app.accounts.bootstrap import ensure_console
 from app.accounts.encryption import safe_of
 from app.accounts.service import Accounts
 from app.logs.shipping import shipping
-from app.notifications.account_mails import by_mail
+from app.notifications.account_mails import AccountMails
 from app.reconciliation.mapping import load_mappings
 from app.stores.connections import open_stores
 from config.logging import log_start, log_stop
@@ -48,7 +48,7 @@ async def running(app: Litestar) -> AsyncIterator[None]:
         load_mappings(chosen.mappings)
         async with open_stores(chosen) as stores:
             app.state.stores = stores
-            app.state.accounts = held = Accounts.of(stores, by_mail(chosen, safe_of(chosen)))
+            app.state.accounts = held = Accounts.of(stores, AccountMails(chosen, safe_of(chosen)))
             app.state.admit = partial(admit, held)
             await ensure_console(stores)
             # What was loaded stays for good: collections that look through all of it hold calls up for some 40 ms.

@@ -9,6 +9,7 @@ from msgspec.structs import asdict
 
 from app.accounts.permissions import Scope
 from app.clock import now
+from app.locales import Locale
 from app.notifications import schedules, trying
 from app.notifications.idempotency import call_of
 from app.notifications.schedule_views import DryRun, DueView, ScheduleDetail, ScheduleView, Triggered
@@ -24,7 +25,6 @@ SCHEDULES = "/v1/schedules"
 WRITE = needs(Scope.SCHEDULES_WRITE)
 
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
-Locale = Annotated[str, Meta(min_length=2, max_length=35, description="as es or es-MX (BCP 47)")]
 Days = Annotated[int, QueryParameter(ge=1, le=366, description="how far ahead to look")]
 Options = Annotated[dict[str, Any], Meta(description="of the query, as hours_before of launch_reminders")]
 

@@ -99,23 +99,6 @@ async def first_password(hashing: HashingRoom, profile: Profile, password: str) 
     return await choose(hashing, password, about=_words_of(profile))
 
 
-async def set_password(
-    accounts: Accounts, user: UUID, password: str, *, by: str, may_grant: Collection[Role]
-) -> None:
-    """Give a user a password, who then may sign in.
-
-    Raises NotFoundError, ForbiddenError, InvalidInputError with every reason, BusyError, ConflictError where the user has
-    changed meanwhile.
-    """
-    row = await _reached(accounts, user, may_grant)
-    chosen = await _choose_for(accounts, row, password, "password")
-    async with accounts.stores.core.acquire() as connection, connection.transaction():
-        fresh = await unchanged(connection, row, ("totp_confirmed_at",))
-        if fresh["status"] == Status.DELETED:
-            raise NotFoundError(f"no user {user}")
-        await _replace(accounts, connection, fresh, chosen, by=by)
-
-
 async def change_password(
     accounts: Accounts,
     user: UUID,
@@ -307,7 +290,7 @@ async def _replace(
     await end_sessions(connection, row["id"], because="the password was changed", keep=keep_session)
     await forget_failures(accounts, connection, row)
     await drop_links(connection, row["id"])
-    await accounts.deliver(connection, Notice("password", row["id"], row["email"], moment))
+    await accounts.mails.send(connection, Notice("password", row["id"], row["email"], moment))
 
 
 def _words_of(profile: Profile) -> list[str]:

@@ -82,7 +82,7 @@ async def confirm_device(
             await rekey(connection, exchange)
             codes = await _take(connection, user, moment, session)
             await note(connection, Fact.SECOND_FACTOR_SET, user, by=by)
-            await accounts.deliver(connection, Notice("second-factor-set", user, row["email"], moment))
+            await accounts.mails.send(connection, Notice("second-factor-set", user, row["email"], moment))
         else:
             await connection.execute("UPDATE users SET totp_tries = totp_tries + 1 WHERE id = $1", user)
     if not right:
@@ -100,7 +100,7 @@ async def renew_recovery_codes(accounts: Accounts, user: UUID, *, session: UUID 
             raise ConflictError("there is no second factor")
         codes = await _new_codes(connection, user)
         await note(connection, Fact.RECOVERY_CODES_RENEWED, user, by=by)
-        await accounts.deliver(connection, Notice("recovery-codes", user, row["email"], accounts.clock()))
+        await accounts.mails.send(connection, Notice("recovery-codes", user, row["email"], accounts.clock()))
     return codes
 
 
@@ -202,7 +202,7 @@ async def _remove(accounts: Accounts, connection: asyncpg.Connection, row: async
     await connection.execute("DELETE FROM recovery_codes WHERE user_id = $1", row["id"])
     await end_sessions(connection, row["id"], because="the second factor was removed")
     notice = Notice("second-factor-removed", row["id"], row["email"], accounts.clock())
-    await accounts.deliver(connection, notice)
+    await accounts.mails.send(connection, notice)
 
 
 async def _remove_password(accounts: Accounts, connection: asyncpg.Connection, row: asyncpg.Record) -> None:

@@ -82,7 +82,7 @@ async def confirm_change(accounts: Accounts, token: str, *, by: str) -> UUID:
         await drop_links(connection, row["id"])
         await end_sessions(connection, row["id"], because="the address was changed", keep=row["session_id"])
         await note(connection, Fact.EMAIL_CHANGED, row["id"], by=by)
-        await accounts.deliver(connection, Notice("email", row["id"], row["email"], moment))
+        await accounts.mails.send(connection, Notice("email", row["id"], row["email"], moment))
     return UUID(str(row["id"]))
 
 

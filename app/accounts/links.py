@@ -67,7 +67,7 @@ async def send_link(
         moment,
         expires_at,
     )
-    await accounts.deliver(connection, Link(purpose, to.user, to.email, token, expires_at))
+    await accounts.mails.send(connection, Link(purpose, to.user, to.email, token, expires_at))
 
 
 async def find_link(

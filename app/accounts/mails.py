@@ -1,8 +1,7 @@
-"""What users are told by mail about their accounts. How it gets to them is not known here: see `Deliver`."""
+"""What users are told by mail about their accounts. How it gets to them is not known here: see `Mails`."""
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -31,8 +30,14 @@ class Notice(Struct, frozen=True):
     at: datetime
 
 
-Deliver = Callable[[asyncpg.Connection, Link | Notice], Awaitable[None]]
-"""Sends it on its way in the open transaction. For a link that goes to nobody it does as much, and nothing arrives.
+class Mails(Protocol):
+    """Where mail is had sent, and forgotten, in the transaction of whatever it is about."""
 
-Raises StoreUnavailableError where nobody has said where mail goes.
-"""
+    async def send(self, connection: asyncpg.Connection, mail: Link | Notice) -> None:
+        """Send it on its way. For a link that goes to nobody it does as much, and nothing arrives.
+
+        Raises StoreUnavailableError where nobody has said where mail goes.
+        """
+
+    async def forget(self, connection: asyncpg.Connection, user: UUID, email: str | None) -> None:
+        """Take the addresses and contents out of this user's mails, and of all to `email`; none of them goes any more."""

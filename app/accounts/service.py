@@ -8,7 +8,7 @@ from app.accounts.client_authentication import ClientDesk
 from app.accounts.encryption import Safe, safe_of
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
 from app.accounts.limits import Limit, SignInLimits, free_of
-from app.accounts.mails import Deliver
+from app.accounts.mails import Mails
 from app.accounts.token_keys import TokenKeys
 from app.accounts.tokens import Tokens
 from app.clock import Clock, now
@@ -26,13 +26,13 @@ class Accounts:
     tokens: Tokens
     limits: SignInLimits
     safe: Safe
-    deliver: Deliver
+    mails: Mails
     strict: bool
     """Whether operators, auditors and admins may do nothing without a second factor."""
     clock: Clock = now
 
     @classmethod
-    def of(cls, stores: Stores, deliver: Deliver) -> Self:
+    def of(cls, stores: Stores, mails: Mails) -> Self:
         """As the settings want it. Raises SettingsError where secrets are missing."""
         chosen = stores.settings
         safe = safe_of(chosen)
@@ -44,7 +44,7 @@ class Accounts:
             tokens=Tokens(TokenKeys(stores.core, safe), chosen.issuer_url),
             limits=_limits(stores, hashing),
             safe=safe,
-            deliver=deliver,
+            mails=mails,
             strict=chosen.environment != "embedded",
         )
 

@@ -18,6 +18,7 @@ from app.accounts.views import Status, UserView
 from app.audit.entries import Fact
 from app.audit.outbox import record
 from app.errors import ConflictError, Fault, ForbiddenError, InvalidInputError, NotFoundError
+from app.locales import NO_LOCALE, is_locale
 from app.pages import Page, check_limit, decode_cursor_id, encode_cursor
 from app.stores.connections import Stores
 
@@ -26,9 +27,17 @@ NOBODY = "nobody"
 """The key in facts about an address that nobody has."""
 
 _FIELDS = """
-    id, email, email_verified_at, given_name, family_name, roles, status, totp_confirmed_at IS NOT NULL AS second_factor,
+    id, email, email_verified_at, given_name, family_name, locale, roles, status, totp_confirmed_at IS NOT NULL AS second_factor,
     password_changed_at, version, created_at, updated_at
 """
+# What a deleted user has instead.
+_EMPTIED: dict[str, Any] = {
+    **dict.fromkeys(("email", "email_key", "email_verified_at", "locale")),
+    **dict.fromkeys(("password_hash", "totp_key", "totp_confirmed_at")),
+    "given_name": "",
+    "family_name": "",
+    "roles": [],
+}
 # From which states an operator may bring a user to another one.
 _MOVES: dict[Status, tuple[Fact, frozenset[Status]]] = {
     Status.LOCKED: (Fact.USER_LOCKED, frozenset({Status.ACTIVE, Status.PENDING})),
@@ -38,12 +47,13 @@ _MOVES: dict[Status, tuple[Fact, frozenset[Status]]] = {
 
 
 class Profile(Struct, frozen=True):
-    """What a new user is. Without roles nobody may do anything but sign in."""
+    """What a new user is. Without roles nobody may do anything but sign in; without a locale their mails are in English."""
 
     email: str
     given_name: str = ""
     family_name: str = ""
     roles: list[Role] = []
+    locale: str | None = None
 
 
 class ProfileChange(Struct, frozen=True):
@@ -53,6 +63,7 @@ class ProfileChange(Struct, frozen=True):
     given_name: str | UnsetType = UNSET
     family_name: str | UnsetType = UNSET
     roles: list[Role] | UnsetType = UNSET
+    locale: str | UnsetType | None = UNSET
 
 
 async def create_user(stores: Stores, profile: Profile, *, by: str, may_grant: Collection[Role]) -> UserView:
@@ -67,15 +78,17 @@ async def add_user(
     """See `create_user`, in the open transaction."""
     given = address(profile.email)
     _check_roles(profile.roles, may_grant)
+    _check_locale(profile.locale)
     row = await connection.fetchrow(
         f"""
-        INSERT INTO users (email, email_key, given_name, family_name, roles, status)
-        VALUES ($1, $2, $3, $4, $5, 'pending') ON CONFLICT (email_key) DO NOTHING RETURNING {_FIELDS}
+        INSERT INTO users (email, email_key, given_name, family_name, roles, locale, status)
+        VALUES ($1, $2, $3, $4, $5, $6, 'pending') ON CONFLICT (email_key) DO NOTHING RETURNING {_FIELDS}
         """,
         *given,
         profile.given_name,
         profile.family_name,
         sorted(set(profile.roles)),
+        profile.locale,
     )
     if row is None:
         raise _taken()
@@ -128,11 +141,12 @@ async def change_user(
     may_grant: Collection[Role],
     version: int | None = None,
 ) -> UserView:
-    """Change names, roles or the address, which is not verified then; links that went to another one are good no more, and it is told.
+    """Change names, the locale, roles or the address, which is not verified then; links that went to another one are good no more, and it is told.
 
     `version` is the one that the caller has seen, where that matters. Raises NotFoundError, ForbiddenError, InvalidInputError, ConflictError.
     """
     given = address(change.email) if change.email is not UNSET else None
+    _check_locale(change.locale)
     async with accounts.stores.core.acquire() as connection, connection.transaction():
         before = await lock_user(connection, user, may_grant)
         _check_version(before, version)
@@ -144,7 +158,7 @@ async def change_user(
         row = await _update(connection, user, values)
         if "email" in values:
             await drop_links(connection, user)
-            await accounts.deliver(connection, Notice("email", user, before["email"], accounts.clock()))
+            await accounts.mails.send(connection, Notice("email", user, before["email"], accounts.clock()))
         await note(connection, Fact.USER_CHANGED, user, by=by, detail=_told(values))
     return _view(row)
 
@@ -186,14 +200,18 @@ async def bring_user(
 
 
 async def delete_user(
-    stores: Stores, user: UUID, *, by: str, reason: str, may_grant: Collection[Role]
+    accounts: Accounts, user: UUID, *, by: str, reason: str, may_grant: Collection[Role]
 ) -> None:
-    """Remove a user's personal data and everything that lets them in; the id stays.
+    """Remove a user's personal data and everything that lets them in; the id stays. Their mails are forgotten too.
 
     Raises NotFoundError, ForbiddenError.
     """
-    async with stores.core.acquire() as connection, connection.transaction():
-        await lock_user(connection, user, may_grant)
+    async with accounts.stores.core.acquire() as connection, connection.transaction():
+        before = await lock_user(connection, user, may_grant)
+        # Whoever may add and delete users could wipe the mails of anybody, were it enough to name an address.
+        await accounts.mails.forget(
+            connection, user, before["email"] if before["email_verified_at"] else None
+        )
         await end_sessions(connection, user, because="the user is deleted")
         await connection.execute(
             "UPDATE sessions SET client_ip = NULL, device = NULL WHERE user_id = $1", user
@@ -201,11 +219,7 @@ async def delete_user(
         await connection.execute("DELETE FROM recovery_codes WHERE user_id = $1", user)
         await connection.execute("DELETE FROM account_links WHERE user_id = $1", user)
         await _forget_failures(connection, user)
-        gone = dict.fromkeys(
-            ("email", "email_key", "email_verified_at", "password_hash", "totp_key", "totp_confirmed_at")
-        )
-        emptied = {"given_name": "", "family_name": "", "roles": []}
-        await _update(connection, user, {**gone, **emptied, "status": Status.DELETED})
+        await _update(connection, user, {**_EMPTIED, "status": Status.DELETED})
         await note(connection, Fact.USER_DELETED, user, by=by, reason=reason)
 
 
@@ -266,7 +280,7 @@ def _values(before: asyncpg.Record, change: ProfileChange, given: Address | None
     """The columns that become others."""
     wanted: dict[str, Any] = {
         name: value
-        for name in ("given_name", "family_name")
+        for name in ("given_name", "family_name", "locale")
         if (value := getattr(change, name)) is not UNSET and value != before[name]
     }
     if change.roles is not UNSET and set(change.roles) != set(before["roles"]):
@@ -278,7 +292,7 @@ def _values(before: asyncpg.Record, change: ProfileChange, given: Address | None
 
 def _told(values: dict[str, Any]) -> dict[str, Any]:
     """What the audit is told of a change: roles, and which of the personal fields have changed."""
-    changed = [name for name in values if name in ("email", "given_name", "family_name")]
+    changed = [name for name in values if name in ("email", "given_name", "family_name", "locale")]
     return {
         **({"changed": changed} if changed else {}),
         **({"roles": values["roles"]} if "roles" in values else {}),
@@ -314,6 +328,11 @@ def _check_roles(roles: Collection[Role], may_grant: Collection[Role]) -> None:
             "roles that you cannot give or take",
             [Fault("roles", f"{each} is not yours to give") for each in refused],
         )
+
+
+def _check_locale(locale: str | UnsetType | None) -> None:
+    if isinstance(locale, str) and not is_locale(locale):
+        raise InvalidInputError("no language that we know", [Fault("locale", NO_LOCALE)])
 
 
 def _check_version(row: asyncpg.Record, version: int | None) -> None:

@@ -32,6 +32,8 @@ class UserView(Struct, frozen=True):
     email_verified_at: datetime | None
     given_name: str
     family_name: str
+    locale: str | None
+    """The language of their mails; None is English."""
     roles: list[Role]
     status: Status
     second_factor: bool

@@ -27,6 +27,12 @@ Who = Annotated[str, typer.Argument(metavar="ID|EMAIL", help="The user.", show_d
 Email = Annotated[str, typer.Argument(help="The address.", show_default=False)]
 GivenName = Annotated[str, typer.Option(help="First names.")]
 FamilyName = Annotated[str, typer.Option(help="Last name.")]
+Locale = Annotated[
+    str | None,
+    typer.Option(
+        help="The language of their mails, such as es or es-MX; English otherwise.", show_default=False
+    ),
+]
 Roles = Annotated[
     list[Role] | None, typer.Option("--role", help="May be given several times.", show_default=False)
 ]
@@ -77,6 +83,7 @@ def create(
     role: Roles = None,
     given_name: GivenName = "",
     family_name: FamilyName = "",
+    locale: Locale = None,
     password: Annotated[
         bool, typer.Option("--password", help="Ask for a password, instead of sending a link to set one.")
     ] = False,
@@ -93,6 +100,8 @@ def create(
     if bootstrap and role:
         raise typer.BadParameter("--role and --bootstrap contradict each other: the first user is an admin")
     body: dict[str, Any] = {"email": email, "given_name": given_name, "family_name": family_name}
+    if locale is not None:
+        body["locale"] = locale
     if password or bootstrap:
         body["password"] = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     if bootstrap:
@@ -112,17 +121,20 @@ def change(
     email: Annotated[str | None, typer.Option(help="Another address.", show_default=False)] = None,
     given_name: Annotated[str | None, typer.Option(help="First names.", show_default=False)] = None,
     family_name: Annotated[str | None, typer.Option(help="Last name.", show_default=False)] = None,
+    locale: Locale = None,
     as_json: AsJson = False,
 ) -> None:
     """Change a user; what is not given stays. --role gives all the roles that they have from now on."""
-    given = {"email": email, "given_name": given_name, "family_name": family_name}
+    given = {"email": email, "given_name": given_name, "family_name": family_name, "locale": locale}
     body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if role and no_roles:
         raise typer.BadParameter("--role and --no-roles contradict each other")
     if role or no_roles:
         body["roles"] = role or []
     if not body:
-        raise typer.BadParameter("nothing is to be changed; --role, --email, --given-name or --family-name")
+        raise typer.BadParameter(
+            "nothing is to be changed; --role, --email, --given-name, --family-name or --locale"
+        )
     with connect() as api:
         user = api.patch(("users", str(_found(api, who))), UserView, body)
     _tell(user, as_json)
@@ -236,6 +248,7 @@ def _print(user: UserView, console: Console) -> None:
         ("e-mail", output.printable(user.email or output.NOTHING)),
         ("verified", verified),
         ("name", output.printable(_name(user)) or output.NOTHING),
+        ("language", user.locale or "en"),
         ("roles", ", ".join(user.roles) or output.NOTHING),
         ("status", str(user.status)),
         ("second factor", "yes" if user.second_factor else "no"),

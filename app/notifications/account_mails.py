@@ -1,16 +1,19 @@
 """Mails about accounts: one brings its user a link, and never outlives it; one tells that something was changed."""
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import msgspec
+from msgspec import Struct
 
 from app.accounts.addresses import address
 from app.accounts.encryption import Safe
-from app.accounts.mails import Deliver, Link, Notice, Purpose
+from app.accounts.mails import Link, Notice, Purpose
 from app.clock import Clock, now
 from app.notifications.claiming import BY
+from app.notifications.forgetting import USERS, forget_mails
 from app.notifications.links import account_link
 from app.notifications.ordering import transport_of
 from app.notifications.recipients import NOWHERE, Resolved
@@ -28,44 +31,60 @@ NOTICES = "account-notice"
 _FIRST = 1
 
 
-def by_mail(settings: Settings, safe: Safe, clock: Clock = now) -> Deliver:
-    """Puts the mail into the transaction of whatever it is about: either both are there afterwards, or neither.
+@dataclass(frozen=True)
+class AccountMails:
+    """Mails about accounts, in the transaction of whatever they are about: either both are there afterwards, or neither.
 
     A link that nobody may have is a mail like any other, which ends when it is to be handed over: what asking for one takes
     does not tell who has an account.
     """
 
-    async def deliver(connection: asyncpg.Connection, mail: Link | Notice) -> None:
+    settings: Settings
+    safe: Safe
+    clock: Clock = now
+
+    async def send(self, connection: asyncpg.Connection, mail: Link | Notice) -> None:
+        """See `Mails`. It is in the user's language, or the nearest that the template has."""
         order = Order(
             template=await load_version(
                 connection, LINKS[mail.purpose] if isinstance(mail, Link) else NOTICES
             ),
-            mailings=[await _mailing(settings, connection, mail)],
-            transport=transport_of(settings),
+            mailings=[await _mailing(self.settings, connection, mail)],
+            transport=transport_of(self.settings),
             not_after=mail.expires_at if isinstance(mail, Link) else None,
             priority=_FIRST,
         )
-        await trigger(connection, order, by=BY, moment=clock(), safe=safe)
+        await trigger(connection, order, by=BY, moment=self.clock(), safe=self.safe)
 
-    return deliver
+    async def forget(self, connection: asyncpg.Connection, user: UUID, email: str | None) -> None:
+        """See `Mails`."""
+        await forget_mails(connection, USERS, str(user), [address(email).key] if email else [])
+
+
+class _Greeted(Struct, frozen=True):
+    """How a user is written to. Nobody is as somebody with a password."""
+
+    given_name: str = ""
+    locale: str | None = None
+    has_password: bool = True
 
 
 async def _mailing(settings: Settings, connection: asyncpg.Connection, mail: Link | Notice) -> Mailing:
-    name, has_password = await _user(connection, mail.user)
-    data = _told(mail) if isinstance(mail, Notice) else _brought(settings, mail, first=not has_password)
-    if name:
+    user = await _greeted(connection, mail.user)
+    data = _told(mail) if isinstance(mail, Notice) else _brought(settings, mail, first=not user.has_password)
+    if user.given_name:
         # A name is as long as its owner wants; the greeting is not.
-        data["given_name"] = name[:100]
+        data["given_name"] = user.given_name[:100]
     to = address(mail.email) if mail.email else NOWHERE
-    return Mailing(Resolved("user", mail.user, to), data, FALLBACK)
+    return Mailing(Resolved("user", mail.user, to), data, user.locale or FALLBACK)
 
 
-async def _user(connection: asyncpg.Connection, user: UUID | None) -> tuple[str, bool]:
-    """The name that a user is greeted by, and whether they have a password; nobody is looked up as everybody is."""
+async def _greeted(connection: asyncpg.Connection, user: UUID | None) -> _Greeted:
+    """Nobody is looked up as everybody is."""
     row = await connection.fetchrow(
-        "SELECT given_name, password_hash IS NOT NULL AS has_password FROM users WHERE id = $1", user
+        "SELECT given_name, locale, password_hash IS NOT NULL AS has_password FROM users WHERE id = $1", user
     )
-    return (row["given_name"], row["has_password"]) if row else ("", True)
+    return _Greeted(**row) if row else _Greeted()
 
 
 def _told(notice: Notice) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from app.errors import Fault
+from app.locales import NO_LOCALE, is_locale
 from app.notifications.content import Content, Texts
 from app.notifications.rendering import FALLBACK, RenderingError, faults_in_part, render
 from app.notifications.schemas import faults_in_data, faults_in_schema, least_data
@@ -28,8 +29,8 @@ def _faults_in_locales(content: Content) -> Iterator[Fault]:
         yield Fault("locales", f"are more than {MOST_LOCALES}")
         return
     for locale, texts in content.locales.items():
-        if not locales.is_locale(locale):
-            yield Fault(f"locales/{locale}", locales.FAULT)
+        if not is_locale(locale):
+            yield Fault(f"locales/{locale}", NO_LOCALE)
         yield from _faults_in_texts(locale, texts)
 
 

@@ -21,6 +21,7 @@ from app.errors import (
     NotFoundError,
     StoreUnavailableError,
 )
+from app.locales import NO_LOCALE, Locale, is_locale
 from app.notifications.content import Kind
 from app.notifications.idempotency import Call, Once, once
 from app.notifications.instants import SAID, instant
@@ -212,8 +213,8 @@ def _faults_in_all(wanted: Wanted, template: Version, data: Sequence[dict[str, A
 def _faults_in_locales(wanted: Wanted) -> Iterator[Fault]:
     given = {f"recipients/{place}/locale": each.locale for place, each in enumerate(wanted.recipients)}
     for where, locale in {"locale": wanted.locale, **given}.items():
-        if locale is not None and not locales.is_locale(locale):
-            yield Fault(where, locales.FAULT)
+        if locale is not None and not is_locale(locale):
+            yield Fault(where, NO_LOCALE)
 
 
 def _faults_in_metadata(metadata: dict[str, str]) -> Iterator[Fault]:

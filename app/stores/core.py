@@ -290,6 +290,7 @@ class User(Table, tablename="users"):
     totp_proposed_at = Timestamptz(null=True)
     totp_tries = Integer()
     password_short = Boolean()
+    locale = Text(null=True)
     version = Integer()
     created_at = Timestamptz()
     updated_at = Timestamptz()

@@ -11,6 +11,7 @@ from app.accounts import machines
 from app.accounts.passwords import MOST
 from app.accounts.permissions import Role, Scope
 from app.accounts.service import Accounts
+from app.locales import Locale
 from web.inputs import Reason
 from web.validation import FAULT
 
@@ -104,10 +105,11 @@ class DeviceProof(Struct, forbid_unknown_fields=True):
 
 
 class MyChange(Struct, forbid_unknown_fields=True):
-    """What changes about oneself; what is left out stays."""
+    """What changes about oneself; what is left out stays. Mails without a locale are in English."""
 
     given_name: PersonName | UnsetType = UNSET
     family_name: PersonName | UnsetType = UNSET
+    locale: Locale | UnsetType | None = UNSET
 
 
 class EmailChange(Struct, forbid_unknown_fields=True):
@@ -118,13 +120,14 @@ class EmailChange(Struct, forbid_unknown_fields=True):
 
 
 class NewUser(Struct, forbid_unknown_fields=True):
-    """A user to be. Without a password a link is sent to the address, by which they set one."""
+    """A user to be. Without a password a link is sent to the address, by which they set one; without a locale, in English."""
 
     email: Email
     given_name: PersonName = ""
     family_name: PersonName = ""
     roles: Annotated[list[Role], Meta(max_length=len(Role))] = []
     password: Password | None = None
+    locale: Locale | None = None
 
 
 class UserChange(MyChange, forbid_unknown_fields=True):

@@ -36,10 +36,10 @@ class Me(Controller):
     async def get_me(self, accounts: Held, caller: Calling) -> UserView:
         return await users.get_user(accounts.stores, _own(caller))
 
-    @patch(summary="Change my names")
+    @patch(summary="Change my names and my language")
     async def change_me(self, accounts: Held, caller: Calling, data: JSONBody[MyChange]) -> UserView:
         """What is left out stays."""
-        change = ProfileChange(given_name=data.given_name, family_name=data.family_name)
+        change = ProfileChange(given_name=data.given_name, family_name=data.family_name, locale=data.locale)
         return await users.change_user(
             accounts, _own(caller), change, by=caller.name, may_grant=frozenset(Role)
         )

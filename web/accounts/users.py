@@ -37,7 +37,7 @@ class Users(Controller):
         """
         if data.roles:
             check_fresh(caller)
-        profile = Profile(data.email, data.given_name, data.family_name, data.roles)
+        profile = Profile(data.email, data.given_name, data.family_name, data.roles, data.locale)
         user = await credentials.invite(
             accounts,
             profile,
@@ -78,7 +78,7 @@ class Users(Controller):
         """
         if data.email is not UNSET or data.roles is not UNSET:
             check_fresh(caller)
-        change = ProfileChange(data.email, data.given_name, data.family_name, data.roles)
+        change = ProfileChange(data.email, data.given_name, data.family_name, data.roles, data.locale)
         user = await users.change_user(
             accounts,
             user_id,
@@ -96,12 +96,12 @@ class Users(Controller):
     ) -> None:
         """Removes personal data and everything that lets the user in; the id stays, for whoever reads the audit.
 
+        Mails that were for the user, or to an address that they have proven, are forgotten: what waits does not go.
+
         Whoever calls as a user has to have signed in within the last ten minutes.
         """
         check_fresh(caller)
-        await users.delete_user(
-            accounts.stores, user_id, by=caller.name, reason=reason, may_grant=caller.may_grant
-        )
+        await users.delete_user(accounts, user_id, by=caller.name, reason=reason, may_grant=caller.may_grant)
 
     @post("/{user_id:uuid}/lock", status_code=200, summary="Lock a user out", opt=WRITE)
     async def lock_user(

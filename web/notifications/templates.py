@@ -7,6 +7,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from app.accounts.permissions import Scope
+from app.locales import Locale
 from app.notifications import templates
 from app.notifications.content import Content, Texts
 from app.notifications.rendering import FALLBACK, Rendered
@@ -20,7 +21,6 @@ TEMPLATES = "/v1/notification-templates"
 WRITE = needs(Scope.QUEUES_OPERATE)
 
 Number = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-Locale = Annotated[str, Meta(min_length=2, max_length=35, description="as es or es-MX (BCP 47)")]
 
 
 class NewVersion(Struct, forbid_unknown_fields=True):

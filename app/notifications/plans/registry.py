@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from app.errors import Fault, InvalidInputError
+from app.locales import NO_LOCALE, is_locale
 from app.notifications.plans import digests, invoices, news, reminders, retries
 from app.notifications.plans.plan import Portion, Tick
 from app.notifications.rendering import FALLBACK
@@ -71,8 +72,8 @@ def plan_of(
         raise InvalidInputError("no schedule", [Fault("query", f"is one of {', '.join(QUERIES)}")])
     known = QUERIES[query]
     faults = list(_faults_in_options(known.options, options or {}))
-    if not locales.is_locale(locale):
-        faults.append(Fault("locale", locales.FAULT))
+    if not is_locale(locale):
+        faults.append(Fault("locale", NO_LOCALE))
     if template is not None and known.template is None:
         faults.append(Fault("template", f"is of no use: {query} sends mails again as they are"))
     if faults:

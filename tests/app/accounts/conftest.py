@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 from loguru import logger
 
-from app.accounts import clients, credentials, users
+from app.accounts import clients, credentials
 from app.accounts.client_authentication import Client, ClientDesk
 from app.accounts.encryption import Safe
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
@@ -66,7 +67,7 @@ async def accounts(stores: Stores, time: Time) -> AsyncIterator[Accounts]:
             **dict.fromkeys(("account", "address", "everybody", "mail", "mail_soon"), many),
         ),
         safe=SAFE,
-        deliver=Mailbox(),
+        mails=Mailbox(),
         strict=True,
         clock=time,
     )
@@ -84,8 +85,8 @@ async def ada(accounts: Accounts) -> UserView:
 @pytest.fixture
 def mails(accounts: Accounts) -> "Mailbox":
     """What the accounts have had sent."""
-    assert isinstance(accounts.deliver, Mailbox)
-    return accounts.deliver
+    assert isinstance(accounts.mails, Mailbox)
+    return accounts.mails
 
 
 @pytest.fixture
@@ -103,9 +104,7 @@ def logged() -> Iterator[list[dict[str, Any]]]:
 
 async def user_with(accounts: Accounts, email: str, *roles: Role) -> UserView:
     profile = Profile(email, roles=list(roles))
-    user = await users.create_user(accounts.stores, profile, by="test", may_grant=EVERY)
-    await credentials.set_password(accounts, user.id, PASSWORD, by="test", may_grant=EVERY)
-    return await users.get_user(accounts.stores, user.id)
+    return await credentials.invite(accounts, profile, PASSWORD, by="test", may_grant=EVERY)
 
 
 async def facts(stores: Stores, source: str = "accounts:") -> list[str]:
@@ -119,9 +118,13 @@ class Mailbox:
 
     links: list[Link] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
+    forgotten: list[tuple[UUID, str | None]] = field(default_factory=list)
 
-    async def __call__(self, _: asyncpg.Connection, mail: Link | Notice) -> None:
+    async def send(self, _: asyncpg.Connection, mail: Link | Notice) -> None:
         if isinstance(mail, Notice):
             self.notices.append(mail)
         elif mail.email is not None:
             self.links.append(mail)
+
+    async def forget(self, _: asyncpg.Connection, user: UUID, email: str | None) -> None:
+        self.forgotten.append((user, email))

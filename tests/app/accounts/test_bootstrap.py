@@ -1,6 +1,7 @@
 """The first admin, and the client of a system's commands."""
 
 from base64 import b64encode
+from contextlib import closing
 
 import pytest
 
@@ -8,10 +9,11 @@ from app.accounts import clients, users
 from app.accounts.bootstrap import ensure_client, ensure_console, first_admin
 from app.accounts.client_authentication import ClientDesk
 from app.accounts.permissions import Role, Scope
+from app.accounts.service import Accounts
 from app.accounts.users import Profile
 from app.errors import ConflictError, InvalidInputError
 from app.stores.connections import Stores
-from tests.app.accounts.conftest import PASSWORD, facts
+from tests.app.accounts.conftest import PASSWORD, Mailbox, facts
 
 KEY = f"first:{b64encode(b'1' * 32).decode()}"
 OTHER = f"first:{b64encode(b'2' * 32).decode()}"
@@ -43,7 +45,8 @@ async def test_a_bad_password_makes_no_admin(keyed: Stores) -> None:
 
 async def test_a_deleted_admin_leaves_room_for_a_first_one(keyed: Stores) -> None:
     made = await first_admin(keyed, Profile("root@example.com", roles=[Role.ADMIN]), PASSWORD)
-    await users.delete_user(keyed, made.user.id, by="test", reason="x", may_grant=frozenset(Role))
+    with closing(Accounts.of(keyed, Mailbox())) as accounts:
+        await users.delete_user(accounts, made.user.id, by="test", reason="x", may_grant=frozenset(Role))
     again = await first_admin(keyed, Profile("next@example.com", roles=[Role.ADMIN]), PASSWORD)
     assert (again.client, again.secret) == (made.client, None)
 

@@ -36,8 +36,8 @@ async def test_a_bad_password_is_refused_with_the_reason_and_changes_nothing(
     accounts: Accounts, ada: UserView, password: str
 ) -> None:
     with pytest.raises(InvalidInputError) as told:
-        await credentials.set_password(accounts, ada.id, password, by="test", may_grant=EVERY)
-    assert {each.where for each in told.value.faults} == {"password"}
+        await credentials.change_password(accounts, ada.id, PASSWORD, password, keep=None, by="test")
+    assert {each.where for each in told.value.faults} == {"new_password"}
     assert await signs_in(accounts, PASSWORD)
 
 
@@ -165,7 +165,7 @@ async def test_an_invited_user_sets_the_first_password_by_a_link(accounts: Accou
 async def test_unknown_users_are_not_found(accounts: Accounts) -> None:
     nobody = uuid4()
     for call in (
-        credentials.set_password(accounts, nobody, PASSWORD, by="test", may_grant=EVERY),
+        credentials.change_password(accounts, nobody, PASSWORD, NEW, keep=None, by="test"),
         credentials.send_reset(accounts, nobody, by="test", may_grant=EVERY),
         emails.send_verification(accounts, nobody, by="test"),
         credentials.allow_sign_in(accounts, nobody, by="test", reason="x", may_grant=EVERY),

@@ -81,10 +81,18 @@ async def test_a_long_password_stays(accounts: Accounts, ada: UserView, time: Ti
     await sign_in(accounts, Credentials("ada@example.com", PASSWORD), SHOP)
 
 
+@pytest.mark.parametrize("how", ["changed", "reset"])
 async def test_a_short_password_is_not_set_for_whom_the_second_factor_was_just_removed(
-    accounts: Accounts, ada: UserView, time: Time, monkeypatch: pytest.MonkeyPatch
+    *,
+    accounts: Accounts,
+    ada: UserView,
+    time: Time,
+    mails: Mailbox,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
 ) -> None:
     await device_of(accounts, ada, time)
+    await credentials.send_reset(accounts, ada.id, by="test", may_grant=EVERY)
     hashed = accounts.hashing.hash
 
     async def slowly(password: str) -> str:
@@ -92,8 +100,13 @@ async def test_a_short_password_is_not_set_for_whom_the_second_factor_was_just_r
         return await hashed(password)
 
     monkeypatch.setattr(accounts.hashing, "hash", slowly)
+    call = (
+        credentials.change_password(accounts, ada.id, PASSWORD, SHORT, keep=None, by="test")
+        if how == "changed"
+        else credentials.reset_password(accounts, mails.links[0].token, SHORT, by="test")
+    )
     with pytest.raises(ConflictError):
-        await credentials.set_password(accounts, ada.id, SHORT, by="test", may_grant=EVERY)
+        await call
 
 
 async def test_recovery_codes_are_long_and_renewed(accounts: Accounts, ada: UserView, time: Time) -> None:

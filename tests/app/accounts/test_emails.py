@@ -26,8 +26,8 @@ async def asked(
 ) -> list[Link]:
     """The links that were sent, the latest last."""
     await emails.ask_change(accounts, user.id, email, PASSWORD, session=session, by=f"user:{user.id}")
-    assert isinstance(accounts.deliver, Mailbox)
-    return accounts.deliver.links
+    assert isinstance(accounts.mails, Mailbox)
+    return accounts.mails.links
 
 
 async def address_of(accounts: Accounts, user: UserView) -> tuple[str | None, bool]:

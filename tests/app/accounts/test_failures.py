@@ -32,7 +32,7 @@ async def change(accounts: Accounts, user: UserView, old: str) -> None:
 async def test_what_a_deleted_user_tried_is_forgotten(accounts: Accounts, ada: UserView) -> None:
     await try_wrongly(accounts)
     await try_wrongly(accounts, "nobody@example.com")
-    await users.delete_user(accounts.stores, ada.id, by="test", reason="x", may_grant=EVERY)
+    await users.delete_user(accounts, ada.id, by="test", reason="x", may_grant=EVERY)
     assert await tried(accounts) == 1
 
 

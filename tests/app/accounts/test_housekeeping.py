@@ -117,7 +117,7 @@ async def test_wrong_tries_are_forgotten_of_addresses_that_nobody_has(
     assert await trimmed(stores, time) == {}
     time.passes(MINUTE)
     assert await trimmed(stores, time) == {"failures": 2}
-    await delete_user(stores, ada.id, by="test", reason="asked", may_grant=EVERY)
+    await delete_user(accounts, ada.id, by="test", reason="asked", may_grant=EVERY)
     assert await trimmed(stores, time) == {}
     assert await left(stores, "sign_in_failures") == 1
 

@@ -33,7 +33,6 @@ async def move(accounts: Accounts, ada: UserView, mails: Mailbox) -> None:
 
 CHANGES: dict[str, tuple[What, Do]] = {
     "changed": ("password", lambda a, u, _: credentials.change_password(a, u.id, PASSWORD, NEW, keep=None, by="test")),
-    "set": ("password", lambda a, u, _: credentials.set_password(a, u.id, NEW, by="test", may_grant=EVERY)),
     "reset": ("password", reset),
     "moved": ("email", move),
     "moved by an operator": ("email", lambda a, u, _: users.change_user(a, u.id, ProfileChange(email=OTHER), by="test", may_grant=EVERY)),
@@ -73,7 +72,7 @@ async def test_nobody_is_told_of_what_was_refused_or_is_nothing_of_the_kind(
     mails.notices.clear()
     for call, error in (
         (credentials.change_password(accounts, ada.id, "wrong", NEW, keep=None, by="test"), InvalidInputError),
-        (credentials.set_password(accounts, ada.id, "short", by="test", may_grant=EVERY), InvalidInputError),
+        (credentials.change_password(accounts, ada.id, PASSWORD, "short", keep=None, by="test"), InvalidInputError),
         (devices.remove_own_device(accounts, ada.id, session=None, by="test"), ConflictError),
         (users.change_user(accounts, ada.id, ProfileChange(email=OTHER), by="test", may_grant=EVERY), ConflictError),
     ):  # fmt: skip
@@ -89,7 +88,7 @@ async def test_nothing_is_changed_that_its_user_cannot_be_told_of(
     async def away(_: Mailbox, __: asyncpg.Connection, ___: Link | Notice) -> None:
         raise StoreUnavailableError("nobody has said where mail goes")
 
-    monkeypatch.setattr(Mailbox, "__call__", away)
+    monkeypatch.setattr(Mailbox, "send", away)
     for call in (
         credentials.change_password(accounts, ada.id, PASSWORD, NEW, keep=None, by="test"),
         users.change_user(accounts, ada.id, ProfileChange(email=OTHER), by="test", may_grant=EVERY),

@@ -122,7 +122,7 @@ async def test_what_ends_a_session_ends_it_at_once(
         case "disabled" | "locked":
             await users.move_user(stores, ada.id, Status(what), by="test", reason="x", may_grant=EVERY)
         case "deleted":
-            await users.delete_user(stores, ada.id, by="test", reason="x", may_grant=EVERY)
+            await users.delete_user(accounts, ada.id, by="test", reason="x", may_grant=EVERY)
         case "password":
             await credentials.change_password(
                 accounts, ada.id, PASSWORD, "another long enough secret", keep=None, by="test"

@@ -25,7 +25,7 @@ from app.accounts.signing_in import (
 from app.accounts.views import Status, UserView
 from app.errors import BusyError, StoreUnavailableError
 from app.stores.connections import open_redis
-from tests.app.accounts.conftest import EVERY, PASSWORD, PEPPERS, SHOP, Time, facts, user_with
+from tests.app.accounts.conftest import EVERY, PASSWORD, PEPPERS, SHOP, Mailbox, Time, facts, user_with
 
 SHOP_ONLY = Client("shop", [Scope.USERS_AUTHENTICATE])
 
@@ -93,7 +93,7 @@ async def test_whatever_is_wrong_the_answer_is_the_same(
 
 
 async def test_after_a_hundred_wrong_tries_only_a_new_password_helps(
-    accounts: Accounts, ada: UserView
+    accounts: Accounts, ada: UserView, mails: Mailbox
 ) -> None:
     for _ in range(failures.MOST):
         with pytest.raises(SignInRefusedError):
@@ -101,7 +101,8 @@ async def test_after_a_hundred_wrong_tries_only_a_new_password_helps(
     with pytest.raises(SignInRefusedError):
         await enter(accounts)
     assert (await facts(accounts.stores)).count("sign-in:block") == 1
-    await credentials.set_password(accounts, ada.id, PASSWORD, by="test", may_grant=EVERY)
+    await credentials.send_reset(accounts, ada.id, by="test", may_grant=EVERY)
+    await credentials.reset_password(accounts, mails.links[0].token, PASSWORD, by="test")
     await enter(accounts)
 
 

@@ -79,7 +79,7 @@ async def test_nobody_changes_users_beyond_their_reach(accounts: Accounts, store
             accounts, admin.id, ProfileChange(email="mine@example.com"), by="test", may_grant=some
         ),
         users.move_user(stores, admin.id, Status.LOCKED, by="test", reason="x", may_grant=some),
-        users.delete_user(stores, admin.id, by="test", reason="x", may_grant=some),
+        users.delete_user(accounts, admin.id, by="test", reason="x", may_grant=some),
     ):
         with pytest.raises(ForbiddenError):
             await call
@@ -96,6 +96,31 @@ async def test_a_change_is_told_without_what_is_personal(accounts: Accounts, sto
     assert '"email"' in told
     assert "Lovelace" not in told
     assert "countess" not in told
+
+
+async def test_a_user_has_a_language_or_none(accounts: Accounts, stores: Stores) -> None:
+    user = await created(stores, locale="es-MX")
+    assert (user.locale, (await created(stores, "bob@example.com")).locale) == ("es-MX", None)
+    for wanted in ("pt-BR", None):
+        change = ProfileChange(locale=wanted)
+        changed = await users.change_user(accounts, user.id, change, by="test", may_grant=EVERY)
+        assert (changed, changed.locale) == (await users.get_user(stores, user.id), wanted)
+    told = await stores.core.fetchval("SELECT entry::text FROM audit_outbox ORDER BY position DESC LIMIT 1")
+    assert '"locale"' in told
+
+
+@pytest.mark.parametrize("locale", ["", "xx", "es_MX", "español"])
+async def test_what_is_no_language_is_refused(accounts: Accounts, stores: Stores, locale: str) -> None:
+    user = await created(stores)
+    change = ProfileChange(locale=locale)
+    for call in (
+        created(stores, "bob@example.com", locale=locale),
+        users.change_user(accounts, user.id, change, by="test", may_grant=EVERY),
+    ):
+        with pytest.raises(InvalidInputError) as told:
+            await call
+        assert [each.where for each in told.value.faults] == ["locale"]
+    assert (await users.list_users(stores)).items == [user]
 
 
 async def test_another_address_is_not_verified(accounts: Accounts, stores: Stores) -> None:
@@ -174,12 +199,17 @@ async def test_no_status_is_reached_twice(stores: Stores) -> None:
             await users.move_user(stores, user.id, status, by="test", reason="x", may_grant=EVERY)
 
 
-async def test_deleting_removes_what_is_personal_and_keeps_the_id(stores: Stores) -> None:
+async def test_deleting_removes_what_is_personal_and_keeps_the_id(accounts: Accounts, stores: Stores) -> None:
     user = await created(
-        stores, "ada@example.com", given_name="Ada", family_name="Lovelace", roles=[Role.ADMIN]
+        stores,
+        "ada@example.com",
+        given_name="Ada",
+        family_name="Lovelace",
+        locale="es-MX",
+        roles=[Role.ADMIN],
     )
     await session_of(stores, user)
-    await users.delete_user(stores, user.id, by="test", reason="asked for it", may_grant=EVERY)
+    await users.delete_user(accounts, user.id, by="test", reason="asked for it", may_grant=EVERY)
 
     with pytest.raises(NotFoundError):
         await users.get_user(stores, user.id)
@@ -187,7 +217,9 @@ async def test_deleting_removes_what_is_personal_and_keeps_the_id(stores: Stores
     assert [(each.id, each.email, each.given_name, each.roles) for each in kept] == [(user.id, None, "", [])]
     assert (await users.list_users(stores)).items == []
     everything = " ".join([await _texts(stores, table) for table in ("users", "sessions", "audit_outbox")])
-    assert not [each for each in ("ada@", "Ada", "Lovelace", "192.0.2.7", "phone") if each in everything]
+    assert not [
+        each for each in ("ada@", "Ada", "Lovelace", "es-MX", "192.0.2.7", "phone") if each in everything
+    ]
     assert (await created(stores, "ada@example.com")).id != user.id
 
 
@@ -212,14 +244,14 @@ async def test_users_are_found_by_what_they_are(stores: Stores) -> None:
     assert ([each.id for each in (*first.items, *rest.items)], rest.next_cursor) == ([bob.id, ada.id], None)
 
 
-async def test_an_unknown_user_is_not_found(stores: Stores) -> None:
+async def test_an_unknown_user_is_not_found(accounts: Accounts, stores: Stores) -> None:
     nobody = uuid4()
     with pytest.raises(NotFoundError):
         await users.get_user(stores, nobody)
     with pytest.raises(NotFoundError):
         await users.move_user(stores, nobody, Status.LOCKED, by="test", reason="x", may_grant=EVERY)
     with pytest.raises(NotFoundError):
-        await users.delete_user(stores, nobody, by="test", reason="x", may_grant=EVERY)
+        await users.delete_user(accounts, nobody, by="test", reason="x", may_grant=EVERY)
 
 
 async def test_a_change_whose_fact_cannot_be_kept_is_none(

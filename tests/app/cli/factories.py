@@ -166,6 +166,7 @@ def make_user(**changes: Any) -> UserView:
         "email_verified_at": START,
         "given_name": "Ada",
         "family_name": "Lovelace",
+        "locale": None,
         "roles": [Role.OPERATOR],
         "status": Status.ACTIVE,
         "second_factor": True,

@@ -56,6 +56,7 @@ def test_a_user_is_shown_with_where_they_are_signed_in(typed, system):
     system.answer("GET", f"{PATH}/sessions", [session])
     code, out, _ = typed(f"users show {EMAIL}")
     assert (code, "2001:db8::1" in out, "\x1b" in out) == (0, True, False)
+    assert "language       en" in out
     code, out, _ = typed(f"users show {ADA.id} --json")
     shown = json.loads(out)
     assert (shown["user"]["email"], shown["sessions"][0]["client"]) == (EMAIL, "shop")
@@ -81,6 +82,8 @@ def test_a_user_is_added_with_a_link_or_with_a_password(typed, system, prompts: 
     code, out, err = typed(f"users create {EMAIL} --given-name Ada --role operator --password")
     assert (code, "a long enough secret" in out + err) == (0, False)
     assert asked(system) == [("v1/users", body), ("v1/users", body | {"password": "a long enough secret"})]
+    assert typed(f"users create {EMAIL} --locale es")[0] == 0
+    assert asked(system)[-1][1]["locale"] == "es"
 
 
 def test_what_is_wrong_with_a_new_user_is_told_fault_by_fault(typed, system):
@@ -104,6 +107,7 @@ def test_only_what_is_given_is_changed(typed, system):
     for options, body in {
         "--role admin --role auditor": {"roles": ["admin", "auditor"]},
         "--no-roles": {"roles": []},
+        "--locale es-MX": {"locale": "es-MX"},
         "--email bob@example.com --family-name": {"email": "bob@example.com", "family_name": "Kahn"},
     }.items():
         name = " Kahn" if options.endswith("name") else ""

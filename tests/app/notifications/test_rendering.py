@@ -8,7 +8,6 @@ from app.notifications.rendering import (
     MOST_SUBJECT,
     RenderingError,
     choose_locale,
-    is_locale,
     one_line,
     render,
 )
@@ -43,11 +42,6 @@ def test_a_subject_is_cut_off_where_it_is_too_long() -> None:
 )  # fmt: skip
 def test_the_nearest_locale_is_taken(wanted: str, chosen: str) -> None:
     assert choose_locale(wanted, ["en", "es", "pt-BR", "zh-Hant"]) == chosen
-
-
-def test_what_is_a_locale() -> None:
-    assert all(map(is_locale, ["es", "es-MX", "zh-Hant", "en-150"]))
-    assert not any(map(is_locale, ["", "es_MX", "xx", "español", "es-", "e", "es-MX-MX-MX-MX", "../en"]))
 
 
 def test_dates_are_spelled_as_the_reader_has_them_in_the_language_of_the_text() -> None:

@@ -13,7 +13,7 @@ from app.accounts import clients
 from app.accounts.admission import admit
 from app.accounts.permissions import Scope
 from app.accounts.service import Accounts
-from app.notifications.account_mails import by_mail
+from app.notifications.account_mails import AccountMails
 from app.notifications.installing import ensure_shipped
 from app.stores.connections import Stores
 from tests.app.accounts.conftest import SAFE, Time, accounts, ada, time  # noqa: F401  (fixtures)
@@ -25,7 +25,7 @@ Client = Callable[..., Awaitable[httpx.AsyncClient]]
 async def web(app: Litestar, accounts: Accounts, stores: Stores, woken: list[Any]) -> Litestar:  # noqa: F811
     await ensure_shipped(stores.settings)
     app.state.stores = stores
-    app.state.accounts = replace(accounts, deliver=by_mail(stores.settings, SAFE, accounts.clock))
+    app.state.accounts = replace(accounts, mails=AccountMails(stores.settings, SAFE, accounts.clock))
     app.state.admit = partial(admit, accounts)
     return app
 

@@ -163,7 +163,9 @@ async def test_what_a_stolen_session_must_not_do_asks_for_a_fresh_sign_in(
         answer = await call
         assert answer.status_code == 403
         assert "insufficient_user_authentication" in answer.headers["www-authenticate"]
-    assert (await me.patch("/v1/me", json={"given_name": "Ada"})).json()["given_name"] == "Ada"
+    mine = (await me.patch("/v1/me", json={"given_name": "Ada", "locale": "es"})).json()
+    assert (mine["given_name"], mine["locale"]) == ("Ada", "es")
+    assert (await me.patch("/v1/me", json={"locale": None})).json()["locale"] is None
 
 
 async def test_users_are_added_found_changed_and_deleted(shop: httpx.AsyncClient, ada: UserView) -> None:
@@ -184,6 +186,12 @@ async def test_users_are_added_found_changed_and_deleted(shop: httpx.AsyncClient
     path = f"/v1/users/{bob['id']}"
     changed = await shop.patch(path, json={"family_name": "Kahn", "version": bob["version"]})
     assert changed.json()["family_name"] == "Kahn"
+    for unknown in (
+        shop.patch(path, json={"locale": "xx"}),
+        shop.post("/v1/users", json=body | {"locale": "xx"}),
+    ):
+        answer = await unknown
+        assert (answer.status_code, answer.json()["errors"][0]["where"]) == (422, "locale")
     stale = await shop.patch(path, json={"family_name": "Other", "version": bob["version"]})
     assert stale.status_code == 409
     assert (await shop.delete(path)).status_code == 422  # without a reason

@@ -24,7 +24,7 @@ NEW = "another long enough secret"
 def mails(web: Litestar) -> Mailbox:
     """What the application has had sent."""
     mails = Mailbox()
-    web.state.accounts = replace(web.state.accounts, deliver=mails)
+    web.state.accounts = replace(web.state.accounts, mails=mails)
     return mails
 
 

@@ -184,10 +184,10 @@ async def test_what_ends_a_session_ends_it_here_at_once(
         case "disabled":
             await users.move_user(stores, ada.id, Status.DISABLED, by="test", reason="x", may_grant=EVERY)
         case "deleted":
-            await users.delete_user(stores, ada.id, by="test", reason="x", may_grant=EVERY)
+            await users.delete_user(accounts, ada.id, by="test", reason="x", may_grant=EVERY)
         case "password":
-            await credentials.set_password(
-                accounts, ada.id, "another long enough secret", by="test", may_grant=EVERY
+            await credentials.change_password(
+                accounts, ada.id, PASSWORD, "another long enough secret", keep=None, by="test"
             )
         case "everywhere":
             await sessions.sign_out_everywhere(stores, ada.id, by="test", may_grant=EVERY)

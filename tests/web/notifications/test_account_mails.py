@@ -12,16 +12,22 @@ import pyotp
 import pytest
 from litestar import Litestar
 
-from app.accounts import credentials, emails
+from app.accounts import credentials, emails, users
 from app.accounts.links import LIFETIMES
 from app.accounts.service import Accounts
 from app.accounts.views import UserView
-from app.notifications.account_mails import by_mail
+from app.clock import now
+from app.notifications.account_mails import AccountMails
+from app.notifications.claiming import claim
 from app.notifications.installing import ensure_shipped
 from app.notifications.letters import place_of
+from app.notifications.rendering import render
+from app.notifications.suppressing import suppress
+from app.notifications.templates import load_version
 from app.stores.connections import Stores
 from config.settings import Settings
-from tests.app.accounts.conftest import PASSWORD, SAFE, user_with
+from tests.app.accounts.conftest import EVERY, PASSWORD, SAFE, user_with
+from tests.app.notifications.post import ask, make_template
 from tests.web.accounts.conftest import accounts, ada, caller, shop, time, web  # noqa: F401  (fixtures)
 
 PAGE = "https://shop.example/account?for={purpose}&token={token}"
@@ -112,16 +118,15 @@ async def test_an_address_is_proven_by_the_link_of_the_mail(
 @pytest.mark.usefixtures("ada")
 async def test_there_is_no_link_without_its_mail(accounts: Accounts, stores: Stores) -> None:  # noqa: F811
     await ensure_shipped(stores.settings)
-    deliver = by_mail(stores.settings, SAFE)
 
-    async def dies(*given: Any) -> None:
-        await deliver(*given)
-        raise OSError("the process dies here")
+    class Dying(AccountMails):
+        async def send(self, *given: Any) -> None:
+            await super().send(*given)
+            raise OSError("the process dies here")
 
+    dying = replace(accounts, mails=Dying(stores.settings, SAFE))
     with pytest.raises(OSError, match="dies here"):
-        await credentials.ask_reset(
-            replace(accounts, deliver=dies), "ada@example.com", client_ip=None, by="test"
-        )
+        await credentials.ask_reset(dying, "ada@example.com", client_ip=None, by="test")
     for table in ("account_links", "notifications", "notification_batches"):
         assert await stores.core.fetchval(f"SELECT count(*) FROM {table}") == 0
 
@@ -162,6 +167,100 @@ async def test_who_takes_a_device_is_told_of_it_by_mail(
     assert woken == ["delivery"]
 
 
+async def test_mails_are_in_the_language_of_their_user(
+    shop: httpx.AsyncClient,  # noqa: F811
+    accounts: Accounts,  # noqa: F811
+    ada: UserView,  # noqa: F811
+) -> None:
+    spoken = await shop.patch(f"/v1/users/{ada.id}", json={"locale": "es-MX"})
+    assert (spoken.status_code, spoken.json()["locale"]) == (200, "es-MX")
+    await shop.post("/v1/auth/password-reset", json=FROM | {"email": "ada@example.com"})
+    link = await written(accounts)
+    await shop.post("/v1/auth/password-reset/confirm", json={"token": token_of(link), "password": NEW})
+    notice = await written(accounts)
+    assert [await in_words(accounts, each) for each in (link, notice)] == [
+        ("es", "Restablece tu contraseña de AstroBookings"),
+        ("es", "AstroBookings: Se ha establecido una contraseña nueva"),
+    ]
+    eve = {"email": "eve@example.com", "locale": "pt-BR"}  # which there are no texts in
+    assert (await shop.post("/v1/users", json=eve)).json()["locale"] == "pt-BR"
+    assert (await in_words(accounts, await written(accounts, "eve@example.com")))[0] == "en"
+    await shop.post("/v1/auth/password-reset", json=FROM | {"email": "nobody@example.com"})
+    languages = await accounts.stores.core.fetch("SELECT locale FROM notifications WHERE email IS NULL")
+    assert [each["locale"] for each in languages] == ["en"]
+
+
+async def in_words(accounts: Accounts, mail: dict[str, Any]) -> tuple[str, str]:  # noqa: F811
+    """The language that a mail goes out in, and its subject."""
+    async with accounts.stores.core.acquire() as connection:
+        template = await load_version(connection, mail["template"])
+    rendered = render(template.content, mail["filled"], locale=mail["locale"])
+    return rendered.locale, rendered.subject
+
+
+# Whoever is deleted is forgotten.
+
+
+async def contents(stores: Stores) -> list[bool]:
+    """Of each mail whether anything is left of where it went and what it says."""
+    rows = await stores.core.fetch(
+        "SELECT email, email_key, data, locked_data FROM notifications ORDER BY id"
+    )
+    return [any(each is not None for each in row.values()) for row in rows]
+
+
+@pytest.mark.parametrize("proven", [True, False])
+async def test_the_mails_of_whoever_is_deleted_are_forgotten_and_do_not_go(
+    *,
+    shop: httpx.AsyncClient,  # noqa: F811
+    accounts: Accounts,  # noqa: F811
+    ada: UserView,  # noqa: F811
+    stores: Stores,
+    proven: bool,
+) -> None:
+    await make_template(stores)
+    await user_with(accounts, "taken@example.com")
+    if proven:
+        await stores.core.execute("UPDATE users SET email_verified_at = now() WHERE id = $1", ada.id)
+    async with stores.core.acquire() as connection:
+        await suppress(connection, "ada@example.com", "digest", "unsubscribe", by="test", moment=now())
+    held = replace(accounts, mails=AccountMails(stores.settings, SAFE))
+    for email in ("taken@example.com", "new@example.com"):
+        await emails.ask_change(held, ada.id, email, PASSWORD, session=None, by="test")
+    await credentials.send_reset(held, ada.id, by="test", may_grant=EVERY)
+    await ask(stores, "ADA@example.com")
+    await ask(stores, "bob@example.com")
+    assert await contents(stores) == [True] * 5
+
+    assert (await shop.delete(f"/v1/users/{ada.id}", params={"reason": "asked"})).status_code == 204
+    # What went to the address for other reasons is theirs where the address is.
+    assert await contents(stores) == [False, False, False, not proven, True]
+    claimed = await claim(stores.core, "smtp", 10, dedupes=False, moment=now())
+    assert [each.row["email"] for each in claimed.claims] == ["ADA@example.com", "bob@example.com"][proven:]
+    ended = await stores.core.fetch("SELECT DISTINCT state, because FROM notifications WHERE email IS NULL")
+    assert [tuple(each) for each in ended] == [("cancelled", "the person was forgotten")]
+    assert await stores.core.fetchval("SELECT reason FROM suppressions") == "unsubscribe"
+
+
+async def test_mails_of_somebody_who_is_not_deleted_after_all_are_not_forgotten(
+    accounts: Accounts,  # noqa: F811
+    ada: UserView,  # noqa: F811
+    stores: Stores,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await ensure_shipped(stores.settings)
+    held = replace(accounts, mails=AccountMails(stores.settings, SAFE))
+    await credentials.send_reset(held, ada.id, by="test", may_grant=EVERY)
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise asyncpg.PostgresError("the outbox is full")
+
+    monkeypatch.setattr("app.accounts.users.record", refuse)
+    with pytest.raises(asyncpg.PostgresError):
+        await users.delete_user(held, ada.id, by="test", reason="asked", may_grant=EVERY)
+    assert await contents(stores) == [True]
+
+
 # What is asked for an address that nobody may have takes what it takes for others.
 
 
@@ -185,7 +284,7 @@ async def watched(
             replace(
                 accounts,
                 stores=replace(stores, core=pool),
-                deliver=by_mail(stores.settings, SAFE, accounts.clock),
+                mails=AccountMails(stores.settings, SAFE, accounts.clock),
             ),
             statements,
         )
@@ -201,7 +300,9 @@ async def statements_of(statements: list[str], call: Awaitable[object]) -> list[
 
 @pytest.mark.parametrize("nobodys", ["nobody@example.com", "no address"])
 async def test_a_reset_for_an_address_that_nobody_has_takes_the_same_statements(
-    watched: tuple[Accounts, list[str]], nobodys: str
+    watched: tuple[Accounts, list[str]],
+    ada: UserView,  # noqa: F811
+    nobodys: str,
 ) -> None:
     accounts, statements = watched  # noqa: F811
 
@@ -209,6 +310,8 @@ async def test_a_reset_for_an_address_that_nobody_has_takes_the_same_statements(
         call = credentials.ask_reset(accounts, email, client_ip=None, by="client:shop")
         return await statements_of(statements, call)
 
+    speaking = users.ProfileChange(locale="es")
+    await users.change_user(accounts, ada.id, speaking, by="test", may_grant=EVERY)
     await asked("ada@example.com")  # the driver asks once what types there are
     for_ada, for_nobody = await asked("ada@example.com"), await asked(nobodys)
     assert for_nobody == for_ada
@@ -251,7 +354,7 @@ async def test_a_mail_that_goes_to_nobody_is_shown_without_the_address_that_was_
 def without_mail(web: Litestar, accounts: Accounts) -> None:  # noqa: F811
     """Nobody has said where mail goes."""
     settings = accounts.stores.settings.model_copy(update={"notification_smtp_host": None})
-    web.state.accounts = replace(accounts, deliver=by_mail(settings, SAFE))
+    web.state.accounts = replace(accounts, mails=AccountMails(settings, SAFE))
 
 
 @pytest.mark.usefixtures("without_mail")

@@ -19,7 +19,7 @@ async def draft(mails: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
 
 
 async def test_a_template_is_written_shown_chosen_and_stopped(mails: httpx.AsyncClient) -> None:
-    assert len((await mails.get(ALL)).json()) == 11
+    assert len((await mails.get(ALL)).json()) == 12
     order = await draft(mails, current=False, revision=1)
     order["locales"]["en"]["subject"] = "Is it you, {{ given_name }}?"
     refused = await mails.post(f"{ONE}/versions", json=order)
