@@ -39,5 +39,5 @@ class Mails(Protocol):
         Raises StoreUnavailableError where nobody has said where mail goes.
         """
 
-    async def forget(self, connection: asyncpg.Connection, user: UUID, email: str | None) -> None:
-        """Take the addresses and contents out of this user's mails, and of all to `email`; none of them goes any more."""
+    async def forget(self, connection: asyncpg.Connection, user: UUID) -> None:
+        """Take the addresses and contents out of the mails to this user; none of them goes any more."""

@@ -207,11 +207,8 @@ async def delete_user(
     Raises NotFoundError, ForbiddenError.
     """
     async with accounts.stores.core.acquire() as connection, connection.transaction():
-        before = await lock_user(connection, user, may_grant)
-        # Whoever may add and delete users could wipe the mails of anybody, were it enough to name an address.
-        await accounts.mails.forget(
-            connection, user, before["email"] if before["email_verified_at"] else None
-        )
+        await lock_user(connection, user, may_grant)
+        await accounts.mails.forget(connection, user)
         await end_sessions(connection, user, because="the user is deleted")
         await connection.execute(
             "UPDATE sessions SET client_ip = NULL, device = NULL WHERE user_id = $1", user

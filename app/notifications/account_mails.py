@@ -56,9 +56,9 @@ class AccountMails:
         )
         await trigger(connection, order, by=BY, moment=self.clock(), safe=self.safe)
 
-    async def forget(self, connection: asyncpg.Connection, user: UUID, email: str | None) -> None:
+    async def forget(self, connection: asyncpg.Connection, user: UUID) -> None:
         """See `Mails`."""
-        await forget_mails(connection, USERS, str(user), [address(email).key] if email else [])
+        await forget_mails(connection, USERS, str(user), [])
 
 
 class _Greeted(Struct, frozen=True):

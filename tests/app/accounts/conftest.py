@@ -118,7 +118,7 @@ class Mailbox:
 
     links: list[Link] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
-    forgotten: list[tuple[UUID, str | None]] = field(default_factory=list)
+    forgotten: list[UUID] = field(default_factory=list)
 
     async def send(self, _: asyncpg.Connection, mail: Link | Notice) -> None:
         if isinstance(mail, Notice):
@@ -126,5 +126,5 @@ class Mailbox:
         elif mail.email is not None:
             self.links.append(mail)
 
-    async def forget(self, _: asyncpg.Connection, user: UUID, email: str | None) -> None:
-        self.forgotten.append((user, email))
+    async def forget(self, _: asyncpg.Connection, user: UUID) -> None:
+        self.forgotten.append(user)
