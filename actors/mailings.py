@@ -13,7 +13,7 @@ from actors.notifications import wake_delivery
 from actors.queues import Queue
 from app.clock import now
 from app.errors import NotFoundError
-from app.notifications import alerts, firing
+from app.notifications import alerts, firing, resuming
 from app.stores.health import FAULTS
 from config.correlation import DONE, IDLE, note_outcome
 
@@ -21,7 +21,7 @@ MINUTE = 60_000
 
 
 @dramatiq.actor(
-    queue_name=Queue.MAILS, max_retries=20, min_backoff=1000, max_backoff=5 * MINUTE, time_limit=30 * MINUTE
+    queue_name=Queue.MAILS, max_retries=8, min_backoff=1000, max_backoff=5 * MINUTE, time_limit=30 * MINUTE
 )
 async def fire_mails(**_: object) -> None:
     """See a tick of a schedule of mail through: the message tells which; what is to be done the schedule's row says by now."""
@@ -38,6 +38,25 @@ async def fire_mails(**_: object) -> None:
     if fired.mails:
         wake_delivery()
         await relay_facts(stores)
+
+
+@dramatiq.actor(
+    queue_name=Queue.RUNS, max_retries=0, time_limit=MINUTE, periodic=cron("*/2 * * * *"), catch_up="skip"
+)
+async def resume_ticks() -> None:
+    """Send ticks of schedules of mail again whose message is lost, or came to nothing."""
+    note_outcome(IDLE)
+    try:
+        resent = await resuming.resume(worker_stores.stores, _send_again, moment=now())
+    except FAULTS as error:
+        logger.bind(reason=str(error)).warning("ticks.kept")
+        return
+    if resent:
+        note_outcome(DONE)
+
+
+def _send_again(lost: resuming.LostTick) -> None:
+    fire_mails.send_with_options(schedule=lost.schedule, tick=lost.tick.isoformat())
 
 
 @dramatiq.actor(

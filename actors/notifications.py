@@ -1,6 +1,7 @@
 """The actors of notifications. A message only wakes: what is to be sent lies in the core DB."""
 
 import asyncio
+from collections.abc import Sequence
 
 import dramatiq
 from loguru import logger
@@ -12,7 +13,8 @@ from actors.queues import Queue
 from actors.waking import wake_later
 from app.errors import StoreUnavailableError
 from app.notifications import retention
-from app.notifications.post_office import PostOffice, open_post_office
+from app.notifications.claiming import expire
+from app.notifications.post_office import PostOffice, open_post_offices
 from app.stores.health import FAULTS
 from config.correlation import DONE, IDLE, note_outcome
 from config.settings import SettingsError
@@ -24,17 +26,17 @@ _AWAY_SECONDS = 2.0
 
 
 class _Delivery:
-    """The post office of this worker, opened when there is mail for the first time."""
+    """The post offices of this worker, opened when there is mail for the first time."""
 
     def __init__(self) -> None:
         self._opening = asyncio.Lock()
-        self._office: PostOffice | None = None
+        self._offices: Sequence[PostOffice] | None = None
 
-    async def office(self) -> PostOffice:
+    async def offices(self) -> Sequence[PostOffice]:
         async with self._opening:
-            if self._office is None:
-                self._office = await worker_stores.keep(open_post_office(worker_stores.stores))
-            return self._office
+            if self._offices is None:
+                self._offices = await worker_stores.keep(open_post_offices(worker_stores.stores))
+            return self._offices
 
 
 _delivery = _Delivery()
@@ -51,18 +53,34 @@ async def deliver_mails() -> None:
     """Hand over the mails that are due, and come again when the next ones are."""
     stores = worker_stores.stores
     note_outcome(IDLE)
-    seconds: float | None = _AWAY_SECONDS
+    await _end_late()
     try:
-        office = await _delivery.office()
-        async with sealing_meanwhile(stores):
-            seconds = await office.run_due()
-    except (StoreUnavailableError, *FAULTS) as error:
-        logger.bind(reason=str(error)).warning("mails.stopped")
+        offices = await _delivery.offices()
     except SettingsError as error:
         logger.bind(reason=str(error)).warning("mails.stopped")
         return  # the next minute comes, and a worker with other settings perhaps
+    async with sealing_meanwhile(stores), asyncio.TaskGroup() as group:
+        for each in offices:
+            group.create_task(_deliver(each))
     await relay_facts(stores)
+
+
+async def _end_late() -> None:
+    """Whatever becomes of transports, what must not go any more has ended within a minute."""
+    try:
+        await expire(worker_stores.stores.core)
+    except FAULTS as error:
+        logger.bind(reason=str(error)).warning("mails.stopped")
+
+
+async def _deliver(office: PostOffice) -> None:
+    seconds: float | None = _AWAY_SECONDS
+    try:
+        seconds = await office.run_due()
+    except (StoreUnavailableError, *FAULTS) as error:
+        logger.bind(reason=str(error)).warning("mails.stopped")
     if seconds is not None and seconds < _LATEST_SECONDS:
+        # Now, and not when the others have ended too.
         await asyncio.to_thread(wake_later, deliver_mails, max(seconds, 0.05))
 
 

@@ -1,6 +1,10 @@
 """The faults that the service reports to its callers. They know no HTTP: `web/problems.py` maps them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
+
+MOST_FAULTS = 100
 
 
 class CoreError(Exception):
@@ -19,8 +23,21 @@ class Fault:
     message: str
 
 
+def first_of(faults: Iterable[Fault]) -> list[Fault]:
+    """The first hundred, and one that says that there are more: whoever sends nonsense gets no more back than that.
+
+    Looks at no fault after those.
+    """
+    told = list(islice(faults, MOST_FAULTS + 1))
+    if len(told) > MOST_FAULTS:
+        told[-1] = Fault(
+            told[-1].where, f"is wrong too, and more may be: {MOST_FAULTS} faults are told at once"
+        )
+    return told
+
+
 class InvalidInputError(CoreError):
-    """The input can be read but breaks a rule; every fault is listed."""
+    """The input can be read but breaks a rule; every fault is listed, see `first_of`."""
 
     def __init__(self, message: str, faults: list[Fault] | None = None) -> None:
         super().__init__(message)

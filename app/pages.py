@@ -50,11 +50,17 @@ def decode_cursor(cursor: str | None, parse: Callable[[str], Item]) -> Item | No
         return None
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        return parse(base64.b64decode(padded, altchars=b"-_", validate=True).decode())
+        return parse(_storable(base64.b64decode(padded, altchars=b"-_", validate=True).decode()))
     except (ValueError, TypeError, OverflowError, RecursionError):
         raise InvalidInputError(
             "malformed cursor", [Fault("cursor", "is none that this service gave")]
         ) from None
+
+
+def _storable(place: str) -> str:
+    if "\0" in place:
+        raise ValueError("no store can hold it")
+    return place
 
 
 def check_limit(limit: int) -> int:

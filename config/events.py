@@ -151,6 +151,14 @@ EVENTS: dict[str, Event] = {
         "WARNING",
         meaning="A tick's schedule, or its template, is gone; `schedule`, `tick`, `reason`.",
     ),
+    "tick.resumed": _at(
+        "WARNING",
+        meaning="A tick of a schedule of mail that nobody had seen through was sent again; `schedule`, `tick`.",
+    ),
+    "ticks.kept": _at(
+        "WARNING",
+        meaning="A store is away: what nobody has seen through is sent again later; `reason`.",
+    ),
     "mail.skipped": _at(
         "WARNING",
         meaning="A schedule cannot write to somebody; `schedule`, `kind`, `key`, and the `field` at fault.",
@@ -173,9 +181,9 @@ EVENTS: dict[str, Event] = {
         meaning="An external notification service failed time and again and is left alone for a while; `transport`, "
         "`failures`, `seconds`.",
     ),
-    "mail.refused": _at(
+    "mail.stumbled": _at(
         "ERROR",
-        meaning="A mail met an error that nobody expected, and is shown to an operator; `notification`, `error`.",
+        meaning="A mail met an error that nobody expected, and is tried again, or is `unknown`; `notification`, `error`.",
     ),
     "mails.stopped": _at(
         "WARNING",

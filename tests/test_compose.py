@@ -94,3 +94,10 @@ def test_whoever_waits_for_a_service_waits_for_one_that_there_is(services: dict[
                 assert "healthcheck" in services[other], f"{name} waits for {other} for ever"
             else:
                 assert services[other]["restart"] == "no", f"{other} never ends"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_nobody_but_the_mail_server_has_its_key(name: str, services: dict[str, Any]) -> None:
+    of_the_key = services["mailpit"]["environment"]["MP_SMTP_TLS_KEY"].rpartition("/")[0]
+    assert any(f":{of_the_key}" in volume for volume in services["mailpit"]["volumes"])
+    assert not any(f":{of_the_key}" in volume for volume in services[name]["volumes"])

@@ -17,8 +17,8 @@ from app.notifications.schedules import Change, Wanted
 from app.pages import LIMIT_DEFAULT, LIMIT_MAX, Page
 from app.scheduling.schedules import CatchUp
 from web.guards import Calling, needs
-from web.idempotency import Keyed, key_of, replayed
-from web.inputs import Cursor, Decision, Limit, Reason
+from web.idempotency import Keyed, key_of, refuse_unkeyed, replayed
+from web.inputs import Cursor, Decision, Limit, Reason, Why
 from web.stores import Opened
 
 SCHEDULES = "/v1/schedules"
@@ -141,7 +141,7 @@ class Schedules(Controller):
 
     @delete("/{name:str}", summary="Remove a schedule of mail", opt=WRITE)
     async def delete_schedule(
-        self, stores: Opened, caller: Calling, name: FromPath[str], reason: FromQuery[str]
+        self, stores: Opened, caller: Calling, name: FromPath[str], reason: Why
     ) -> None:
         """Its mails stay. 409 for one that is declared in code."""
         await schedules.delete(stores, name, by=caller.name, reason=reason)
@@ -152,6 +152,7 @@ class Schedules(Controller):
         summary="Fire a schedule now",
         opt=WRITE,
         operation_class=Keyed,
+        before_request=refuse_unkeyed,
     )
     async def trigger_schedule(
         self, stores: Opened, caller: Calling, request: Request[Any, Any, Any], name: FromPath[str]

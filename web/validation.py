@@ -1,6 +1,7 @@
 """What a call says is checked as a whole before it is acted on: every fault is told, not the first alone."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
@@ -10,7 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
-from app.errors import Fault, InvalidInputError, NotFoundError
+from app.errors import Fault, InvalidInputError, NotFoundError, first_of
 
 _INJECTED = frozenset({"accounts", "caller", "data", "request", "state", "stores"})
 FAULT = "fault"  # in a Meta's `extra`: what to say instead of msgspec's own words
@@ -19,15 +20,13 @@ FAULT = "fault"  # in a Meta's `extra`: what to say instead of msgspec's own wor
 async def refuse_invalid(request: Request[Any, Any, Any]) -> None:
     """Check path, query and body against what the handler declares.
 
-    Raises InvalidInputError with every fault; a body that is no JSON raises 400, one of another type 415, one that
+    Raises InvalidInputError with every fault, see `first_of`; a body that is no JSON raises 400, one of another type 415, one that
     is too long 413. A path that no store could hold raises NotFoundError.
     """
     check_path(request)
     declared = _declared(request.route_handler)
-    faults = list(_query_faults(request, declared))
-    if "data" in declared:
-        faults += await _body_faults(request, declared["data"])
-    if faults:
+    body = await _body_faults(request, declared["data"]) if "data" in declared else ()
+    if faults := first_of(chain(_query_faults(request, declared), body)):
         raise InvalidInputError(
             "the request breaks a rule" if len(faults) == 1 else "the request breaks rules", faults
         )
@@ -144,13 +143,13 @@ def _list(kind: Any) -> Any | None:
     return next((each for each in map(_list, get_args(kind)) if each is not None), None)
 
 
-async def _body_faults(request: Request[Any, Any, Any], field: FieldInfo) -> list[Fault]:
+async def _body_faults(request: Request[Any, Any, Any], field: FieldInfo) -> Iterable[Fault]:
     body = await request.body()
     if not body:
         if field.required:
             raise ClientException("the body is empty; it must be a JSON object")
-        return []
-    return list(faults_in(field.type, decode_json(body, content_type(request))))
+        return ()
+    return faults_in(field.type, decode_json(body, content_type(request)))
 
 
 def content_type(request: Request[Any, Any, Any]) -> str:

@@ -165,7 +165,7 @@ def _row(view: NotificationView) -> tuple[Any, ...]:
     return (
         str(view.id),
         output.printable(view.template),
-        output.shown(view.email),
+        output.shown(view.email or view.recipient_id),
         output.state(view.state),
         output.brief(view.next_at or view.send_at),
         str(view.attempts),

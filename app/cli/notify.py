@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ from app.notifications.template_views import TemplateDetail
 from app.notifications.views import Placed, Preview
 
 STDIN = "-"
+_SHOWN = 100
 DataGiven = Annotated[
     list[str] | None,
     typer.Option(
@@ -96,10 +98,22 @@ def read_data(given: list[str], *, over: dict[str, Any] | None = None) -> dict[s
     for each in given:
         name, equals, value = each.partition("=")
         if equals:
-            _set(data, name.split("."), _value(value), each)
+            _set(data, name.split("."), _value(value, each), each)
         else:
             data |= _read(each)
     return data
+
+
+def _check(value: Any, given: str) -> None:
+    """Refuse what JSON or UTF-8 has no word for, 1e999 say, or half of a surrogate pair."""
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError as error:
+        raise _unfit(given, error) from error
+
+
+def _unfit(given: str, error: Exception) -> CommandError:
+    return CommandError(f"--data {output.printable(given[:_SHOWN])} cannot be sent: {error}")
 
 
 def _set(data: dict[str, Any], path: list[str], value: Any, given: str) -> None:
@@ -111,23 +125,37 @@ def _set(data: dict[str, Any], path: list[str], value: Any, given: str) -> None:
     data[last] = value
 
 
-def _value(text: str) -> Any:
+def _value(text: str, given: str) -> Any:
+    value: Any = text
+    with suppress(ValueError):
+        value = _decoded(text, given)
+    _check(value, given)
+    return value
+
+
+def _decoded(text: str, given: str) -> Any:
+    """Raises ValueError for what is no JSON, as NaN; CommandError for what is too deep."""
     try:
-        return json.loads(text)
-    except ValueError:
-        return text
+        return json.loads(text, parse_constant=_no_json)
+    except RecursionError as error:
+        raise _unfit(given, error) from error
+
+
+def _no_json(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
 
 
 def _read(name: str) -> dict[str, Any]:
     try:
         text = sys.stdin.read() if name == STDIN else Path(name).read_text(encoding="utf-8")
-        data = json.loads(text)
+        data = _decoded(text, name)
     except (OSError, ValueError) as error:
         raise CommandError(
             f"{name} holds no data: {error}", "--data takes a JSON file, or KEY=VALUE"
         ) from error
     if not isinstance(data, dict):
         raise CommandError(f"{name} holds no data", "it is a JSON object, as the template's schema wants it")
+    _check(data, name)
     return data
 
 

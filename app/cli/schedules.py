@@ -240,7 +240,7 @@ def _came_to(tick: TickView) -> str:
     if tick.note or tick.reason:
         return output.printable(tick.note or tick.reason or "")
     if tick.finished_at is None:
-        return output.words(tick.status)
+        return output.words(tick.status) + (f", sent again {tick.resent} times" if tick.resent else "")
     return f"{tick.mails:,} mails" + (f", {tick.skipped:,} skipped" if tick.skipped else "")
 
 

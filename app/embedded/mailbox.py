@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 from datetime import UTC, datetime
+from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
@@ -20,6 +21,9 @@ FOLDER = "mailbox"
 MOST_MESSAGES = 1000
 _ENDING, _UNFINISHED = ".eml", ".new"
 _NAME = re.compile(r"(?P<at>\d{8}T\d{12})-[0-9a-f]{8}\.eml")
+# Any process of the machine may hand in what has no form: headers are shown as the texts that they are.
+_AS_TEXT = HeaderRegistry(use_default_map=False)
+_FOLD = re.compile(r"[\r\n]")
 _FORM = "%Y%m%dT%H%M%S%f"
 
 
@@ -88,8 +92,9 @@ class Mailbox:
         _, message = self._parsed(name) if _NAME.fullmatch(name) else (name, None)
         if message is None:
             return None
-        headers = [(header, str(value)) for header, value in message.items()]
-        return Message(_received(name, message), headers, _body(message, "plain"), _body(message, "html"))
+        return Message(
+            _received(name, message), _headers(message), _body(message, "plain"), _body(message, "html")
+        )
 
     def clear(self) -> int:
         """Give up every message; answers how many there were."""
@@ -120,15 +125,25 @@ def _received(name: str, message: EmailMessage) -> Received:
     return Received(
         id=name.removesuffix(_ENDING),
         at=datetime.strptime(match["at"], _FORM).replace(tzinfo=UTC),
-        sender=str(message.get("From", "")),
-        to=[str(each) for each in message.get_all("Delivered-To", [])],
-        subject=str(message.get("Subject", "")),
+        sender=next(iter(_headers(message, "from")), ("", ""))[1],
+        to=[value for _, value in _headers(message, "delivered-to")],
+        subject=next(iter(_headers(message, "subject")), ("", ""))[1],
     )
 
 
+def _headers(message: EmailMessage, name: str | None = None) -> list[tuple[str, str]]:
+    """The headers in their order, or those of this name, each in one line."""
+    return [
+        (header, " ".join(str(_AS_TEXT(header, _FOLD.sub("", value))).split()))
+        for header, value in message.raw_items()
+        if name in (None, header.lower())
+    ]
+
+
 def _body(message: EmailMessage, kind: str) -> str | None:
-    part = message.get_body((kind,))
-    if part is None:
+    try:
+        part = message.get_body((kind,))
+        content = part.get_content() if part else None
+    except Exception:  # noqa: BLE001  (what is no MIME, or in no charset, raises nearly anything)
         return None
-    content = part.get_content()
     return content.replace("\r\n", "\n") if isinstance(content, str) else None

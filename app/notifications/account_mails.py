@@ -1,5 +1,6 @@
 """Mails about accounts: one brings its user a link, and never outlives it; one tells that something was changed."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,8 +19,9 @@ from app.notifications.links import account_link
 from app.notifications.ordering import transport_of
 from app.notifications.recipients import NOWHERE, Resolved
 from app.notifications.rendering import FALLBACK
+from app.notifications.schemas import name_of
 from app.notifications.templates import load_version
-from app.notifications.triggering import Mailing, Order, trigger
+from app.notifications.triggering import FIRST, Mailing, Order, trigger
 from config.settings import Settings
 
 LINKS: dict[Purpose, str] = {
@@ -28,7 +30,6 @@ LINKS: dict[Purpose, str] = {
     "change": "verify-email",
 }
 NOTICES = "account-notice"
-_FIRST = 1
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class AccountMails:
             mailings=[await _mailing(self.settings, connection, mail)],
             transport=transport_of(self.settings),
             not_after=mail.expires_at if isinstance(mail, Link) else None,
-            priority=_FIRST,
+            priority=FIRST,
         )
         await trigger(connection, order, by=BY, moment=self.clock(), safe=self.safe)
 
@@ -72,9 +73,9 @@ class _Greeted(Struct, frozen=True):
 async def _mailing(settings: Settings, connection: asyncpg.Connection, mail: Link | Notice) -> Mailing:
     user = await _greeted(connection, mail.user)
     data = _told(mail) if isinstance(mail, Notice) else _brought(settings, mail, first=not user.has_password)
-    if user.given_name:
-        # A name is as long as its owner wants; the greeting is not.
-        data["given_name"] = user.given_name[:100]
+    # Users choose their names, and may choose the address that is written to as well.
+    with suppress(ValueError):
+        data["given_name"] = name_of(user.given_name)
     to = address(mail.email) if mail.email else NOWHERE
     return Mailing(Resolved("user", mail.user, to), data, user.locale or FALLBACK)
 

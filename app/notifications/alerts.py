@@ -22,7 +22,7 @@ from app.notifications.recipients import Resolved
 from app.notifications.rendering import FALLBACK
 from app.notifications.templates import load_version
 from app.notifications.transports.opening import configured
-from app.notifications.triggering import Mailing, Occasion, Order, trigger
+from app.notifications.triggering import FIRST, Mailing, Occasion, Order, trigger
 from app.notifications.troubles import Alarm, looks
 from app.stores.connections import Stores
 from app.stores.health import FAULTS
@@ -31,7 +31,6 @@ from config.settings import SettingsError
 SCHEDULE = "alerts"
 TEMPLATE = "operator-alert"
 _BY = "core"
-_FIRST = 1
 T = TypeVar("T")
 
 # Within the hour nothing is told of a cause, whatever happens. After it, what is new; what lasts, once a day. A time that
@@ -120,7 +119,7 @@ async def _order(stores: Stores, connection: asyncpg.Connection, alarm: Alarm, m
         ],
         transport=await _transport(stores, connection),
         not_after=moment + alarm.worth,
-        priority=_FIRST,
+        priority=FIRST,
     )
 
 

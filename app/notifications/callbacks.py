@@ -5,18 +5,19 @@ from typing import Literal
 from uuid import UUID
 
 import asyncpg
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from app.notifications import ledger
+from app.notifications.content import Kind
 from app.notifications.ledger import Move
 from app.notifications.states import WAYS, State
 from app.notifications.suppressing import suppress
+from app.notifications.transports.transport import withheld
 from app.notifications.views import Scope
 from app.stores.connections import Stores
 
 BY = "provider"
 CallbackKind = Literal["delivered", "bounced", "complained", "deferred"]
-_STATES: dict[str, State] = {"delivered": State.DELIVERED, "bounced": State.FAILED}
 # Nobody is written to again who said that this was spam, but for what is about something of theirs.
 _COMPLAINED: tuple[Scope, ...] = ("alert", "digest")
 
@@ -39,14 +40,23 @@ async def take(stores: Stores, told: Callback, *, moment: datetime) -> bool:
     """
     async with stores.core.acquire() as connection, connection.transaction():
         row = await ledger.lock_one(connection, told.notification)
+        if told.detail is not None and Kind(row["kind"]) is Kind.SECURITY:
+            told = structs.replace(told, detail=withheld(told.detail))
         if not await _keep(connection, told, moment):
             return False
-        before, after = State(row["state"]), _STATES.get(told.kind)
+        before, after = State(row["state"]), _state_after(told)
         if after in WAYS[before]:
             move = Move(row["id"], before, after, told.detail)
             await ledger.move_all(connection, [move], by=BY, moment=moment)
         await _suppress(connection, row, told, moment)
     return True
+
+
+def _state_after(told: Callback) -> State | None:
+    """What a mail comes to. One that came back for the time being may arrive yet."""
+    if told.kind == "delivered":
+        return State.DELIVERED
+    return State.FAILED if told.kind == "bounced" and told.permanent else None
 
 
 async def _keep(connection: asyncpg.Connection, told: Callback, moment: datetime) -> bool:

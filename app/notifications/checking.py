@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from app.errors import Fault
 from app.locales import NO_LOCALE, is_locale
 from app.notifications.content import Content, Texts
+from app.notifications.fetching import NOTHING_FETCHED, fetching, fetching_in_source
 from app.notifications.rendering import FALLBACK, RenderingError, faults_in_part, render
 from app.notifications.schemas import faults_in_data, faults_in_schema, least_data
 
@@ -41,7 +42,10 @@ def _faults_in_texts(locale: str, texts: Texts) -> Iterator[Fault]:
         if "\0" in source:
             yield Fault(where, "holds a character that cannot be stored")
         else:
-            yield from faults_in_part(part, source, where=where)
+            faults = faults_in_part(part, source, where=where)
+            yield from faults
+            if part == "html" and not faults:
+                yield from (Fault(where, f"{NOTHING_FETCHED}: {each}") for each in fetching_in_source(source))
 
 
 def _faults_in_mails(content: Content) -> Iterator[Fault]:
@@ -59,3 +63,5 @@ def _faults_in_mail(content: Content, locale: str, data: dict[str, object], said
         return
     if not rendered.subject:
         yield Fault(f"locales/{locale}/subject", f"{said}is empty")
+    for each in fetching(rendered.html):
+        yield Fault(f"locales/{locale}/html", f"{said}{NOTHING_FETCHED}: {each}")

@@ -4,6 +4,7 @@ The state is a row per transport in the core DB, so that it holds for all worker
 database. What one mail is refused for says nothing about the others and does not count.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -19,6 +20,8 @@ from app.notifications.transports.transport import UNTRIED, Handed, Refused, Ret
 FAILURES = 5
 """In a row; then the circuit opens."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30, 15 * 60
+LONGEST_ASKED_SECONDS = 3600
+"""A service that asks to be left alone is believed for so long: it may have meant one mail."""
 TRIAL_SECONDS = 300
 """After so long a trial that was not heard of again is given up; a hand-over takes less."""
 LOOK_AGAIN_SECONDS = 5.0
@@ -28,14 +31,10 @@ _BY = "core"
 
 
 class Admission(Struct, frozen=True):
-    """Whether a mail may be handed over: not within `wait` seconds, and where `trial` is set, as the one that tries.
-
-    `failures` are those that the service has had last.
-    """
+    """Whether a mail may be handed over: not within `wait` seconds, and where `trial` is set, as the one that tries."""
 
     wait: float = 0.0
     trial: UUID | None = None
-    failures: int = 0
 
 
 class CircuitView(Struct, frozen=True):
@@ -54,13 +53,13 @@ async def admit(core: asyncpg.Pool, transport: str) -> Admission:
     """Ask whether a mail may be handed over now. Whoever is let in, `settle`s."""
     row = await core.fetchrow(
         """
-        SELECT state, failures, extract(epoch FROM trial_at - clock_timestamp())::float8 AS seconds
+        SELECT state, extract(epoch FROM trial_at - clock_timestamp())::float8 AS seconds
         FROM transport_circuits WHERE name = $1
         """,
         transport,
     )
     if row is None or row["state"] == "closed":
-        return Admission(failures=row["failures"] if row else 0)
+        return Admission()
     if row["seconds"] <= 0:
         return await _try(core, transport)
     in_trial = row["state"] == "trial"
@@ -87,10 +86,10 @@ async def settle(core: asyncpg.Pool, transport: str, admission: Admission, hande
     if handed is None or (isinstance(handed, Refused) and handed.code == UNTRIED):
         await _untried(core, transport, admission)
     elif isinstance(handed, Unknown) or (isinstance(handed, Retry) and handed.of_service):
-        await _failed(core, transport, admission, f"{handed.code} {handed.detail}")
+        await _failed(core, transport, admission, handed)
     elif admission.trial:
         await _close(core, transport, admission.trial)
-    elif admission.failures:
+    else:
         await core.execute(
             """
             UPDATE transport_circuits SET failures = 0, because = NULL
@@ -121,7 +120,14 @@ def pause_after(openings: int) -> int:
     return min(FIRST_PAUSE_SECONDS << doubled, LONGEST_PAUSE_SECONDS)
 
 
-async def _failed(core: asyncpg.Pool, transport: str, admission: Admission, because: str) -> None:
+def _asked(handed: Retry | Unknown) -> int:
+    """The seconds for which the service asks to be left alone."""
+    after = handed.after if isinstance(handed, Retry) else None
+    return math.ceil(min(after or 0.0, LONGEST_ASKED_SECONDS))
+
+
+async def _failed(core: asyncpg.Pool, transport: str, admission: Admission, handed: Retry | Unknown) -> None:
+    because, asked = f"{handed.code} {handed.detail}", _asked(handed)
     async with core.acquire() as connection, connection.transaction():
         await connection.execute(
             "INSERT INTO transport_circuits (name) VALUES ($1) ON CONFLICT (name) DO NOTHING", transport
@@ -139,9 +145,10 @@ async def _failed(core: asyncpg.Pool, transport: str, admission: Admission, beca
             failures,
             because,
         )
-        if opens := failures >= FAILURES:
+        # Nobody has to ask again for what the service has said of itself.
+        if opens := failures >= FAILURES or asked >= FIRST_PAUSE_SECONDS or admission.trial is not None:
             openings = row["openings"] + 1
-            detail = {"failures": failures, "seconds": pause_after(openings)}
+            detail = {"failures": failures, "seconds": max(pause_after(openings), asked)}
             await _open(connection, transport, openings, detail=detail, because=because)
     if opens:
         logger.bind(transport=transport, **detail).warning("circuit.opened")

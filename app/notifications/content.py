@@ -27,6 +27,10 @@ class Kind(StrEnum):
     """For those who run the service."""
 
 
+OURS = frozenset({Kind.SECURITY, Kind.OPERATIONS})
+"""What this service sends by itself. Nobody else asks for such mail, and only operators decide about it."""
+
+
 class Texts(Struct, frozen=True, forbid_unknown_fields=True):
     """A mail in one language, in the language of templates (see `app.notifications.language`)."""
 

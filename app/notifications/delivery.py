@@ -7,7 +7,7 @@ once share a commit. So a crash leaves at most the mails in doubt that were on t
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -16,19 +16,21 @@ from loguru import logger
 from app.clock import Clock, now
 from app.errors import StoreUnavailableError
 from app.notifications import circuits, settling
-from app.notifications.claiming import Claim, claim, next_due
-from app.notifications.letters import Letters, UnwritableError
+from app.notifications.claiming import Claim, claim, is_suspect, next_due
+from app.notifications.letters import Letters, LockedError, UnwritableError
 from app.notifications.pacing import Pace
 from app.notifications.settling import About, Ended
 from app.notifications.together import Together
-from app.notifications.transports.transport import Handed, Mail, Refused, Retry, Transport, Unknown
+from app.notifications.transports.transport import Handed, Mail, Refused, Retry, Transport, Unknown, discreet
 from app.stores.connections import Stores
 from app.stores.health import FAULTS
 
-ROUND_SECONDS = 60.0
-"""No mail is taken up after so long in one round, so that it ends; there is always another."""
+# So often is looked for other mail while some is under way, for one that hangs must hold up no other.
+_LOOK_SECONDS = 0.25
 # A turn that is further off is left to a later round, and to others.
 _PATIENCE_SECONDS = 60.0
+# With that, and all that a hand-over may take, a claim is not over yet.
+_PLACE_SECONDS = 30.0
 # A database that is away for a moment leaves no answer of the provider unwritten.
 _SETTLE_SECONDS, _SETTLE_AGAIN_SECONDS = 20.0, 0.5
 _AWAY_SECONDS = 2.0
@@ -39,32 +41,33 @@ Marks = Together[About, bool]
 Ends = Together[Ended, None]
 
 
+async def _is_right() -> None:
+    """What keeps a clock right that needs nothing for it."""
+
+
 @dataclass(frozen=True)
 class PostRoom:
-    """Delivers with these transports, so many mails at once over each."""
+    """Delivers by one transport, so many mails at once. `keep_time` is awaited before `clock` tells what is due."""
 
     stores: Stores
-    transports: Mapping[str, Transport]
+    transport: Transport
     letters: Letters
     pace: Pace
     per_second: float
     at_once: int
+    connections: int
     clock: Clock = now
+    keep_time: Callable[[], Awaitable[None]] = _is_right
     draw: Callable[[], float] = field(default=random.random)
 
     async def run_due(self) -> float | None:
-        """Deliver until nothing is due, or the round is over; answers in how many seconds something will be.
+        """Deliver until nothing is due and nothing under way; answers in how many seconds something will be due.
 
         Not above zero: it is now. None: nothing waits. Cancelled, it ends what the provider may have already, and lets others
         have the rest. Raises what the stores' drivers do, and StoreUnavailableError.
         """
         async with Together(self._mark) as marks, Together(self._settle, _TOGETHER_SECONDS) as ends:
-            desks = [Desk(self, each, marks, ends).work_off() for each in self.transports.values()]
-            waits = await asyncio.gather(*desks, return_exceptions=True)
-        for each in waits:
-            if isinstance(each, BaseException):
-                raise each
-        return min((each for each in waits if isinstance(each, float)), default=None)
+            return await Desk(self, marks, ends).work_off()
 
     async def _mark(self, about: Sequence[About]) -> list[bool]:
         return await settling.mark(self.stores.core, about, self.clock())
@@ -92,58 +95,72 @@ class _Job:
 
     claim: Claim
     on_the_wire: bool = False
+    given_up: bool = False
+    admission: circuits.Admission | None = None
 
 
 class Desk:
-    """Hands over the mails of one transport, for one round."""
+    """Hands over the mails of one transport."""
 
-    def __init__(self, room: PostRoom, transport: Transport, marks: Marks, ends: Ends) -> None:
+    def __init__(self, room: PostRoom, marks: Marks, ends: Ends) -> None:
         self._room = room
-        self._transport = transport
+        self._transport = room.transport
         self._core = room.stores.core
         self._marks = marks
         self._ends = ends
         self._working: dict[asyncio.Task[None], _Job] = {}
-        self._pause = 0.0
+        self._places = asyncio.Semaphore(room.connections)
+        self._rests_until = 0.0
 
     async def work_off(self) -> float | None:
         """See `PostRoom.run_due`."""
-        over = time.monotonic() + ROUND_SECONDS
         async with Together(self._take_turns) as self._turns, Together(self._admit) as self._admissions:
-            await self._work_off(over)
+            await self._work_off()
         due = await next_due(self._core, self._transport.name)
-        return None if due is None else max((due - self._room.clock()).total_seconds(), self._pause)
+        return None if due is None else max((due - self._room.clock()).total_seconds(), self._rest())
 
-    async def _work_off(self, over: float) -> None:
+    async def _work_off(self) -> None:
         try:
-            while not self._pause and time.monotonic() < over and await self._claim_some():
-                await self._until_left(self._room.at_once // 2)
-            await self._until_left(0)
+            while await self._claim_some():
+                await self._until_half_are_free()
         finally:
             await self._wind_up()
 
+    def _rest(self) -> float:
+        """For how many seconds no mail is to be taken up."""
+        return max(0.0, self._rests_until - time.monotonic())
+
+    def _pause(self, seconds: float) -> None:
+        self._rests_until = max(self._rests_until, time.monotonic() + seconds)
+
     async def _claim_some(self) -> bool:
-        """Begin with what is due; answers whether there was anything to do."""
+        """Begin with what is due, as far as there is room; answers whether there is anything to do."""
+        free = self._room.at_once - len(self._working)
+        if not free or self._rest():
+            return bool(self._working)
+        await self._room.keep_time()
         claimed = await claim(
             self._core,
             self._transport.name,
-            self._room.at_once - len(self._working),
+            free,
             dedupes=self._transport.dedupes,
             moment=self._room.clock(),
+            suspects=not any(is_suspect(job.claim.row) for job in self._working.values()),
         )
         for each in claimed.claims:
             job = _Job(each)
             self._working[asyncio.create_task(self._deliver(job))] = job
         return bool(claimed.looked_at or self._working)
 
-    async def _until_left(self, number: int) -> None:
-        """Wait until no more than so many are under way, and for one at least."""
-        while self._working:
-            done, _ = await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
+    async def _until_half_are_free(self) -> None:
+        """Wait for that, and for one that has ended at least; but not for long."""
+        until = time.monotonic() + _LOOK_SECONDS
+        while self._working and (left := until - time.monotonic()) > 0:
+            done, _ = await asyncio.wait(self._working, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             for each in done:
                 del self._working[each]
                 each.result()
-            if len(self._working) <= number:
+            if done and len(self._working) <= self._room.at_once // 2:
                 return
 
     async def _wind_up(self) -> None:
@@ -159,40 +176,58 @@ class Desk:
         except asyncio.CancelledError:
             if job.on_the_wire:
                 raise  # found once the claim has run out
+            job.given_up = True
+            await self._leave_trial(job)
         except NotNowError:
             pass  # looked at once more: that tells why
         except Exception as error:  # noqa: BLE001  (one mail must not hold up the others)
             handed = self._unexpected(job, error)
-            again_in = self._pause
+            again_in = self._rest()
         await self._ends.add(Ended(job.claim, handed, again_in))
 
     def _unexpected(self, job: _Job, error: Exception) -> Handed | None:
         """What becomes of a mail that met an error which no transport tells."""
         if isinstance(error, (StoreUnavailableError, *FAULTS)) and not job.on_the_wire:
-            self._pause = _AWAY_SECONDS
+            self._pause(_AWAY_SECONDS)
             return None
         if isinstance(error, UnwritableError):
             return Refused("template", str(error))
+        if isinstance(error, LockedError):
+            return Retry("locked", str(error), of_service=False)
         name = type(error).__name__
-        logger.bind(notification=job.claim.id, error=name).error("mail.refused")
-        if not job.on_the_wire:
-            return Refused("unexpected", name)
-        if self._transport.dedupes:
-            return Retry("unexpected", name, of_service=False, doubtful=True)
-        return Unknown("unexpected", name)
+        logger.bind(notification=job.claim.id, error=name).error("mail.stumbled")
+        if job.on_the_wire and not self._transport.dedupes:
+            return Unknown("unexpected", name)
+        return Retry("unexpected", name, of_service=False, doubtful=job.on_the_wire)
 
     async def _attempt(self, job: _Job) -> tuple[Handed | None, float]:
         """How the hand-over ended; None, and seconds, where it has to wait for so long."""
         wait = await self._turns.add(job)
         if wait > _PATIENCE_SECONDS:
-            self._pause = max(self._pause, wait)
+            self._pause(wait)
             return None, wait
         if wait:
             await asyncio.sleep(wait)
         mail = await self._room.letters.write(job.claim)
+        if not await self._found_place():
+            return None, 0.0
+        try:
+            return await self._placed(job, mail)
+        finally:
+            self._places.release()
+
+    async def _found_place(self) -> bool:
+        """Wait for a free connection, before the circuit is asked: how long that takes says nothing of the service."""
+        try:
+            async with asyncio.timeout(_PLACE_SECONDS):
+                return await self._places.acquire()
+        except TimeoutError:
+            return False
+
+    async def _placed(self, job: _Job, mail: Mail) -> tuple[Handed | None, float]:
         admission = await self._admissions.add(job)
         if admission.wait:
-            self._pause = max(self._pause, min(admission.wait, circuits.LOOK_AGAIN_SECONDS))
+            self._pause(min(admission.wait, circuits.LOOK_AGAIN_SECONDS))
             return None, admission.wait
         return await self._admitted(job, mail, admission), 0.0
 
@@ -203,9 +238,17 @@ class Desk:
 
     async def _admit(self, jobs: Sequence[_Job]) -> list[circuits.Admission]:
         """Ask the circuit once for all; where it wants a trial, the first one is it."""
-        first = await circuits.admit(self._core, self._transport.name)
+        first = jobs[0].admission = await circuits.admit(self._core, self._transport.name)
+        if jobs[0].given_up:
+            await self._leave_trial(jobs[0])
         others = circuits.Admission(wait=circuits.LOOK_AGAIN_SECONDS) if first.trial else first
         return [first, *([others] * (len(jobs) - 1))]
+
+    async def _leave_trial(self, job: _Job) -> None:
+        """Whoever was let in to try, and does not come to it, leaves that to the next."""
+        if job.admission and job.admission.trial:
+            with suppress(*FAULTS):
+                await circuits.settle(self._core, self._transport.name, job.admission, None)
 
     async def _admitted(self, job: _Job, mail: Mail, admission: circuits.Admission) -> Handed:
         handed: Handed | None = None
@@ -218,6 +261,7 @@ class Desk:
 
         try:
             handed = await self._transport.hand_over(mail, about_to=about_to)
+            handed = handed if shown else discreet(handed)
         finally:
             # What is known of the mail counts for more than what is known of the service.
             with suppress(*FAULTS):

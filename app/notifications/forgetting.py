@@ -13,14 +13,28 @@ _KINDS = {"customers": "customer", USERS: "user"}
 _THEIRS = """
     (email_key = ANY($3) OR (recipient_id = $2 AND recipient_kind = $1)) AND (email IS NOT NULL OR erased_at IS NULL)
 """
+_LOCK = f"SELECT id, batch_id FROM notifications WHERE {_THEIRS} ORDER BY id FOR UPDATE"
+# What somebody has written of a mail may name the person: callers, and providers. What is ours does not.
+_FORGET_REASONS = (
+    "UPDATE notification_events SET because = NULL WHERE notification_id = ANY($1) AND caused_by <> 'core'"
+)
+_FORGET_TOLD = "UPDATE notification_callbacks SET detail = NULL WHERE notification_id = ANY($1)"
 # What still waits is looked at now, and ends because there is nobody to send it to. Whoever is handing it over at this moment
 # ends it; what is not on the wire yet does not go.
-_FORGET = f"""
-    UPDATE notifications SET email = NULL, email_key = NULL, data = NULL, locked_data = NULL,
+_FORGET = """
+    UPDATE notifications AS row SET email = NULL, email_key = NULL, data = NULL, locked_data = NULL,
         subject = NULL, body_text = NULL, body_html = NULL, erased_at = COALESCE(erased_at, now()),
+        because = (SELECT because FROM notification_events WHERE notification_id = row.id ORDER BY number DESC LIMIT 1),
         next_at = CASE WHEN next_at IS NULL OR claimed_by IS NOT NULL THEN next_at ELSE now() END
-    WHERE id = ANY(ARRAY(SELECT id FROM notifications WHERE {_THEIRS} ORDER BY id FOR UPDATE))
+    WHERE id = ANY($1)
 """
+_FORGET_METADATA = "UPDATE notification_batches SET metadata = '{}' WHERE id = ANY($1)"
+_WRITING = 4_915_332_018_112_007_345
+
+
+async def hold_off(connection: asyncpg.Connection) -> None:
+    """Have nobody forgotten until the open transaction ends: whoever is forgotten next finds the mails that it makes."""
+    await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", _WRITING)
 
 
 async def count_mails(core: asyncpg.Pool, entity: str, key: str, email_keys: Collection[str]) -> int:
@@ -32,9 +46,17 @@ async def count_mails(core: asyncpg.Pool, entity: str, key: str, email_keys: Col
 async def forget_mails(
     connection: asyncpg.Connection, entity: str, key: str, email_keys: Collection[str]
 ) -> int:
-    """Take addresses and contents out of these mails, in the open transaction; answers out of how many."""
-    answer = await connection.execute(_FORGET, *_whose(entity, key), list(email_keys))
-    return int(answer.rpartition(" ")[2])
+    """Take addresses, contents and what was said of them out of these mails, in the open transaction; answers out of how many.
+
+    Waits for mails that are just being asked for. What an order says of itself (`metadata`) goes with the first of its mails.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _WRITING)
+    rows = await connection.fetch(_LOCK, *_whose(entity, key), list(email_keys))
+    ids = [row["id"] for row in rows]
+    for statement in (_FORGET_REASONS, _FORGET_TOLD, _FORGET):
+        await connection.execute(statement, ids)
+    await connection.execute(_FORGET_METADATA, sorted({row["batch_id"] for row in rows}))
+    return len(rows)
 
 
 def _whose(entity: str, key: str) -> tuple[str | None, UUID | None]:

@@ -21,13 +21,15 @@ from jinja2 import pass_context
 from jinja2.exceptions import TemplateRuntimeError
 from jinja2.runtime import Context, Undefined
 
+from app.scheduling.cron import MADE_UP
+
 LOCALE = "_locale"
 WORDS = "_words"
 ZONE = "zone"
 
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 _DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,10})?")
-_ZONES = frozenset(available_timezones())
+_ZONES = frozenset(available_timezones()) - MADE_UP
 # Narrow no-break spaces, which CLDR has in times, are boxes in older mail programs.
 _SPACES = str.maketrans({"\u202f": "\u00a0"})
 
@@ -120,6 +122,8 @@ def _number(context: Context, value: Any) -> str:
 
 def _listed(context: Context, value: Any) -> str:
     """Texts in a row: `a, b, and c`."""
+    if not isinstance(value, list):
+        raise TypeError("is no list")
     return format_list([str(each) for each in value], locale=_locale(context))
 
 

@@ -19,7 +19,10 @@ from jinja2.tests import TESTS
 from app.notifications.formatting import FORMATTING
 
 MOST_STEPS = 200_000
-"""What all loops of one part of a mail may come to together: items, times the parts of the template within the loop."""
+"""What all loops of one part of a mail may come to together: items, times the parts of the template within the loop.
+
+What is compared, changed as a text or listed counts by its length too.
+"""
 BUDGET = "_budget"
 LAYOUTS = {"html": "layout.html", "text": "layout.txt"}
 """What each part of a mail, but for its subject, has to extend."""
@@ -34,7 +37,10 @@ _NODES = frozenset(
 # Each takes time and space in proportion to what it is given.
 _FILTERS = ("default", "first", "last", "length", "lower", "upper", "capitalize", "trim")
 _TESTS = ("defined", "undefined", "none")
-_COUNTED = "counted"
+_COUNTED, _WEIGHED = "counted", "weighed"
+# What takes time in proportion to what it is given: how many characters and items of that are a step.
+_PER_STEP = {"listed": 1, **dict.fromkeys(("lower", "upper", "capitalize", "trim"), 200)}
+_COMPARED = 200
 
 
 @dataclass
@@ -66,6 +72,7 @@ class Language(ImmutableSandboxedEnvironment):
             **{each: FILTERS[each] for each in _FILTERS},
             **FORMATTING,
             _COUNTED: _counted,
+            _WEIGHED: _weighed,
         }
         self.tests = {each: TESTS[each] for each in _TESTS}
 
@@ -80,7 +87,11 @@ class Language(ImmutableSandboxedEnvironment):
             _check(node, known={"filter": self.filters, "test": self.tests})
             if isinstance(node, nodes.For):
                 steps = nodes.Const(sum(1 for _ in node.find_all(nodes.Node)))
-                node.iter = nodes.Filter(node.iter, _COUNTED, [steps], [], None, None, lineno=node.lineno)
+                node.iter = _through(_COUNTED, node.iter, steps)
+            elif isinstance(node, nodes.Filter) and node.name in _PER_STEP and node.node:
+                node.node = _through(_WEIGHED, node.node, nodes.Const(_PER_STEP[node.name]))
+            elif isinstance(node, nodes.Compare | nodes.Operand):
+                node.expr = _through(_WEIGHED, node.expr, nodes.Const(_COMPARED))
         return super()._generate(source, name, filename, defer_init)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -112,8 +123,27 @@ def _check(node: nodes.Node, *, known: Mapping[str, Mapping[str, Any]]) -> None:
     if type(node) not in _NODES:
         raise TemplateSyntaxError(f"templates show data, choose and go over lists; they have no {kind}", line)
     if isinstance(node, nodes.Filter | nodes.Test) and node.name not in known[kind]:
-        names = ", ".join(sorted(known[kind].keys() - {_COUNTED}))
+        names = ", ".join(sorted(known[kind].keys() - {_COUNTED, _WEIGHED}))
         raise TemplateSyntaxError(f"there is no {kind} {node.name}; there are {names}", line)
+
+
+def _through(name: str, node: nodes.Node, bound: nodes.Const) -> nodes.Filter:
+    return nodes.Filter(node, name, [bound], [], None, None, lineno=node.lineno)
+
+
+@pass_context
+def _weighed(context: Context, value: Any, per_step: int) -> Any:
+    context[BUDGET].spend(_weight(value) // per_step)
+    return value
+
+
+def _weight(value: Any) -> int:
+    """Characters and items, however deep."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(name) + _weight(each) for name, each in value.items())
+    return len(value) + sum(map(_weight, value)) if isinstance(value, list) else 1
 
 
 @pass_context

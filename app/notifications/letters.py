@@ -19,6 +19,10 @@ class UnwritableError(Exception):
     """The mail cannot be written, however often it is tried; the message says why, and quotes no data."""
 
 
+class LockedError(Exception):
+    """The mail cannot be written here, by whoever does not have the key; the message quotes no data."""
+
+
 class Letters:
     """Writes mails. `sender` is an address, or NAME <ADDRESS>; `domain` is the right-hand side of every Message-ID."""
 
@@ -31,7 +35,7 @@ class Letters:
         self._contents: dict[tuple[str, int], Content] = {}
 
     async def write(self, claim: Claim) -> Mail:
-        """The mail. Raises UnwritableError where it cannot be written, however often it is tried."""
+        """The mail. Raises UnwritableError where it cannot be written, however often it is tried, and LockedError."""
         try:
             return await self._written(claim)
         except RenderingError as error:
@@ -49,7 +53,7 @@ class Letters:
             id=name,
             key=name,
             message_id=f"<{name}@{self._domain}>",
-            date=row["created_at"],
+            date=row["send_at"],
             sender=self._sender,
             to=row["email"],
             subject=letter.subject,
@@ -96,7 +100,9 @@ class Letters:
             held = row["data"] or self._safe.open(row["locked_data"], place=place_of(row["email_key"]))
             data: dict[str, object] = msgspec.json.decode(held)
         except ValueError as error:
-            raise UnwritableError("what it was to be filled with cannot be opened") from error
+            raise LockedError(
+                "what it was to be filled with cannot be opened with the keys that are set"
+            ) from error
         return data
 
 

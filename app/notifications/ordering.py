@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -20,9 +21,10 @@ from app.errors import (
     InvalidInputError,
     NotFoundError,
     StoreUnavailableError,
+    first_of,
 )
 from app.locales import NO_LOCALE, Locale, is_locale
-from app.notifications.content import Kind
+from app.notifications.content import OURS
 from app.notifications.idempotency import Call, Once, once
 from app.notifications.instants import SAID, instant
 from app.notifications.recipients import Recipient, resolve
@@ -80,18 +82,18 @@ async def place(
 
     async def work() -> Placed:
         order = await _order(stores, connection, wanted, moment)
-        batch = await trigger(connection, order, by=by, moment=moment, safe=safe)
+        batch = await trigger(connection, order, by=by, client=call.client, moment=moment, safe=safe)
         return Placed(batch.id, list(batch.notifications))
 
     async with stores.core.acquire() as connection, connection.transaction():
         return await once(connection, call, work, Placed, moment=moment)
 
 
-async def preview(stores: Stores, wanted: Wanted, *, moment: datetime) -> Preview:
-    """Look at an order as `place` does, and raise what it would raise; nothing is kept."""
+async def preview(stores: Stores, wanted: Wanted, *, why_blocked: bool, moment: datetime) -> Preview:
+    """Look at an order as `place` does, and raise what it would raise; nothing is kept. `why_blocked`: tell that too."""
     async with stores.core.acquire() as connection:
         order = await _order(stores, connection, wanted, moment)
-        blocked = await _blocked(connection, order)
+        blocked = await _blocked(connection, order, why=why_blocked)
     template, first = order.template, order.mailings[0]
     mail = await asyncio.to_thread(partial(render, template.content, first.data, locale=first.locale))
     return Preview(
@@ -124,7 +126,7 @@ async def _order(stores: Stores, connection: asyncpg.Connection, wanted: Wanted,
         filled = await asyncio.to_thread(_filled, wanted, template)
     if faults:
         raise InvalidInputError(
-            "the order breaks a rule" if len(faults) == 1 else "the order breaks rules", faults
+            "the order breaks a rule" if len(faults) == 1 else "the order breaks rules", first_of(faults)
         )
     return Order(
         template=template,
@@ -142,9 +144,11 @@ async def _template(connection: asyncpg.Connection, name: str) -> Version:
         template = await load_version(connection, name)
     except NotFoundError as error:
         raise InvalidInputError(str(error), [Fault("template", "is none that there is")]) from error
-    # Whoever could fill in a link here could ask people for their passwords in our name.
-    if template.kind is Kind.SECURITY:
-        raise ForbiddenError(f"{name} is for mail about accounts, which this service sends by itself")
+    # Whoever could fill in a link here could ask people for their passwords in our name, or frighten operators.
+    if template.kind in OURS:
+        raise ForbiddenError(
+            f"{name} is for mail of the kind {template.kind}, which this service sends by itself"
+        )
     if not template.enabled:
         raise ConflictError(
             f"the template {name} is disabled: {template.disabled_because}",
@@ -195,7 +199,7 @@ def _filled(wanted: Wanted, template: Version) -> list[tuple[dict[str, Any], str
         )
         raise InvalidInputError("too much at once", [Fault("data", message)])
     data = [{**wanted.data, **each.data} if each.data else wanted.data for each in wanted.recipients]
-    if faults := [*_faults_in_locales(wanted), *_faults_in_all(wanted, template, data)]:
+    if faults := first_of(chain(_faults_in_locales(wanted), _faults_in_all(wanted, template, data))):
         raise InvalidInputError("data that do not fit", faults)
     locales = [each.locale or wanted.locale for each in wanted.recipients]
     return list(zip(data, locales, strict=True))
@@ -222,7 +226,7 @@ def _faults_in_metadata(metadata: dict[str, str]) -> Iterator[Fault]:
         yield Fault("metadata", "holds a character that cannot be stored")
 
 
-async def _blocked(connection: asyncpg.Connection, order: Order) -> list[Fault]:
+async def _blocked(connection: asyncpg.Connection, order: Order, *, why: bool) -> list[Fault]:
     """Recipients who would not get this mail if it went now."""
     keys = [each.recipient.address.key for each in order.mailings]
     rows = await connection.fetch(
@@ -232,7 +236,7 @@ async def _blocked(connection: asyncpg.Connection, order: Order) -> list[Fault]:
     )
     reasons = {row["email_key"]: row["reason"] for row in rows}
     return [
-        Fault(f"recipients/{place}", f"the address is blocked: {reasons[key]}")
+        Fault(f"recipients/{place}", f"the address is blocked: {reasons[key]}" if why else "would not get it")
         for place, key in enumerate(keys)
         if key in reasons
     ]

@@ -6,8 +6,10 @@ from uuid import UUID
 import asyncpg
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from app.errors import NotFoundError
+from app.notifications.content import Kind
 from app.notifications.states import State
 from app.notifications.views import (
     AttemptView,
@@ -40,7 +42,7 @@ class Filters(Struct, frozen=True):
 async def list_notifications(
     stores: Stores, filters: Filters, *, limit: int = 50, cursor: str | None = None
 ) -> Page[NotificationView]:
-    """Notifications from the newest to the oldest."""
+    """Notifications from the newest to the oldest; those about accounts, whose recipient is a user, without the address."""
     columns = {
         "state": filters.state,
         "template": filters.template,
@@ -61,7 +63,8 @@ async def list_notifications(
         *values,
     )
     more = encode_cursor(str(rows[limit - 1]["id"])) if len(rows) > limit else None
-    return Page([view_of(row) for row in rows[:limit]], more)
+    views = [view_of(row) for row in rows[:limit]]
+    return Page([replace(each, email=None) if each.kind == Kind.SECURITY else each for each in views], more)
 
 
 async def get_notification(core: asyncpg.Pool | asyncpg.Connection, notification: UUID) -> NotificationView:
@@ -95,11 +98,12 @@ async def get_story(stores: Stores, notification: UUID) -> StoryView:
             body=_body(row),
             body_erased_at=row["erased_at"],
             occasion=row["occasion"],
+            client=row["client"],
         )
 
 
 _STORY = """
-    SELECT caused_by, metadata, data, occasion, subject, body_text, body_html, erased_at,
+    SELECT caused_by, client, metadata, data, occasion, subject, body_text, body_html, erased_at,
         (SELECT id FROM notifications WHERE retry_of = row.id) AS retried_as,
         (SELECT reason FROM suppressions WHERE email_key = row.email_key AND scope IN ('all', row.kind) LIMIT 1) AS suppressed_by
     FROM notifications AS row JOIN notification_batches AS batch ON batch.id = batch_id WHERE row.id = $1

@@ -33,18 +33,24 @@ class Resolved(Struct, frozen=True):
 
 
 async def resolve(stores: Stores, recipients: Sequence[Recipient]) -> list[Resolved]:
-    """The recipients in their order, with addresses. Raises InvalidInputError that lists everybody who has none.
+    """The recipients in their order, with addresses. Raises InvalidInputError that lists everybody who has none, or is named again.
+
+    The same are the same address, customer or supplier; that two of them read their mail at one address is no fault.
 
     What the two databases' drivers raise is raised.
     """
     customers = await _customers(stores, [each.customer for each in recipients if each.customer])
     suppliers = await _suppliers(stores, [each.supplier for each in recipients if each.supplier])
     found, faults = [], []
+    places: dict[tuple[RecipientKind, UUID | str], int] = {}
     for place, each in enumerate(recipients):
         try:
-            found.append(_resolved(each, customers, suppliers, f"recipients/{place}"))
+            found.append(one := _resolved(each, customers, suppliers, f"recipients/{place}"))
         except InvalidInputError as error:
             faults += error.faults
+            continue
+        if (first := places.setdefault((one.kind, one.id or one.address.key), place)) != place:
+            faults.append(Fault(f"recipients/{place}", f"is the same as recipients/{first}"))
     if faults:
         raise InvalidInputError("recipients who cannot be written to", faults)
     return found

@@ -14,7 +14,7 @@ from typing import Any
 
 from babel import Locale
 from css_inline import CSSInliner
-from jinja2 import DictLoader, Template
+from jinja2 import DictLoader, Template, nodes
 from jinja2.exceptions import TemplateError, TemplateRuntimeError, TemplateSyntaxError
 from msgspec import Struct
 
@@ -33,6 +33,7 @@ MOST_BYTES = 100_000
 COLUMNS = 78
 """RFC 5322, section 2.1.1."""
 
+_JOINERS = "\u200c\u200d"
 _BLANK_LINES = re.compile(r"\n{3,}")
 # Styles of the layout stay where they cannot be inlined: those for small screens and for dark ones. Nothing is fetched.
 _INLINER = CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)
@@ -93,9 +94,16 @@ def choose_locale(wanted: str, available: Collection[str]) -> str:
 
 def one_line(text: str) -> str:
     """The text as it can stand in a header: no line ends in it, no control characters, no more than 200 characters."""
-    shown = "".join(" " if unicodedata.category(each) == "Cc" else each for each in text)
-    line = " ".join(shown.split())
+    line = " ".join("".join(map(_shown, text)).split())
     return line if len(line) <= MOST_SUBJECT else f"{line[: MOST_SUBJECT - 1].rstrip()}…"
+
+
+def _shown(character: str) -> str:
+    category = unicodedata.category(character)
+    # What changes the direction of a text, or cannot be seen; but for what joins letters, and emoji.
+    if category == "Cf" and character not in _JOINERS:
+        return ""
+    return " " if category == "Cc" else character
 
 
 def faults_in_part(part: str, source: str, *, where: str) -> list[Fault]:
@@ -110,6 +118,11 @@ def faults_in_part(part: str, source: str, *, where: str) -> list[Fault]:
     if layout and not extends(_language(part).parse(source), layout):
         return [Fault(where, f'must begin with {{% extends "{layout}" %}}')]
     return []
+
+
+def parsed_html(source: str) -> nodes.Template:
+    """The source of an HTML part, as the language takes it apart; raises TemplateSyntaxError."""
+    return _language("html").parse(source)
 
 
 def _part(name: str, source: str, context: Mapping[str, Any], faults: list[Fault]) -> str:

@@ -1,4 +1,4 @@
-"""What mails said is erased after a week, and that there were mails is forgotten after more than a year."""
+"""What mails said is erased after a week; that there were mails, and when schedules were due, is forgotten after more than a year."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -37,12 +37,18 @@ _EMPTY_BATCHES = """
         SELECT id FROM notification_batches AS batch
         WHERE id < $1 AND NOT EXISTS (SELECT FROM notifications WHERE batch_id = batch.id) ORDER BY id LIMIT $2))
 """
+_OLD_TICKS = """
+    DELETE FROM ticks USING schedules, LATERAL (
+        SELECT tick FROM ticks WHERE schedule = schedules.name AND tick < $1 AND status <> 'pending' ORDER BY tick LIMIT $2
+    ) AS old
+    WHERE ticks.schedule = schedules.name AND ticks.tick = old.tick
+"""
 
 
 async def erase_old(stores: Stores, moment: datetime | None = None) -> int:
     """Erase and forget what is past its time; answers how many rows. What cannot be done now is logged and holds up nothing else."""
     at, done = moment or now(), 0
-    for step in (_erase_texts, _forget_notifications, _forget_batches, forget_keys):
+    for step in (_erase_texts, _forget_notifications, _forget_batches, _forget_ticks, forget_keys):
         try:
             while count := await step(stores.core, at):
                 done += count
@@ -72,6 +78,11 @@ async def _delete(connection: asyncpg.Connection, ids: Sequence[UUID]) -> None:
 
 async def _forget_batches(core: asyncpg.Pool, moment: datetime) -> int:
     return _count(await core.execute(_EMPTY_BATCHES, first_id(moment - KEPT), _BATCH))
+
+
+async def _forget_ticks(core: asyncpg.Pool, moment: datetime) -> int:
+    """Of every schedule, whatever it is for."""
+    return _count(await core.execute(_OLD_TICKS, moment - KEPT, _BATCH))
 
 
 def first_id(moment: datetime) -> UUID:

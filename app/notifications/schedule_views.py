@@ -15,6 +15,7 @@ class TickView(Struct, frozen=True):
 
     `triggered_by`: who fired it by hand; else the clock did. `finished_at`: when its mails were asked for, all of them; `mails`
     how many, and `skipped` how many recipients cannot be written to. `reason` says why it was missed, `note` why it sent nothing.
+    `resent`: how often it was sent again because nobody had seen it through.
     """
 
     tick: datetime
@@ -26,6 +27,7 @@ class TickView(Struct, frozen=True):
     mails: int
     skipped: int
     note: str | None
+    resent: int = 0
 
 
 class ScheduleView(Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import MINYEAR, UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -30,12 +30,12 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _NOT_NAMES = frozenset({"due"})  # which is another path
 
 _TICKS = """
-    SELECT tick, status, reason, triggered_by, sent_at, finished_at, mails, skipped, note FROM ticks
+    SELECT tick, status, reason, triggered_by, sent_at, finished_at, mails, skipped, note, resent FROM ticks
     WHERE schedule = $1 ORDER BY tick DESC LIMIT $2
 """
 _LAST_TICKS = """
     SELECT name, last.* FROM schedules, LATERAL (
-        SELECT tick, status, reason, triggered_by, sent_at, finished_at, mails, skipped, note FROM ticks
+        SELECT tick, status, reason, triggered_by, sent_at, finished_at, mails, skipped, note, resent FROM ticks
         WHERE schedule = schedules.name ORDER BY tick DESC LIMIT 1) AS last
 """
 
@@ -99,8 +99,8 @@ async def due(
 
 async def create(stores: Stores, wanted: Wanted, *, by: str, reason: str, moment: datetime) -> ScheduleDetail:
     """Add a schedule. Raises InvalidInputError with every fault, ConflictError where the name is taken."""
-    declaration = await _declaration(stores, wanted)
     async with stores.core.acquire() as connection, connection.transaction():
+        declaration = await _declaration(connection, wanted)
         await schedules.create_schedule(connection, declaration, now=moment)
         if not wanted.enabled:
             await schedules.set_enabled(connection, wanted.name, enabled=False, now=moment)
@@ -114,30 +114,32 @@ async def change(
     stores: Stores, name: str, wanted: Change, *, by: str, reason: str, moment: datetime
 ) -> ScheduleDetail:
     """Make a schedule another. Raises NotFoundError, InvalidInputError; ConflictError for one that is none of mail."""
-    now = await schedules.get_schedule(stores.core, name)
-    return await _become(stores, await _declaration(stores, _changed(now, wanted)), by, reason, moment)
+    async with stores.core.acquire() as connection, connection.transaction():
+        now = await schedules.get_schedule(connection, name, lock=True)
+        declaration = await _declaration(connection, _changed(now, wanted))
+        await _become(connection, declaration, by, reason, moment)
+    return await get_schedule(stores, name, moment)
 
 
 async def reset(stores: Stores, name: str, *, by: str, reason: str, moment: datetime) -> ScheduleDetail:
     """Make a schedule what is declared of it again. Raises NotFoundError; ConflictError where it is that, or was added."""
-    now = await schedules.get_schedule(stores.core, name)
-    if now.declared is None:
-        raise ConflictError(f"schedule {name!r} was added; nothing else is declared of it")
-    if not now.edited:
-        raise ConflictError(f"schedule {name!r} is what is declared of it")
-    return await _become(stores, Declaration(name=name, actor=now.actor, **now.declared), by, reason, moment)
+    async with stores.core.acquire() as connection, connection.transaction():
+        now = await schedules.get_schedule(connection, name, lock=True)
+        if now.declared is None:
+            raise ConflictError(f"schedule {name!r} was added; nothing else is declared of it")
+        if not now.edited:
+            raise ConflictError(f"schedule {name!r} is what is declared of it")
+        declaration = Declaration(name=name, actor=now.actor, **now.declared)
+        await _become(connection, declaration, by, reason, moment)
+    return await get_schedule(stores, name, moment)
 
 
 async def _become(
-    stores: Stores, declaration: Declaration, by: str, reason: str, moment: datetime
-) -> ScheduleDetail:
-    name = declaration.name
-    async with stores.core.acquire() as connection, connection.transaction():
-        await schedules.change_schedule(connection, declaration, now=moment)
-        await _tell(
-            connection, Fact.SCHEDULE_CHANGED, name, by=by, reason=reason, detail=_detail(declaration)
-        )
-    return await get_schedule(stores, name, moment)
+    connection: asyncpg.Connection, declaration: Declaration, by: str, reason: str, moment: datetime
+) -> None:
+    await schedules.change_schedule(connection, declaration, now=moment)
+    detail = _detail(declaration)
+    await _tell(connection, Fact.SCHEDULE_CHANGED, declaration.name, by=by, reason=reason, detail=detail)
 
 
 async def enable(
@@ -145,7 +147,7 @@ async def enable(
 ) -> ScheduleDetail:
     """Switch a schedule on or off: any of the service's. Raises NotFoundError; ConflictError where it is so already."""
     async with stores.core.acquire() as connection, connection.transaction():
-        before = await schedules.get_schedule(connection, name)
+        before = await schedules.get_schedule(connection, name, lock=True)
         if before.enabled == enabled:
             raise ConflictError(f"schedule {name!r} is {'on' if enabled else 'off'} already")
         await schedules.set_enabled(connection, name, enabled=enabled, now=moment)
@@ -183,12 +185,12 @@ async def _of_mail(stores: Stores) -> list[Schedule]:
     return [each for each in await schedules.list_active(stores.core) if each.actor == ACTOR]
 
 
-async def _declaration(stores: Stores, wanted: Wanted) -> Declaration:
+async def _declaration(connection: asyncpg.Connection, wanted: Wanted) -> Declaration:
     faults = [] if _NAME.fullmatch(wanted.name) and wanted.name not in _NOT_NAMES else [_bad_name()]
     plan: Plan | None = None
     try:
         plan = plan_of(wanted.query, template=wanted.template, locale=wanted.locale, options=wanted.options)
-        faults += await _faults_in_template(stores, plan.template)
+        faults += await _faults_in_template(connection, plan.template)
     except InvalidInputError as error:
         faults += error.faults
     try:
@@ -204,11 +206,11 @@ def _bad_name() -> Fault:
     return Fault("name", "is 1 to 63 of a-z, 0-9 and -, a letter first, and not one of: due")
 
 
-async def _faults_in_template(stores: Stores, name: str | None) -> list[Fault]:
+async def _faults_in_template(connection: asyncpg.Connection, name: str | None) -> list[Fault]:
     if name is None:
         return []
     try:
-        template = await load_version(stores.core, name)
+        template = await load_version(connection, name)
     except NotFoundError:
         return [Fault("template", "is none that there is")]
     # As in orders: a link of an account is no schedule's to send.
@@ -289,6 +291,6 @@ def _due(tick: datetime, each: Schedule) -> DueView:
 def _place(text: str) -> tuple[datetime, str]:
     tick, _, name = text.partition(" ")
     at = datetime.fromisoformat(tick)
-    if at.tzinfo is None:
+    if at.tzinfo is None or at.astimezone(UTC).year == MINYEAR:
         raise ValueError("no tick of ours is spelled so")
     return at, name

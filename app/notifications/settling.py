@@ -25,7 +25,10 @@ class About(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """How an attempt ended. None: the mail was certainly not handed over, and comes again after so many seconds."""
+    """How an attempt ended. None: the mail was certainly not handed over, and comes again after so many seconds.
+
+    Without any it keeps its place among those that are due.
+    """
 
     claim: Claim
     handed: Handed | None
@@ -52,7 +55,10 @@ _MARK = """
         UPDATE notifications AS row SET subject = COALESCE(given.subject, row.subject),
             body_text = COALESCE(given.body_text, row.body_text), body_html = COALESCE(given.body_html, row.body_html)
         FROM given WHERE row.id = given.id AND claimed_by = holder AND email IS NOT NULL
-            AND (not_after IS NULL OR not_after > $7) RETURNING row.id
+            AND (not_after IS NULL OR not_after > $7)
+            AND NOT EXISTS (SELECT FROM notification_templates WHERE name = row.template AND NOT enabled)
+            AND NOT EXISTS (SELECT FROM suppressions WHERE email_key = row.email_key AND scope IN ('all', row.kind))
+        RETURNING row.id
     )
     UPDATE notification_attempts AS attempt SET handed_at = $7 FROM given JOIN written USING (id)
     WHERE attempt.notification_id = given.id AND attempt.number = given.number RETURNING attempt.notification_id
@@ -81,7 +87,7 @@ _PUT_BACK = """
 async def mark(core: asyncpg.Pool, about: Sequence[About], moment: datetime) -> list[bool]:
     """Write down that these are about to be handed over, and what they say.
 
-    False where a mail must not go: somebody else has it, it was taken back, or its time is over.
+    False where a mail must not go: somebody else has it, it was taken back, its time is over, or address or template are blocked.
     """
     shown = [each.shown for each in about]
     rows = await core.fetch(
@@ -129,7 +135,7 @@ def step_of(ended: Ended, row: asyncpg.Record, moment: datetime, drawn: float) -
     if after:
         return Move(row["id"], before, after, because=_because(handed))
     if not isinstance(handed, Retry):
-        return moment + timedelta(seconds=ended.again_in)
+        return moment + timedelta(seconds=ended.again_in) if ended.again_in else claim.row["next_at"]
     again = next_try(tries=row["tries"] + 1, now=moment, drawn=drawn, after=handed.after)
     return again or _given_up(ended, handed, before)
 

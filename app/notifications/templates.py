@@ -58,6 +58,14 @@ async def get_template(stores: Stores, name: str) -> TemplateDetail:
     return TemplateDetail(_view(row), await get_version(stores, name, row["current"]), versions)
 
 
+async def kind_of(stores: Stores, name: str) -> Kind:
+    """What kind of mail a template is for; raises NotFoundError."""
+    kind = await stores.core.fetchval("SELECT kind FROM notification_templates WHERE name = $1", name)
+    if kind is None:
+        raise _unknown(name)
+    return Kind(kind)
+
+
 async def get_version(stores: Stores, name: str, version: int) -> VersionDetail:
     """One version as it was written; raises NotFoundError."""
     row = await stores.core.fetchrow(

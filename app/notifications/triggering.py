@@ -18,6 +18,7 @@ from app.audit.outbox import record
 from app.errors import Fault, InvalidInputError
 from app.notifications import ledger
 from app.notifications.content import Kind
+from app.notifications.forgetting import hold_off
 from app.notifications.letters import place_of
 from app.notifications.recipients import Resolved
 from app.notifications.states import State
@@ -27,6 +28,8 @@ AHEAD = timedelta(days=366)
 """How far in the future a mail may be asked for."""
 
 NORMAL = 3
+FIRST = 0
+"""Of mail about accounts, and alerts to operators: nobody can order it, and so nobody gets in its way."""
 
 
 class Occasion(Struct, frozen=True):
@@ -80,12 +83,23 @@ def check_times(send_at: datetime | None, not_after: datetime | None, moment: da
 
 
 async def trigger(
-    connection: asyncpg.Connection, order: Order, *, by: str, moment: datetime, safe: Safe
+    connection: asyncpg.Connection,
+    order: Order,
+    *,
+    by: str,
+    moment: datetime,
+    safe: Safe,
+    client: str | None = None,
 ) -> Batch:
-    """Make the notifications in the open transaction. What a schedule has sent before on the same occasion is left out."""
+    """Make the notifications in the open transaction. What a schedule has sent before on the same occasion is left out.
+
+    `client`: through which one of them somebody has asked for it.
+    """
+    await hold_off(connection)
     batch = await connection.fetchval(
-        "INSERT INTO notification_batches (caused_by, template, metadata) VALUES ($1, $2, $3) RETURNING id",
+        "INSERT INTO notification_batches (caused_by, client, template, metadata) VALUES ($1, $2, $3, $4) RETURNING id",
         by,
+        client,
         order.template.name,
         msgspec.json.encode(order.metadata).decode(),
     )
@@ -107,13 +121,14 @@ async def trigger(
 
 
 _COLUMNS = 10
-# Mailings come as arrays, one element each. The order of the ids is that of the mailings: uuidv7() grows.
+# Mailings come as arrays, one element each. The order of the ids is that of the mailings: uuidv7() grows. What is to go now is due
+# by the core DB's clock as well, should ours be ahead.
 _INSERT = """
 WITH made AS (
     INSERT INTO notifications (batch_id, template, template_version, kind, priority, state, transport, send_at, not_after, next_at,
         created_at, updated_at,
         locale, recipient_kind, recipient_id, email, email_key, data, locked_data, schedule, tick, occasion)
-    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $8, $10, $10,
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $6 = 'pending' THEN LEAST($8, clock_timestamp()) ELSE $8 END, $10, $10,
         locale, recipient_kind, recipient_id, email, email_key, data, locked_data, schedule, tick, occasion
     FROM unnest($12::text[], $13::text[], $14::uuid[], $15::text[], $16::text[], $17::jsonb[], $18::text[],
             $19::text[], $20::timestamptz[], $21::text[]) WITH ORDINALITY

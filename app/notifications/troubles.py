@@ -144,10 +144,11 @@ async def audit(stores: Stores, moment: datetime) -> list[Alarm]:
     """What was said of the audit's record, and that nothing was said for long."""
     verdicts = await read_verdicts(stores.core)
     alarms = [_faulty(each) for each in verdicts.values() if each.place]
-    verified = verdicts.get(VERIFIER)
-    if verified and verified.said_at < moment - UNVERIFIED:
-        alarms.append(_unverified(verified))
-    sealed = verdicts.get(SEALER)
+    verified, sealed = verdicts.get(VERIFIER), verdicts.get(SEALER)
+    # Where it was never verified at all: since there are seals to verify it by.
+    known = verified.said_at if verified else sealed and sealed.since
+    if known and known < moment - UNVERIFIED:
+        alarms.append(_unverified(known))
     if not (sealed and sealed.place):
         since = await unsealed_since(stores)
         alarms += [_unsealed(since)] if since and since < moment - UNSEALED else []
@@ -166,14 +167,14 @@ def _faulty(verdict: Verdict) -> Alarm:
     )
 
 
-def _unverified(verdict: Verdict) -> Alarm:
+def _unverified(since: datetime) -> Alarm:
     return Alarm(
         cause="audit:unverified",
         severity="error",
         title="The audit was not verified for days",
         summary="The verifier comes every night, and has not come to an end since then.",
         advice="`astrocore logs --text task:verify_entries` tells why; `astrocore audit verify` does it by hand.",
-        at=verdict.said_at,
+        at=since,
     )
 
 

@@ -27,6 +27,10 @@ class _Found(Struct):
     skipped: list[Skipped] = []
     retries: list[UUID] = []
 
+    @property
+    def most(self) -> int:
+        return max(len(self.mailings), len(self.skipped), len(self.retries))
+
 
 async def dry_run(stores: Stores, name: str, *, by: str, moment: datetime, limit: int) -> DryRun:
     """The first mails that a tick at this moment would ask for.
@@ -43,8 +47,8 @@ async def dry_run(stores: Stores, name: str, *, by: str, moment: datetime, limit
         version=template.version if template else None,
         recipients=await _recipients(stores, firing, found.mailings[:limit]),
         skipped=found.skipped[:limit],
-        retries=found.retries,
-        complete=max(len(found.mailings), len(found.skipped)) <= limit,
+        retries=found.retries[:limit],
+        complete=found.most <= limit,
         mail=await _first(template, found.mailings),
     )
     await record_read(AuditStore.of(stores), Fact.SCHEDULE_TRIED, by=by, filters={"schedule": name})
@@ -62,7 +66,7 @@ async def _find(stores: Stores, firing: Firing, limit: int) -> _Found:
             )
             found.mailings += checked.mailings
             found.skipped += checked.skipped
-        if max(len(found.mailings), len(found.skipped)) > limit:
+        if found.most > limit:
             break
     return found
 

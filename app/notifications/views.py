@@ -85,7 +85,8 @@ class Body(Struct, frozen=True):
 class StoryView(Struct, frozen=True):
     """Why a mail went, or did not: what caused it, with what it was filled, what was tried, and what was heard of it.
 
-    `occasion` is what a schedule's mail is about: no other one of that schedule and tick has it.
+    `occasion` is what a schedule's mail is about: no other one of that schedule and tick has it. `client` is the one through
+    which it was asked for, if any.
     """
 
     notification: NotificationView
@@ -100,6 +101,7 @@ class StoryView(Struct, frozen=True):
     body: Body | None
     body_erased_at: datetime | None
     occasion: str | None = None
+    client: str | None = None
 
 
 class RetriesView(Struct, frozen=True):
@@ -127,7 +129,7 @@ class Placed(Struct, frozen=True):
 
 
 class Preview(Struct, frozen=True):
-    """What an order would become. `blocked` are recipients who would get nothing, and why; `mail` is the first one."""
+    """What an order would become. `blocked` are recipients who would get nothing, and why, for those who may know; `mail` is the first one."""
 
     template: str
     version: int

@@ -41,6 +41,9 @@ HORIZON = timedelta(days=366 * 50)  # cronsim gives up after as long without a m
 FIRST_SPAN = timedelta(hours=1)
 SPAN_GROWTH = 4
 OFFSET_SAMPLE = timedelta(hours=12)  # no zone changes its clocks and changes them back within this
+MADE_UP = frozenset(
+    {"localtime", "posixrules", "Factory"}
+)  # in the database of a machine, and no zones of the IANA
 
 
 class CronError(InvalidInputError):
@@ -96,6 +99,8 @@ def _plain_ranges(field: Field, part: str) -> str:
 
 
 def _zone(name: str) -> ZoneInfo:
+    if name in MADE_UP:
+        raise CronError(f"{name!r} is not a time zone, but what a machine takes for its own")
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

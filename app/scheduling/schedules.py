@@ -88,9 +88,11 @@ async def list_active(core: asyncpg.Pool | asyncpg.Connection) -> list[Schedule]
     return [schedule_of(row) for row in await core.fetch(query)]
 
 
-async def get_schedule(core: asyncpg.Pool | asyncpg.Connection, name: str) -> Schedule:
-    """One schedule; raises NotFoundError."""
-    row = await core.fetchrow(f"SELECT {_COLUMNS} FROM schedules WHERE name = $1", name)
+async def get_schedule(core: asyncpg.Pool | asyncpg.Connection, name: str, *, lock: bool = False) -> Schedule:
+    """One schedule, locked until the open transaction ends if that is wanted; raises NotFoundError."""
+    row = await core.fetchrow(
+        f"SELECT {_COLUMNS} FROM schedules WHERE name = $1 {'FOR UPDATE' if lock else ''}", name
+    )
     if row is None:
         raise NotFoundError(f"there is no schedule {name!r}")
     return schedule_of(row)

@@ -207,6 +207,8 @@ class Tick(Table, tablename="ticks"):
     mails = Integer()
     skipped = Integer()
     note = Text(null=True)
+    resent = Integer()
+    resent_at = Timestamptz(null=True)
 
 
 class Lease(Table, tablename="leases"):
@@ -418,6 +420,7 @@ class TemplateVersion(Table, tablename="template_versions"):
 class NotificationBatch(Table, tablename="notification_batches"):
     id = UUID(primary_key=True)
     caused_by = Text()
+    client = Text(null=True)
     template = Text()
     metadata = JSONB()
     created_at = Timestamptz()

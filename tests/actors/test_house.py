@@ -34,6 +34,7 @@ def test_every_periodic_actor_has_a_spec_that_can_be_kept_and_a_catch_up_policy(
         "trim_logs",
         "deliver_mails",
         "watch",
+        "resume_ticks",
         "erase_old_mails",
         "trim_accounts",
     }

@@ -15,17 +15,19 @@ pytestmark = pytest.mark.slow
 MAILS = 60
 
 
+@pytest.mark.parametrize("seconds", [0.2, 16.0])
 async def test_a_worker_that_is_told_to_end_answers_for_every_mail(
-    stores: Stores, stores_environment: dict[str, str]
+    stores: Stores, stores_environment: dict[str, str], seconds: float
 ) -> None:
     await make_template(stores)
     await ask(stores, *(f"p{number}@example.com" for number in range(MAILS)))
     with receiving() as taken:
+        taken.seconds = seconds
         wake(stores.settings)
         with worker(environment_of(stores.settings, stores_environment, taken)) as process:
-            await until(lambda: taken.by_smtp.total() >= MAILS // 4)
+            await until(lambda: taken.by_smtp.total() >= 8)
             process.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(process.wait, 20)
+            await asyncio.to_thread(process.wait, 40)
         found = await states(stores)
         assert taken.by_smtp.total() == found["sent"] < MAILS
         assert "unknown" not in found

@@ -89,6 +89,23 @@ async def test_a_scheduler_that_is_killed_loses_no_tick_and_sends_none_twice(
     assert fired(system, name)["mails"] == 0
 
 
+async def test_a_tick_whose_message_the_broker_has_lost_is_seen_through_all_the_same(
+    system: System, market: Market, databases: Stores
+) -> None:
+    name, _, email = await reminder(system, market, hours=8200)
+    await databases.core.execute(
+        "INSERT INTO ticks (schedule, tick, status, sent_at) VALUES ($1, $2, 'fired', $2::timestamptz - interval '15 minutes')",
+        name,
+        now(),
+    )
+    # It comes by itself every other minute.
+    key = {"Idempotency-Key": str(uuid4())}
+    assert system.api.post(f"{ALL}/resume_ticks/trigger", headers=key).status_code == 202
+    wait_for(lambda: received(system, email), lambda count: count == 1)
+    (seen,) = system.api.get(f"{ALL}/{name}").json()["last_ticks"]
+    assert (seen["resent"], seen["mails"] > 0) == (1, True)
+
+
 def test_what_is_due_in_the_next_days_is_listed(system: System) -> None:
     listed = wait_for(lambda: system.cli_json("schedules", "list", "--mail"), lambda found: len(found) >= 6)
     assert {"launch-reminders-7-days", "launch-reminders-24-hours", "invoices-due", "invoices-overdue",

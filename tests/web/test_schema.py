@@ -1,3 +1,5 @@
+import re
+
 import httpx
 import msgspec
 from litestar import Litestar
@@ -42,6 +44,31 @@ async def test_the_schema_says_of_every_call_whether_it_needs_a_token_and_that_i
             assert operation.get("security") == ([{"accessToken": []}] if guarded else None), path
             assert "application/problem+json" in operation["responses"]["default"]["content"]
             assert operation["summary"]
+
+
+async def test_the_schema_declares_every_part_of_a_path(anyone: httpx.AsyncClient):
+    schema = (await anyone.get("/schema/openapi.json")).json()
+
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            declared = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
+            assert declared == set(re.findall(r"{(\w+)", path)), (method, path)
+
+
+async def test_the_schema_tells_what_calls_about_mail_answer_and_take(anyone: httpx.AsyncClient):
+    paths = (await anyone.get("/schema/openapi.json")).json()["paths"]
+
+    for path in ("/v1/notifications", "/v1/schedules/{name}/trigger"):
+        call = paths[path]["post"]
+        assert set(call["responses"]["202"]["headers"]) == {"Location", "Idempotency-Replayed"}
+        assert "Idempotency-Key" in [each["name"] for each in call["parameters"] if each["required"]]
+    assert {"200", "201"} <= set(paths["/v1/notifications/suppressions"]["post"]["responses"])
+    page = paths["/v1/notifications/unsubscribe/{token}"]
+    for call in page.values():
+        assert {*call["responses"]["404"]["content"], *call["responses"]["409"]["content"]} == {"text/html"}
+    forms = page["post"]["requestBody"]["content"]
+    assert set(forms) == {"application/x-www-form-urlencoded", "multipart/form-data"}
+    assert {tuple(each["schema"]["required"]) for each in forms.values()} == {("List-Unsubscribe",)}
 
 
 async def test_the_schema_refers_to_nothing_that_it_does_not_hold(anyone: httpx.AsyncClient):

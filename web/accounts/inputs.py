@@ -22,7 +22,14 @@ Email = Annotated[str, Meta(min_length=1, max_length=254)]
 Password = Annotated[str, Meta(max_length=MOST, extra={FAULT: f"has at most {MOST:,} characters"})]
 Code = Annotated[str, Meta(min_length=1, max_length=40, description="six digits, or a recovery code")]
 Token = Annotated[str, Meta(min_length=1, max_length=200)]
-PersonName = Annotated[str, Meta(max_length=200)]
+PersonName = Annotated[
+    str,
+    Meta(
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*(?![\s\S])",
+        extra={FAULT: "has at most 200 characters, in one line, and no control characters"},
+    ),
+]
 GivenPassword = Annotated[str, Meta(max_length=10_000)]
 """One that is set already: whether it is right is all that counts."""
 ClientIp = Annotated[

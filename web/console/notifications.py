@@ -31,7 +31,7 @@ from web.console.pages import NOTIFICATIONS, page, redirect
 from web.guards import Calling, needs
 from web.inputs import Decision
 from web.notifications.inputs import Email, Name, NewTime, Resolution
-from web.notifications.retrying import may_retry, retry_one
+from web.notifications.reach import limited_to, may_decide, may_retry, retry_one
 from web.problems import respond
 from web.stores import Opened
 from web.waking import wake
@@ -104,7 +104,14 @@ class Notifications(Controller):
     ) -> Template | Redirect:
         try:
             reason = filled(Decision, form).reason
-            await deciding.cancel(stores, notification_id, by=caller.name, reason=reason, moment=now())
+            await deciding.cancel(
+                stores,
+                notification_id,
+                by=caller.name,
+                client=limited_to(caller),
+                reason=reason,
+                moment=now(),
+            )
         except CoreError as error:
             return await _page(request, stores, caller, notification_id, Failed("cancel", form, error))
         return redirect(request, f"{NOTIFICATIONS}/{notification_id}?done=cancelled")
@@ -120,7 +127,14 @@ class Notifications(Controller):
     ) -> Template | Redirect:
         try:
             send_at = instant(filled(NewTime, form).send_at, where="send_at")
-            await deciding.reschedule(stores, notification_id, send_at=send_at, by=caller.name, moment=now())
+            await deciding.reschedule(
+                stores,
+                notification_id,
+                send_at=send_at,
+                by=caller.name,
+                client=limited_to(caller),
+                moment=now(),
+            )
         except CoreError as error:
             return await _page(request, stores, caller, notification_id, Failed("reschedule", form, error))
         await wake(actors.wake_delivery)
@@ -217,7 +231,7 @@ async def _page(
 def _actions(caller: Caller, story: StoryView) -> Iterator[str]:
     """What the caller may do about the mail in the state that it is in."""
     state = story.notification.state
-    if Scope.NOTIFICATIONS_SEND in caller.scopes:
+    if Scope.NOTIFICATIONS_SEND in caller.scopes and may_decide(caller, story):
         if State.CANCELLED in WAYS[state]:
             yield "cancel"
         if state in (State.SCHEDULED, State.PENDING):

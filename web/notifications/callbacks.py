@@ -1,6 +1,7 @@
 """What the provider tells of mails over HTTP. It proves who it is by a signature, and has no access token."""
 
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from litestar.openapi.spec.enums import OpenAPIType
 from msgspec import Struct
 
 from app.clock import now
-from app.errors import InvalidInputError
+from app.errors import Fault, InvalidInputError
 from app.notifications import callbacks
 from app.notifications.callbacks import Callback
 from app.notifications.signatures import HEADER, check_signature
@@ -77,4 +78,11 @@ def _secrets(stores: Stores) -> list[str]:
 def _order(value: Any) -> CallbackOrder:
     if faults := list(faults_in(CallbackOrder, value)):
         raise InvalidInputError("the callback breaks the contract", faults)
-    return msgspec.convert(value, CallbackOrder)
+    order = msgspec.convert(value, CallbackOrder)
+    try:
+        order.at.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInputError(
+            "the callback breaks the contract", [Fault("at", "lies outside the years 1 to 9999, in UTC")]
+        ) from None
+    return order

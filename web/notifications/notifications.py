@@ -23,10 +23,10 @@ from app.notifications.views import NotificationView, Placed, Preview, RetriesVi
 from app.pages import LIMIT_DEFAULT, Page
 from web.accounts.inputs import Held
 from web.guards import Calling, needs
-from web.idempotency import Keyed, key_of, replayed
+from web.idempotency import Keyed, key_of, refuse_unkeyed, replayed
 from web.inputs import Cancellation, Cursor, Decision, Limit
 from web.notifications.inputs import WITHOUT_REASON, Address, NewTime, Resolution, RetryOrder
-from web.notifications.retrying import retry_one
+from web.notifications.reach import limited_to, retry_one, shown_to
 from web.stores import Opened
 from web.waking import wake
 
@@ -41,7 +41,13 @@ class Notifications(Controller):
     tags = ("notifications",)
     opt = needs(Scope.NOTIFICATIONS_READ)
 
-    @post(status_code=202, summary="Have mail sent", opt=SEND, operation_class=Keyed)
+    @post(
+        status_code=202,
+        summary="Have mail sent",
+        opt=SEND,
+        operation_class=Keyed,
+        before_request=refuse_unkeyed,
+    )
     async def send_notifications(
         self,
         *,
@@ -65,9 +71,13 @@ class Notifications(Controller):
         return Response(once.answer, status_code=202, headers=headers | replayed(replay=once.replayed))
 
     @post("/preview", status_code=200, summary="Tell what an order would become", opt=SEND)
-    async def preview_notifications(self, stores: Opened, data: JSONBody[Wanted]) -> Preview:
-        """Checks all of it and shows the first mail. Nothing is sent or kept, and no Idempotency-Key needed."""
-        return await ordering.preview(stores, data, moment=now())
+    async def preview_notifications(self, stores: Opened, caller: Calling, data: JSONBody[Wanted]) -> Preview:
+        """Checks all of it and shows the first mail. Nothing is sent or kept, and no Idempotency-Key needed.
+
+        Why an address is blocked is told to whoever has `notifications:read`.
+        """
+        why = Scope.NOTIFICATIONS_READ in caller.scopes
+        return await ordering.preview(stores, data, why_blocked=why, moment=now())
 
     @get(summary="List notifications, the latest first")
     async def list_notifications(
@@ -83,7 +93,10 @@ class Notifications(Controller):
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
     ) -> Page[NotificationView]:
-        """`status` is the `state` that they are in, `recipient` the id of a customer, a supplier or a user."""
+        """`status` is the `state` that they are in, `recipient` the id of a customer, a supplier or a user.
+
+        `email` is null for mails about accounts.
+        """
         key = None if email is None else address(email).key
         filters = Filters(status, template, key, recipient, batch, schedule)
         return await queries.list_notifications(stores, filters, limit=limit, cursor=cursor)
@@ -113,10 +126,16 @@ class Notifications(Controller):
         notification_id: FromPath[UUID],
         data: JSONBody[Cancellation] = WITHOUT_REASON,
     ) -> NotificationView:
-        """409 once the provider may have it."""
-        return await deciding.cancel(
-            stores, notification_id, by=caller.name, reason=data.reason, moment=now()
+        """409 once the provider may have it. 403 where another client has asked for it, unless one has `queues:operate`."""
+        view = await deciding.cancel(
+            stores,
+            notification_id,
+            by=caller.name,
+            client=limited_to(caller),
+            reason=data.reason,
+            moment=now(),
         )
+        return shown_to(caller, view)
 
     @post(
         "/{notification_id:uuid}/reschedule", status_code=200, summary="Send a mail at another time", opt=SEND
@@ -124,20 +143,29 @@ class Notifications(Controller):
     async def reschedule_notification(
         self, stores: Opened, caller: Calling, notification_id: FromPath[UUID], data: JSONBody[NewTime]
     ) -> NotificationView:
-        """A time that is over is now. 409 once it is being handed over."""
+        """A time that is over is now. 409 once it is being handed over; 403 as for `cancel`."""
         send_at = instant(data.send_at, where="send_at")
         view = await deciding.reschedule(
-            stores, notification_id, send_at=send_at, by=caller.name, moment=now()
+            stores,
+            notification_id,
+            send_at=send_at,
+            by=caller.name,
+            client=limited_to(caller),
+            moment=now(),
         )
         await wake(actors.wake_delivery)
-        return view
+        return shown_to(caller, view)
 
     @post("/{notification_id:uuid}/retry", status_code=201, summary="Send a mail again", opt=SEND)
     async def retry_notification(
         self, stores: Opened, caller: Calling, notification_id: FromPath[UUID], data: JSONBody[Decision]
     ) -> Response[NotificationView]:
-        """As a notification of its own; the old one stays what it is. Of one that is `unknown` that is an operator's to decide."""
+        """As a notification of its own; the old one stays what it is. Of one that is `unknown` that is an operator's to decide.
+
+        403 as for `cancel`.
+        """
         made = await retry_one(stores, notification_id, caller=caller, reason=data.reason)
+        made = shown_to(caller, made)
         return Response(made, status_code=201, headers={"Location": f"{NOTIFICATIONS}/{made.id}"})
 
     @post("/retry", status_code=200, summary="Send many mails again", opt=OPERATE)
@@ -146,7 +174,7 @@ class Notifications(Controller):
     ) -> RetriesView:
         """The oldest thousand that were not retried before; `refused` tells of each that could not be, and why."""
         filters = Filters(State(data.state), data.template, batch=data.batch)
-        found = await deciding.find_failed(stores, filters)
+        found = await deciding.find_failed(stores, filters, moment=now())
         if data.dry_run:
             return RetriesView(found, {}, {})
         tried: Retried = await deciding.retry(stores, found, by=caller.name, reason=data.reason, moment=now())

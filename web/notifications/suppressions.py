@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from litestar import Controller, Response, delete, get, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery, JSONBody, QueryParameter
 
 from app.accounts.addresses import address
@@ -12,7 +13,7 @@ from app.notifications import blocking, suppressing
 from app.notifications.views import Scope, SuppressionView
 from app.pages import LIMIT_DEFAULT, Page
 from web.guards import Calling, needs
-from web.inputs import Cursor, Limit
+from web.inputs import Cursor, Limit, Why
 from web.notifications.inputs import Address, NewSuppression
 from web.stores import Opened
 
@@ -36,7 +37,10 @@ class Suppressions(Controller):
         key = None if email is None else address(email).key
         return await suppressing.list_suppressions(stores, email_key=key, limit=limit, cursor=cursor)
 
-    @post(summary="Let an address get no mail, or none of a kind")
+    @post(
+        summary="Let an address get no mail, or none of a kind",
+        responses={200: ResponseSpec(SuppressionView, description="It is blocked so already")},
+    )
     async def add_suppression(
         self, stores: Opened, caller: Calling, data: JSONBody[NewSuppression]
     ) -> Response[SuppressionView]:
@@ -53,7 +57,7 @@ class Suppressions(Controller):
         stores: Opened,
         caller: Calling,
         email: Annotated[str, QueryParameter(max_length=320)],
-        reason: FromQuery[str],
+        reason: Why,
         kind: FromQuery[Scope] = "all",
     ) -> None:
         """`kind` is the `scope` of the block. Whoever complained, or whose address does not exist, is written to again."""

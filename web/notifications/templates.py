@@ -6,18 +6,21 @@ from litestar import Controller, Response, get, post
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
+from app.accounts.admission import Caller
 from app.accounts.permissions import Scope
+from app.errors import ForbiddenError
 from app.locales import Locale
 from app.notifications import templates
-from app.notifications.content import Content, Texts
+from app.notifications.content import Content, Kind, Texts
 from app.notifications.rendering import FALLBACK, Rendered
 from app.notifications.template_views import TemplateDetail, TemplateView, VersionDetail
+from app.stores.connections import Stores
 from web.guards import Calling, needs
 from web.inputs import Decision, Reason
 from web.stores import Opened
 
 TEMPLATES = "/v1/notification-templates"
-# Whoever changes what a mail says can ask people for their passwords in our name: an operator's scope, no service's.
+# Whoever changes what a mail says can ask people for things in our name: an operator's scope, no service's.
 WRITE = needs(Scope.QUEUES_OPERATE)
 
 Number = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -75,6 +78,7 @@ class Templates(Controller):
         self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[NewVersion]
     ) -> Response[TemplateDetail]:
         """422 lists every fault: each locale must compile, and render the sample, also without what its schema does not require."""
+        await _check_theirs(stores, caller, name)
         made = await templates.add_version(
             stores,
             name,
@@ -92,6 +96,7 @@ class Templates(Controller):
         self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[Choice]
     ) -> TemplateDetail:
         """Mails that were asked for already keep the version that was current then."""
+        await _check_theirs(stores, caller, name)
         return await templates.choose_version(
             stores, name, data.version, by=caller.name, reason=data.reason, revision=data.revision
         )
@@ -100,6 +105,7 @@ class Templates(Controller):
     async def disable_template(
         self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[Decision]
     ) -> TemplateDetail:
+        await _check_theirs(stores, caller, name)
         return await templates.enable_template(
             stores, name, enabled=False, by=caller.name, reason=data.reason
         )
@@ -108,6 +114,7 @@ class Templates(Controller):
     async def enable_template(
         self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[Decision]
     ) -> TemplateDetail:
+        await _check_theirs(stores, caller, name)
         return await templates.enable_template(stores, name, enabled=True, by=caller.name, reason=data.reason)
 
     @post("/{name:str}/preview", status_code=200, summary="Show a mail as it would be")
@@ -116,3 +123,9 @@ class Templates(Controller):
     ) -> Rendered:
         """Nothing is sent or kept. 422 lists everything that is wrong with the data."""
         return await templates.preview(stores, name, version=data.version, locale=data.locale, data=data.data)
+
+
+async def _check_theirs(stores: Stores, caller: Caller, name: str) -> None:
+    """Refuse whoever could have what an admin is mailed, a link say, told to themselves, and so become one. Raises 403, 404."""
+    if Scope.CLIENTS_ADMIN not in caller.scopes and await templates.kind_of(stores, name) is Kind.SECURITY:
+        raise ForbiddenError(f"what mails about accounts say needs the scope {Scope.CLIENTS_ADMIN}")

@@ -1,11 +1,15 @@
 """Ending mails by the link that is in each of them, without signing in (RFC 8058)."""
 
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from litestar import Request, Response, get, post
-from litestar.enums import MediaType
+from litestar.enums import MediaType, RequestEncodingType
 from litestar.exceptions import ClientException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath
 from msgspec import Struct
 
@@ -70,9 +74,29 @@ button {{ font: inherit; font-weight: 600; padding: .6rem 1.4rem; border: 0; bor
 _FORM = """<p>{explained}</p><form method="post"><input type="hidden" name="{field}" value="{value}"><button>{button}</button></form>"""
 
 
+@dataclass
+class _OneClick(Operation):
+    """What the button sends, and mail programs do, in /schema."""
+
+    def __post_init__(self) -> None:
+        field = Schema(type=OpenAPIType.STRING, const=ONE_CLICK)
+        form = OpenAPIMediaType(
+            schema=Schema(type=OpenAPIType.OBJECT, properties={FIELD: field}, required=[FIELD])
+        )
+        kinds = (RequestEncodingType.URL_ENCODED, RequestEncodingType.MULTI_PART)
+        self.request_body = RequestBody(content=dict.fromkeys(kinds, form), required=True)
+
+
+_PAGES = {
+    404: ResponseSpec(str, media_type=MediaType.HTML, description="The link is not good any more"),
+    409: ResponseSpec(str, media_type=MediaType.HTML, description="This mail cannot be unsubscribed from"),
+}
+
+
 @get(
     "/notifications/unsubscribe/{token:str}",
     media_type=MediaType.HTML,
+    responses=_PAGES,
     summary="Show the page by which a recipient ends mails",
     tags=["notifications"],
 )
@@ -95,13 +119,14 @@ async def show_unsubscribe_page(stores: Opened, token: FromPath[str]) -> Respons
     "/notifications/unsubscribe/{token:str}",
     status_code=200,
     media_type=MediaType.HTML,
+    operation_class=_OneClick,
+    responses=_PAGES,
     summary="End mails of a kind to their recipient",
     tags=["notifications"],
 )
 async def unsubscribe(stores: Opened, token: FromPath[str], request: Request[Any, Any, Any]) -> Response[str]:
     """By the button of the page, or by the recipient's mail program (RFC 8058). Once they are ended, it is no fault to end them."""
-    form = await request.form()
-    if form.get(FIELD) != ONE_CLICK:
+    if await _field(request) != ONE_CLICK:
         raise ClientException(f"the body is a form in which {FIELD} is {ONE_CLICK}")
     try:
         mail = await _mail(stores, token)
@@ -115,7 +140,17 @@ async def unsubscribe(stores: Opened, token: FromPath[str], request: Request[Any
 
 
 async def _mail(stores: Stores, token: str) -> NotificationView:
-    return await queries.get_notification(stores.core, read_unsubscribe_token(stores.settings, token))
+    mail = await queries.get_notification(stores.core, read_unsubscribe_token(stores.settings, token))
+    if mail.kind in UNSUBSCRIBABLE and mail.email is None:
+        raise NotFoundError("its recipient is forgotten")
+    return mail
+
+
+async def _field(request: Request[Any, Any, Any]) -> object:
+    try:
+        return (await request.form()).get(FIELD)
+    except (LookupError, ValueError) as error:  # a charset that there is not, or that the bytes are not in
+        raise ClientException("the body is no form") from error
 
 
 def _undone(mail: NotificationView) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -65,7 +65,7 @@ async def weekly_supplier_digest(stores: Stores, tick: Tick, _: Options) -> Asyn
     digests = await _digests(stores, starts, ends, tick.moment)
     suppliers = await stores.admin.fetch("SELECT id, company_name, contact_email FROM suppliers ORDER BY id")
     drafts = [
-        _draft(stores, each, digests[each["id"]], monday, ends) for each in suppliers if each["id"] in digests
+        _draft(stores, each, digests[each["id"]], monday) for each in suppliers if each["id"] in digests
     ]
     for start in range(0, len(drafts), BATCH):
         yield Portion(drafts[start : start + BATCH], not_after=ends + _WEEK)
@@ -130,8 +130,10 @@ def _ahead(launch: asyncpg.Record, free: dict[UUID, int], totals: _Totals | None
     }
 
 
-def _draft(stores: Stores, supplier: asyncpg.Record, digest: _Digest, monday: date, due: datetime) -> Draft:
+def _draft(stores: Stores, supplier: asyncpg.Record, digest: _Digest, monday: date) -> Draft:
     telling, totals = Telling.of(stores), digest.totals
+    # A week is the same one in whatever zone: no second digest of it where the schedule's zone is changed.
+    due = datetime.combine(monday, time(), UTC)
     data = {
         "supplier": {"company_name": supplier["company_name"][:MOST_NAME]},
         "week": {

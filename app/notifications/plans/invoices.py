@@ -22,7 +22,7 @@ from app.notifications.plans.plan import (
 from app.stores.connections import Stores
 from app.stores.vocabulary import InvoiceStatus
 
-_DAY = timedelta(days=1)
+_DAY, _WEEK = timedelta(days=1), timedelta(days=7)
 _INVOICES = f"""
     SELECT invoices.id, amount, due_date, suppliers.id AS supplier_id, company_name, contact_email, {LAUNCH}
     FROM invoices JOIN suppliers ON suppliers.id = invoices.supplier_id JOIN ({LAUNCHES}) ON launches.id = invoices.launch_id
@@ -64,8 +64,10 @@ async def invoices_overdue(stores: Stores, tick: Tick, options: OverdueOptions) 
         today - _DAY,
     )
     drafts = [_draft(stores, row, _midnight(_told_on(row["due_date"], today)), overdue=True) for row in rows]
-    for portion in _cut(drafts):
-        yield Portion(portion)
+    drafts.sort(key=lambda draft: draft.due)
+    for due, found in groupby(drafts, key=lambda draft: draft.due):
+        for portion in _cut(list(found)):
+            yield Portion(portion, not_after=due + _WEEK)
 
 
 def _told_on(due: date, today: date) -> date:

@@ -11,12 +11,13 @@ import asyncpg
 import msgspec
 from msgspec import Meta, Struct
 
-from app.notifications.plans.people import BATCH, FIELDS, batches, customers
+from app.notifications.plans.people import BATCH, FIELDS, batches, customers, greeting
 from app.notifications.plans.plan import LAUNCH, LAUNCHES, Draft, Portion, Telling, Tick, launch_data
 from app.notifications.plans.reminders import AHEAD
 from app.stores.connections import Stores
 from app.stores.customer import CustomerDocument, LaunchDocument
 
+_SEEN_LATER = timedelta(days=1)
 _NEW = f"""
     SELECT {LAUNCH}, launches.created_at, price FROM {LAUNCHES}
     WHERE launches.status = ANY($1) AND launches.created_at > $2 AND launches.created_at <= $3 AND launches.launch_date > $4
@@ -31,23 +32,27 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def new_launches(stores: Stores, tick: Tick, options: Options) -> AsyncIterator[Portion]:
-    """VIPs, of launches since the last tick; then everybody who has not heard of a launch yet, of those so many hours older."""
-    ahead = timedelta(hours=options.vip_hours)
-    for launch, seats in await _new(stores, tick.last, tick):
-        opens = launch["created_at"] + ahead
+    """VIPs who have not heard of a launch yet, so many hours long; then everybody who has not.
+
+    A launch may be seen later than it was made: its row commits later, and the read model follows later still.
+    """
+    public = tick.at - timedelta(hours=options.vip_hours)
+    for launch, seats in await _new(stores, public, tick.at, tick.moment):
+        opens = launch["created_at"] + (tick.at - public)
         async for people in _vips(stores):
             yield _portion(stores, launch, seats, people, opens if opens > tick.moment else None)
-    for launch, seats in await _new(stores, tick.last - ahead, tick, ahead):
+    since = tick.last - _SEEN_LATER - (tick.at - public)
+    for launch, seats in await _new(stores, since, public, tick.moment):
         cursor = stores.customer[CustomerDocument.Settings.name].find({}, FIELDS)
         async for people in batches(cursor):
             yield _portion(stores, launch, seats, people, None)
 
 
 async def _new(
-    stores: Stores, after: datetime, tick: Tick, ahead: timedelta = timedelta()
+    stores: Stores, after: datetime, until: datetime, moment: datetime
 ) -> list[tuple[asyncpg.Record, int]]:
-    """Telling with the seats that can be booked."""
-    rows = await stores.admin.fetch(_NEW, [*AHEAD], after, tick.at - ahead, tick.moment)
+    """Those that were made between the two, with the seats that can be booked."""
+    rows = await stores.admin.fetch(_NEW, [*AHEAD], after, until, moment)
     found = [(row, await _free_seats(stores, row)) for row in rows]
     return [(row, seats) for row, seats in found if seats]
 
@@ -77,7 +82,7 @@ def _draft(
 ) -> Draft:
     telling = Telling.of(stores)
     data = {
-        "customer": {"first_name": person.get("first_name")},
+        "customer": greeting(person),
         "launch": launch_data(launch),
         "price": telling.money(launch["price"]),
         "available_seats": seats,

@@ -1,9 +1,10 @@
 """Customers as mails need them, and the batches in which they are read."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from app.notifications.schemas import name_of
 from app.stores.connections import Stores
 from app.stores.customer import CustomerDocument
 
@@ -27,3 +28,11 @@ async def customers(stores: Stores, ids: Sequence[UUID]) -> dict[UUID, dict[str,
     """Those of these customers that there are, by id."""
     cursor = stores.customer[CustomerDocument.Settings.name].find({"_id": {"$in": list(ids)}}, FIELDS)
     return {each["_id"]: each async for each in cursor}
+
+
+def greeting(customer: Mapping[str, Any]) -> dict[str, str]:
+    """How templates greet a customer: by a name that can be one, or by none; nobody goes without mail for it."""
+    try:
+        return {"first_name": name_of(customer.get("first_name"))}
+    except ValueError:
+        return {}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import asyncpg
 from msgspec import Meta, Struct
 
-from app.notifications.plans.people import batches, customers
+from app.notifications.plans.people import batches, customers, greeting
 from app.notifications.plans.plan import LAUNCH, LAUNCHES, Draft, Portion, Telling, Tick, launch_data
 from app.stores.connections import Stores
 from app.stores.customer import BookingDocument
@@ -72,5 +72,5 @@ def _data(stores: Stores, booking: dict[str, Any], launch: asyncpg.Record, days:
 
 
 def _draft(booking: dict[str, Any], customer: dict[str, Any], due: datetime, data: dict[str, Any]) -> Draft:
-    greeted = data | {"customer": {"first_name": customer.get("first_name")}}
+    greeted = data | {"customer": greeting(customer)}
     return Draft("customer", booking["customer_id"], customer.get("email"), due, str(booking["_id"]), greeted)

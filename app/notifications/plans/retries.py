@@ -19,6 +19,7 @@ _GIVEN_UP = """
             WHERE notification_id = row.id AND number = row.attempts AND outcome = 'retry')
         AND NOT EXISTS (SELECT FROM notifications WHERE retry_of = row.id)
         AND NOT EXISTS (SELECT FROM transport_circuits WHERE name = row.transport AND state <> 'closed')
+        AND ($4::uuid IS NULL OR id > $4)
     ORDER BY id LIMIT $3
 """
 
@@ -30,8 +31,8 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def retry_sweep(stores: Stores, tick: Tick, options: Options) -> AsyncIterator[Portion]:
-    """Mails whose every try came to nothing, and whose service answers again: each of them once."""
-    since = tick.moment - timedelta(hours=options.hours)
-    rows = await stores.core.fetch(_GIVEN_UP, since, tick.moment, BATCH)
-    if rows:
+    """Mails whose every try came to nothing, and whose service answers again: each of them once, however many there are."""
+    since, last = tick.moment - timedelta(hours=options.hours), None
+    while rows := await stores.core.fetch(_GIVEN_UP, since, tick.moment, BATCH, last):
+        last = rows[-1]["id"]
         yield Portion(retries=[row["id"] for row in rows])

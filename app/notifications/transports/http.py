@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -55,7 +55,9 @@ class HttpTransport:
         token = settings.notification_http_token
         self.dedupes = settings.notification_http_dedupes
         self._url = settings.notification_http_url or ""
-        # Connecting, waiting for room and sending take the first of the two times, the answer the second.
+        # Who waits for room does not wait for the service.
+        self._room = asyncio.Semaphore(most)
+        # Connecting and sending take the first of the two times, the answer the second.
         self._longest = 2 * seconds
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token.get_secret_value()}"} if token else {},
@@ -65,7 +67,9 @@ class HttpTransport:
 
     async def hand_over(self, mail: Mail, *, about_to: AboutTo) -> Handed:
         """See `Transport`."""
-        return await _Post(self._client, self._url, about_to, dedupes=self.dedupes).run(mail, self._longest)
+        post = _Post(self._client, self._url, about_to, dedupes=self.dedupes)
+        async with self._room:
+            return await post.run(mail, self._longest)
 
     async def close(self) -> None:
         """See `Transport`."""
@@ -165,7 +169,12 @@ def _body(mail: Mail) -> dict[str, Any]:
         "subject": mail.subject,
         "text": mail.text,
         "html": mail.html,
-        "headers": {"Message-ID": mail.message_id, **mail.headers},
+        "headers": {
+            "Message-ID": mail.message_id,
+            "Date": format_datetime(mail.date),
+            "Auto-Submitted": "auto-generated",  # RFC 3834
+            **mail.headers,
+        },
         "priority": mail.priority,
     }
 

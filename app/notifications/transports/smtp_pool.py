@@ -52,22 +52,16 @@ class SmtpPool:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection for one mail; raises NoConnectionError within the time-out of the settings."""
-        try:
-            async with asyncio.timeout(self._settings.notification_timeout_seconds):
-                taken = await self._take()
-        except TROUBLE as error:
-            raise _explained(error) from error
-        try:
-            yield taken
-        except BaseException:
-            taken.broken = True
-            raise
-        finally:
+        """A connection for one mail, as soon as there is room for it; from then on raises NoConnectionError within the time-out."""
+        async with self._room:
+            taken = await self._take()
             try:
-                await self._give_back(taken)
+                yield taken
+            except BaseException:
+                taken.broken = True
+                raise
             finally:
-                self._room.release()
+                await self._give_back(taken)
 
     async def close(self) -> None:
         """Leave all connections that nobody uses."""
@@ -77,12 +71,11 @@ class SmtpPool:
         await asyncio.gather(*map(_leave, idle))
 
     async def _take(self) -> Connection:
-        await self._room.acquire()
         try:
-            return await self._reuse() or Connection(await self._open())
-        except BaseException:
-            self._room.release()
-            raise
+            async with asyncio.timeout(self._settings.notification_timeout_seconds):
+                return await self._reuse() or Connection(await self._open())
+        except TROUBLE as error:
+            raise _explained(error) from error
 
     async def _reuse(self) -> Connection | None:
         while self._idle:
@@ -161,7 +154,7 @@ def _explained(error: SMTPException | OSError) -> NoConnectionError:
         case SMTPResponseException(code=code, message=message):
             return NoConnectionError(str(code), message)
         case TimeoutError() if not isinstance(error, SMTPException):
-            return NoConnectionError("timeout", "no connection to the mail server was free in time")
+            return NoConnectionError("timeout", "the mail server was not ready in time")
         case _:
             return NoConnectionError("connection", str(error) or type(error).__name__)
 

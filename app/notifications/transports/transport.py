@@ -6,12 +6,16 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 AboutTo = Callable[[], Awaitable[None]]
 
 LONGEST_DETAIL = 500
-_ADDRESS = re.compile(r"[^\s<>\"'()]+@[^\s<>\"'()]+")
+# Each begins where a word does: what is looked at is as long as a service likes.
+_LINK = re.compile(r"(?<!\S)\S*://\S*")
+_TOKEN = re.compile(r"acl_[\w-]+")
+_ADDRESS = re.compile(r"(?<![^\s<>\"'()])[^\s<>\"'()]+(?:[@\uff20\ufe6b]|%40)[^\s<>\"'()]*", re.IGNORECASE)
+_ENHANCED = re.compile(r"\b[245]\.\d{1,3}\.\d{1,3}\b")  # RFC 3463
 
 
 class Mail(Struct, frozen=True, kw_only=True):
@@ -19,7 +23,7 @@ class Mail(Struct, frozen=True, kw_only=True):
 
     `key` is the same in every try that must not end in a second mail, `message_id` (`<ID@DOMAIN>`, RFC 5322) and `date` in
     all tries. `sender` is an address or NAME <ADDRESS>, `to` an address. `headers` are further ones, such as
-    `List-Unsubscribe`. `priority` is 1 (first) to 5.
+    `List-Unsubscribe`. `priority` is 0 (first) to 5.
     """
 
     id: str
@@ -99,7 +103,8 @@ class Transport(Protocol):
 
         `about_to` is awaited once, at the last moment before the service may take the mail: whoever dies before it has
         returned has certainly not sent it. What it raises is raised, and then nothing was sent. It is not awaited where
-        the mail is turned down earlier. It takes at most three times the time-out of the settings, and what `about_to` takes.
+        the mail is turned down earlier. Once a connection is free it takes at most three times the time-out of the settings, and
+        what `about_to` takes.
         """
         ...
 
@@ -109,6 +114,29 @@ class Transport(Protocol):
 
 
 def told(text: str) -> str:
-    """What a service said, fit to be kept and shown: in one line, not too long, and without addresses."""
-    line = "".join(each if unicodedata.category(each)[0] != "C" else " " for each in text)
-    return _ADDRESS.sub("[address]", " ".join(line.split()))[:LONGEST_DETAIL]
+    """What a service said, fit to be kept and shown: in one line, not too long, without addresses, and without links and tokens.
+
+    Whoever turns a mail down for what is in it quotes that.
+    """
+    line = " ".join("".join(map(_shown, text)).split())
+    return _ADDRESS.sub("[address]", _TOKEN.sub("[token]", _LINK.sub("[link]", line)))[:LONGEST_DETAIL]
+
+
+def _shown(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Cf":
+        return ""
+    return " " if category[0] == "C" else character
+
+
+def withheld(detail: str) -> str:
+    """What is kept of what a service said about a mail that holds a secret: its enhanced code (RFC 3463)."""
+    code = _ENHANCED.search(detail)
+    return f"{code[0]} [withheld]" if code else "[withheld]"
+
+
+def discreet(handed: Handed) -> Handed:
+    """How the hand-over of a mail that holds a secret ended, without what the service said of it in words."""
+    if handed.detail is None or not (isinstance(handed, Accepted) or handed.code.isdigit()):
+        return handed
+    return structs.replace(handed, detail=withheld(handed.detail))

@@ -4,6 +4,7 @@
 CREATE TABLE notification_batches (
     id uuid PRIMARY KEY DEFAULT uuidv7(),
     caused_by text NOT NULL,
+    client text, -- through which it was asked for; null is this service itself
     template text NOT NULL,
     metadata jsonb NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT now()
@@ -25,7 +26,8 @@ CREATE TABLE notifications (
     -- What the template is filled with. What is a secret (links of accounts) is locked with a key outside of the database.
     data jsonb,
     locked_data text,
-    priority smallint NOT NULL CHECK (priority BETWEEN 1 AND 5),
+    -- 0 is before all that anybody may ask for.
+    priority smallint NOT NULL CHECK (priority BETWEEN 0 AND 5),
     state text NOT NULL CHECK (state IN
         ('scheduled', 'pending', 'sending', 'sent', 'delivered', 'failed', 'expired', 'cancelled', 'suppressed', 'unknown')),
     because text,
@@ -55,13 +57,16 @@ CREATE TABLE notifications (
     CHECK ((schedule IS NULL) = (tick IS NULL) AND (schedule IS NULL) = (occasion IS NULL))
 );
 CREATE INDEX notifications_due ON notifications (transport, priority, next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX notifications_late ON notifications (not_after) WHERE next_at IS NOT NULL AND not_after IS NOT NULL;
 CREATE INDEX notifications_state ON notifications (state, id);
 CREATE INDEX notifications_template ON notifications (template, id);
 CREATE INDEX notifications_email ON notifications (email_key, id);
 CREATE INDEX notifications_recipient ON notifications (recipient_id, id) WHERE recipient_id IS NOT NULL;
 CREATE INDEX notifications_batch ON notifications (batch_id, id);
 CREATE UNIQUE INDEX notifications_occasion ON notifications (schedule, tick, occasion) WHERE schedule IS NOT NULL;
-CREATE INDEX notifications_bodies ON notifications (updated_at) WHERE erased_at IS NULL;
+CREATE INDEX notifications_bodies ON notifications (updated_at) WHERE erased_at IS NULL AND next_at IS NULL;
+CREATE INDEX notifications_failed ON notifications (updated_at) WHERE state = 'failed';
+CREATE INDEX notifications_schedule ON notifications (schedule, id) WHERE schedule IS NOT NULL;
 
 CREATE TABLE notification_attempts (
     notification_id uuid NOT NULL REFERENCES notifications,

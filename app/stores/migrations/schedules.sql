@@ -11,3 +11,6 @@ ALTER TABLE ticks ADD COLUMN mails integer NOT NULL DEFAULT 0;
 -- Recipients who cannot be written to.
 ALTER TABLE ticks ADD COLUMN skipped integer NOT NULL DEFAULT 0;
 ALTER TABLE ticks ADD COLUMN note text;
+-- How often it was sent again because nobody had seen it through, and when last.
+ALTER TABLE ticks ADD COLUMN resent integer NOT NULL DEFAULT 0;
+ALTER TABLE ticks ADD COLUMN resent_at timestamptz;

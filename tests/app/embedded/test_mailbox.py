@@ -129,3 +129,33 @@ async def test_the_server_keeps_what_it_is_given_and_stops_when_it_is_told(tmp_p
     shown = Mailbox(tmp_path).message(received.id)
     assert shown is not None
     assert (shown.text, shown.html) == (MAIL.text, MAIL.html)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"From: <@\r\nDelivered-To: \xff\r\nSubject: =?utf-8?b?////?=\r\n\r\nhi\r\n",
+        b'From: "\r\nMessage-ID: <\r\nDate: x\r\n\r\nhi',
+        b"From: =?utf-8?q?a=0d=0aX?= <a@b>\r\n\r\nhi",
+        b"Message-ID: []\r\nTo: :;\r\nCc: [\r\nSender: a b c\r\n\r\nhi",
+        b"Content-Type: text/plain; charset=nonsense\r\n\r\nhi",
+        b"MIME-Version: (\r\nContent-Disposition: ;\r\nContent-Type: ;\r\nContent-Transfer-Encoding: \r\n\r\nhi",
+    ],
+)
+def test_a_message_without_a_form_hides_no_other(mailbox, odd: bytes):
+    fill(mailbox, 1)
+    kept = mailbox.keep(odd, AT + timedelta(seconds=1))
+    assert [each.subject for each in mailbox.latest(2)][1] == "number 0"
+    shown = mailbox.message(kept)
+    assert shown is not None
+    assert not any("\n" in value for _, value in shown.headers)
+
+
+def test_headers_are_shown_as_they_read(mailbox):
+    kept = mailbox.keep(
+        b"From: =?utf-8?q?=C3=84?= <a@b>\r\nSubject: =?utf-8?q?=C3=A9?=\r\n =?utf-8?q?t?= is\r\n on\r\n\r\nx",
+        AT,
+    )
+    shown = mailbox.message(kept)
+    assert shown is not None
+    assert (shown.received.sender, shown.received.subject) == ("Ä <a@b>", "ét is on")

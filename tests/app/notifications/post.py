@@ -1,6 +1,6 @@
 """Mail on real stores: templates to ask for, post rooms that deliver, and what became of a mail."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from app.accounts.addresses import address
+from app.accounts.encryption import Safe
 from app.notifications.content import Kind
 from app.notifications.delivery import PostRoom
 from app.notifications.letters import Letters
@@ -119,10 +120,10 @@ class Refusing:
         pass
 
 
-def letters(stores: Stores) -> Letters:
+def letters(stores: Stores, safe: Safe = SAFE) -> Letters:
     return Letters(
         stores,
-        SAFE,
+        safe,
         Unsubscribing("https://core.example", b"k" * 32),
         sender="AstroBookings <no-reply@astrobookings.example>",
     )
@@ -130,20 +131,21 @@ def letters(stores: Stores) -> Letters:
 
 def room(
     stores: Stores,
-    transports: Mapping[str, Transport] | Transport,
+    transport: Transport,
     *,
     time: Time | None = None,
     at_once: int = 8,
+    connections: int | None = None,
     per_second: float = 10_000,
 ) -> PostRoom:
-    known = transports if isinstance(transports, Mapping) else {transports.name: transports}
     return PostRoom(
         stores=stores,
-        transports=known,
+        transport=transport,
         letters=letters(stores),
         pace=Pace(stores.broker, stores.settings.namespace),
         per_second=per_second,
         at_once=at_once,
+        connections=connections or at_once,
         clock=time or Time(),
         draw=lambda: 0.0,
     )

@@ -102,7 +102,7 @@ async def test_active_operators_are_told_once_per_cause_and_hour(operated: Store
     row = await operated.core.fetchrow(
         "SELECT kind, priority, recipient_kind, schedule, tick FROM notifications ORDER BY id LIMIT 1"
     )
-    assert tuple(row) == ("operations", 1, "user", "alerts", moment)
+    assert tuple(row) == ("operations", 0, "user", "alerts", moment)
 
 
 async def test_an_hour_is_one_from_mail_to_mail_and_not_one_of_the_clock(
@@ -212,6 +212,15 @@ async def test_that_nothing_is_sealed_is_trouble_after_a_quarter_of_an_hour(
 
 async def test_that_nothing_was_verified_for_days_is_trouble(operated: Stores, moment: datetime) -> None:
     await verdicts.say(operated.core, verdicts.VERIFIER)
+    assert await look(operated, moment + 2 * 24 * HOUR) == 0
+    assert await look(operated, moment + 4 * 24 * HOUR) == 1
+    assert await causes(operated) == ["audit:unverified"]
+
+
+async def test_that_nothing_was_ever_verified_since_it_is_sealed_is_trouble(
+    operated: Stores, moment: datetime
+) -> None:
+    await verdicts.say(operated.core, verdicts.SEALER)
     assert await look(operated, moment + 2 * 24 * HOUR) == 0
     assert await look(operated, moment + 4 * 24 * HOUR) == 1
     assert await causes(operated) == ["audit:unverified"]

@@ -7,9 +7,10 @@ import pytest
 
 from app.errors import NotFoundError
 from app.notifications.callbacks import Callback, take
-from app.notifications.transports.transport import Accepted, Handed, Retry, Unknown
+from app.notifications.content import Kind
+from app.notifications.transports.transport import Accepted, Handed, Refused, Retry, Unknown
 from app.stores.connections import Stores
-from tests.app.notifications.post import ADA, Refusing, Wire, ask, events, room, row
+from tests.app.notifications.post import ADA, Refusing, Wire, ask, events, make_template, room, row
 
 
 async def tell(stores: Stores, notification: UUID, kind, event: str = "", **more: object) -> bool:
@@ -49,8 +50,12 @@ async def test_a_mail_that_comes_back_has_failed_and_its_address_gets_no_more(bo
 
 
 async def test_a_full_mailbox_is_no_reason_to_write_nobody_any_more(booked: Stores) -> None:
-    assert await tell(booked, await sent(booked), "bounced", permanent=False)
+    asked = await sent(booked)
+    assert await tell(booked, asked, "bounced", permanent=False)
     assert await blocked(booked) == []
+    assert (await row(booked, asked))["state"] == "sent"
+    assert await tell(booked, asked, "delivered")
+    assert (await row(booked, asked))["state"] == "delivered"
 
 
 async def test_whoever_complains_gets_what_is_theirs_and_nothing_else(booked: Stores) -> None:
@@ -94,3 +99,16 @@ async def test_it_may_come_before_the_answer(booked: Stores) -> None:
 async def test_of_mails_that_are_none_of_ours_nothing_is_taken(booked: Stores) -> None:
     with pytest.raises(NotFoundError):
         await tell(booked, uuid4(), "delivered")
+
+
+async def test_what_is_told_of_a_mail_that_holds_a_secret_is_its_code(stores: Stores) -> None:
+    await make_template(stores, Kind.SECURITY)
+    (asked,) = await ask(stores, kind=Kind.SECURITY)
+    refused = Refused("554", "5.7.1 it says: your code is 1234")
+    await room(stores, Refusing(lambda _: refused)).run_due()
+    assert (await row(stores, asked))["because"] == "554 5.7.1 [withheld]"
+    assert await tell(stores, asked, "bounced", detail="it says: your code is 1234")
+    kept = await stores.core.fetch(
+        "SELECT detail FROM notification_callbacks UNION ALL SELECT detail FROM notification_attempts"
+    )
+    assert {each["detail"] for each in kept} == {"[withheld]", "5.7.1 [withheld]"}

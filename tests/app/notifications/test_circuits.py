@@ -8,6 +8,7 @@ import pytest
 from app.notifications.circuits import (
     FAILURES,
     FIRST_PAUSE_SECONDS,
+    LONGEST_ASKED_SECONDS,
     LONGEST_PAUSE_SECONDS,
     Admission,
     admit,
@@ -55,7 +56,7 @@ async def test_a_service_that_never_failed_is_closed_and_lets_everybody_in(store
 @pytest.mark.parametrize("failing", [AWAY, Unknown("connection", "no answer")])
 async def test_failures_in_a_row_open_the_circuit(stores: Stores, failing: Handed) -> None:
     await hand_over(stores, failing, FAILURES - 1)
-    assert await admit(stores.core, "smtp") == Admission(failures=FAILURES - 1)
+    assert await admit(stores.core, "smtp") == Admission()
     await hand_over(stores, failing)
     assert FIRST_PAUSE_SECONDS - 5 < (await admit(stores.core, "smtp")).wait <= FIRST_PAUSE_SECONDS
     assert await admit(stores.core, "http") == Admission(), "another transport goes on"
@@ -67,6 +68,45 @@ async def test_an_answer_about_one_mail_begins_the_count_anew(stores: Stores, ot
     await hand_over(stores, other)
     await hand_over(stores, AWAY, FAILURES - 1)
     assert await state(stores) == "closed"
+
+
+async def test_an_answer_to_what_was_let_in_before_the_failures_counts_as_well(stores: Stores) -> None:
+    early = await admit(stores.core, "smtp")
+    await hand_over(stores, AWAY, FAILURES - 1)
+    await settle(stores.core, "smtp", early, Accepted())
+    await hand_over(stores, AWAY, FAILURES - 1)
+    assert await state(stores) == "closed"
+
+
+@pytest.mark.parametrize(
+    ("asked", "pause"),
+    [
+        (600, 600),
+        (24 * 3600, LONGEST_ASKED_SECONDS),
+        (FIRST_PAUSE_SECONDS - 1, None),
+        (None, None),
+    ],
+)
+async def test_a_service_that_asks_to_be_left_alone_is_asked_once(
+    stores: Stores, asked: float | None, pause: int | None
+) -> None:
+    await hand_over(stores, Retry("429", "too many", asked))
+    wait = (await admit(stores.core, "smtp")).wait
+    assert wait == (pytest.approx(pause, abs=5) if pause else 0)
+
+
+async def test_a_trial_that_is_told_when_to_come_again_is_the_last_until_then(stores: Stores) -> None:
+    for _ in range(2):
+        await hand_over(stores, Retry("503", "later", 600))
+        assert (await admit(stores.core, "smtp")).wait == pytest.approx(600, abs=5)
+        await let_pause_end(stores)
+    await hand_over(stores, AWAY)
+    assert (await admit(stores.core, "smtp")).wait == pytest.approx(pause_after(3), abs=5)
+
+
+async def test_of_one_mail_that_is_to_wait_the_circuit_knows_nothing(stores: Stores) -> None:
+    await hand_over(stores, Retry("409", "under way", 600, of_service=False))
+    assert await admit(stores.core, "smtp") == Admission()
 
 
 @pytest.mark.parametrize("other", [None, Refused(UNTRIED, "a line too long")])

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.notifications import settling
-from app.notifications.claiming import CLAIMED, MOST_DEATHS, Claim, Claimed, claim, next_due
+from app.notifications.claiming import CLAIMED, KEY_KEPT, MOST_DEATHS, Claim, Claimed, claim, expire, next_due
 from app.notifications.content import Kind
 from app.notifications.deciding import retry
 from app.notifications.forgetting import forget_mails
@@ -16,7 +16,7 @@ from app.notifications.settling import About, Ended
 from app.notifications.suppressing import suppress
 from app.notifications.templates import load_version
 from app.notifications.transports.transport import Accepted, Retry
-from app.notifications.triggering import Mailing, Order, trigger
+from app.notifications.triggering import FIRST, Mailing, Order, trigger
 from app.stores.connections import Stores
 from tests.app.accounts.conftest import SAFE, Time
 from tests.app.notifications.post import (
@@ -138,6 +138,27 @@ async def test_what_may_have_gone_is_not_said_to_have_been_held_back(
     assert parked["because"].startswith("it may have gone before; now ")
 
 
+@pytest.mark.parametrize("again", [True, False])
+async def test_what_may_have_gone_goes_again_only_as_long_as_the_provider_knows_its_key(
+    booked: Stores, again: bool, time: Time
+) -> None:
+    (asked,) = await ask(booked, moment=time())
+    first = await take_one(booked, dedupes=True)
+    assert await mark(booked, first, time())
+    await settle(booked, Ended(first, Retry("connection", "no answer", of_service=False, doubtful=True)))
+    # Told later to come again after hours, without any doubt.
+    await booked.core.execute("UPDATE notifications SET next_at = $1", time())
+    second = await take_one(booked, dedupes=True)
+    assert await mark(booked, second, time() + timedelta(seconds=10))
+    await settle(booked, Ended(second, Retry("503", "later", 80_000.0)))
+    late = time() + KEY_KEPT - timedelta(seconds=1 if again else 0)
+    await booked.core.execute("UPDATE notifications SET next_at = $1", late)
+    assert bool((await take(booked, dedupes=True, at=late)).claims) == again
+    parked = await row(booked, asked)
+    assert parked["state"] == ("sending" if again else "unknown")
+    assert again or "key" in parked["because"]
+
+
 async def test_an_answer_that_was_not_written_down_is_written_down_once(booked: Stores) -> None:
     (asked,) = await ask(booked)
     claimed = await take_one(booked)
@@ -165,6 +186,13 @@ async def test_what_was_not_handed_over_was_no_attempt(booked: Stores) -> None:
     assert (waiting["attempts"], waiting["tries"], waiting["claimed_by"]) == (0, 0, None)
     assert waiting["next_at"] > datetime.now(UTC) + timedelta(seconds=25)
     assert await attempts(booked, asked) == []
+
+
+async def test_what_was_put_back_keeps_its_place(booked: Stores, time: Time) -> None:
+    early, late = [(await ask(booked, moment=time() - timedelta(seconds=seconds)))[0] for seconds in (20, 10)]
+    claimed = (await take(booked, limit=1)).claims[0]
+    await settle(booked, Ended(claimed, None))
+    assert [each.id for each in (await take(booked)).claims] == [early, late]
 
 
 async def test_what_processes_die_of_is_given_up(booked: Stores) -> None:
@@ -250,6 +278,21 @@ async def test_a_mark_is_refused_once_the_time_is_over_or_the_person_forgotten(
     assert not await mark(booked, claimed)
 
 
+@pytest.mark.parametrize("blocked", ["template", "address"])
+async def test_a_mark_is_refused_once_template_or_address_are_blocked(booked: Stores, blocked: str) -> None:
+    await ask(booked)
+    claimed = await take_one(booked)
+    if blocked == "template":
+        await booked.core.execute("UPDATE notification_templates SET enabled = false, disabled_because = 'x'")
+    else:
+        async with booked.core.acquire() as connection:
+            await suppress(connection, ADA, "digest", "unsubscribe", by="test", moment=datetime.now(UTC))
+            assert await mark(booked, claimed), "of another kind"
+            await suppress(connection, ADA, "all", "operator", by="test", moment=datetime.now(UTC))
+    assert not await mark(booked, claimed)
+    assert await attempts(booked, claimed.id) == [(None, None)]
+
+
 async def test_a_claim_lasts_and_is_looked_at_when_it_runs_out(booked: Stores, time: Time) -> None:
     await ask(booked, moment=time())
     await take(booked, at=time())
@@ -265,3 +308,98 @@ async def test_while_a_circuit_is_open_nothing_is_claimed_and_later_one_mail(boo
     assert await next_due(booked.core, "smtp") > datetime.now(UTC) + timedelta(seconds=50)
     await booked.core.execute("UPDATE transport_circuits SET trial_at = now()")
     assert (await take(booked)).looked_at == 1
+
+
+async def test_mails_that_make_a_service_fail_are_not_the_only_ones_that_try_it(booked: Stores) -> None:
+    await ask(booked, *PEOPLE[:10], priority=1)
+    await booked.core.execute("UPDATE notifications SET tries = 1, attempts = 1")
+    (good,) = await ask(booked, "good@example.com", priority=5)
+    (late,) = await ask(
+        booked, "late@example.com", priority=5, not_after=datetime.now(UTC) + timedelta(minutes=1)
+    )
+    await booked.core.execute("UPDATE notifications SET not_after = now() WHERE id = $1", late)
+    await booked.core.execute(
+        "INSERT INTO transport_circuits (name, state, trial_at) VALUES ('smtp', 'open', now())"
+    )
+    assert (await take_one(booked)).id == good
+    assert (await take_one(booked)).row["priority"] == 1
+
+
+async def test_nobody_can_order_what_goes_before_mail_about_accounts(booked: Stores) -> None:
+    await ask(booked, *PEOPLE[:3], priority=1, moment=datetime.now(UTC) - timedelta(minutes=1))
+    (link,) = await ask(booked, priority=FIRST)
+    claimed = await take(booked, limit=1)
+    assert [each.id for each in claimed.claims] == [link]
+
+
+# Whose time is over, whatever its transport does.
+
+
+@pytest.mark.parametrize(
+    "waits", ["for a transport that is gone", "for its next try", "behind an open circuit"]
+)
+async def test_a_mail_whose_time_is_over_ends_also_where_nobody_looks_at_it(
+    booked: Stores, waits: str, time: Time
+) -> None:
+    transport = "gone" if "gone" in waits else "smtp"
+    (asked,) = await ask(booked, moment=time(), not_after=time() + timedelta(minutes=5), transport=transport)
+    (other,) = await ask(booked, moment=time(), transport=transport)
+    if "try" in waits:
+        await settle(
+            booked, Ended((await take(booked, at=time())).claims[0], Retry("429", "later", 80_000.0))
+        )
+    if "circuit" in waits:
+        await booked.core.execute(
+            "INSERT INTO transport_circuits (name, state, trial_at) VALUES ('smtp', 'open', now() + interval '1 hour')"
+        )
+    assert await expire(booked.core, time() + timedelta(minutes=5) - timedelta(seconds=1)) == 0
+    assert await expire(booked.core, time() + timedelta(minutes=5)) == 1
+    ended = await row(booked, asked)
+    assert (ended["state"], ended["next_at"]) == ("expired", None)
+    assert (await row(booked, other))["next_at"] is not None
+
+
+async def test_what_somebody_holds_does_not_expire_and_what_may_have_gone_is_parked(
+    booked: Stores, time: Time
+) -> None:
+    (asked,) = await ask(booked, moment=time(), not_after=time() + timedelta(minutes=1))
+    assert await mark(booked, (await take(booked, at=time())).claims[0], time())
+    assert await expire(booked.core, time() + CLAIMED - timedelta(seconds=1)) == 0
+    assert await expire(booked.core, time() + CLAIMED) == 1
+    parked = await row(booked, asked)
+    assert (parked["state"], parked["because"]) == (
+        "unknown",
+        "it may have gone before; now its time was over before it could go",
+    )
+    assert await attempts(booked, asked) == [("abandoned", None)]
+
+
+async def test_mails_expire_in_portions_by_the_clock_of_the_database(booked: Stores, monkeypatch) -> None:
+    monkeypatch.setattr("app.notifications.claiming.PORTION", 3)
+    await ask(booked, *PEOPLE[:8], not_after=datetime.now(UTC) + timedelta(hours=1))
+    assert await expire(booked.core) == 0
+    await booked.core.execute("UPDATE notifications SET not_after = now()")
+    assert await expire(booked.core) == 8
+
+
+async def test_a_mail_that_processes_die_of_takes_no_others_along(booked: Stores, time: Time) -> None:
+    poison, *others = await ask(booked, *PEOPLE[:8], moment=time())
+    for _ in range(MOST_DEATHS + 1):
+        while (claimed := await take(booked, at=time())).looked_at:
+            if poison in (each.id for each in claimed.claims):
+                break
+            for each in claimed.claims:
+                await settling.settle(booked.core, [Ended(each, Accepted())], time(), lambda: 0.0)
+        time.passes(CLAIMED + timedelta(seconds=1))
+    assert (await row(booked, poison))["state"] == "failed"
+    assert {(await row(booked, each))["state"] for each in others} == {"sent"}
+
+
+async def test_one_suspect_is_under_way_at_a_time_and_holds_up_no_others(booked: Stores, time: Time) -> None:
+    suspects = await ask(booked, *PEOPLE[:3], moment=time())
+    await booked.core.execute("UPDATE notifications SET attempts = 2, next_at = next_at - interval '1 hour'")
+    others = await ask(booked, *PEOPLE[3:6], moment=time())
+    (alone,) = (await take(booked, at=time())).claims
+    assert alone.id in suspects
+    claimed = await claim(booked.core, "smtp", 10, dedupes=False, moment=time(), suspects=False)
+    assert sorted(each.id for each in claimed.claims) == sorted(others)

@@ -172,9 +172,20 @@ async def test_what_cannot_be_sent_again_is_told_why_and_the_others_go(booked: S
 async def test_those_that_failed_are_found_the_oldest_first_and_none_that_was_retried(booked: Stores) -> None:
     failed = [await ended(booked, Refused("554", "no")) for _ in range(3)]
     unknown = await ended(booked, Unknown("connection", "no answer"))
-    assert await deciding.find_failed(booked, Filters()) == failed
-    assert await deciding.find_failed(booked, Filters(state=State.UNKNOWN)) == [unknown]
-    assert await deciding.find_failed(booked, Filters(template="other")) == []
-    assert await deciding.find_failed(booked, Filters(), limit=2) == failed[:2]
+    assert await deciding.find_failed(booked, Filters(), moment=datetime.now(UTC)) == failed
+    assert await deciding.find_failed(booked, Filters(state=State.UNKNOWN), moment=datetime.now(UTC)) == [
+        unknown
+    ]
+    assert await deciding.find_failed(booked, Filters(template="other"), moment=datetime.now(UTC)) == []
+    assert await deciding.find_failed(booked, Filters(), limit=2, moment=datetime.now(UTC)) == failed[:2]
     await retry(booked, failed[0])
-    assert await deciding.find_failed(booked, Filters()) == failed[1:]
+    assert await deciding.find_failed(booked, Filters(), moment=datetime.now(UTC)) == failed[1:]
+
+
+async def test_what_cannot_be_retried_any_more_keeps_nothing_else_from_being_found(booked: Stores) -> None:
+    erased, late, nobodys, fresh = [await ended(booked, Refused("554", "no")) for _ in range(4)]
+    change = "UPDATE notifications SET {} WHERE id = $1"
+    await booked.core.execute(change.format("data = NULL, erased_at = now()"), erased)
+    await booked.core.execute(change.format("not_after = now()"), late)
+    await booked.core.execute(change.format("email = NULL, email_key = NULL"), nobodys)
+    assert await deciding.find_failed(booked, Filters(), limit=1, moment=datetime.now(UTC)) == [fresh]

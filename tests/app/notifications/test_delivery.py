@@ -2,10 +2,12 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from app.accounts.encryption import Safe
 from app.notifications.content import Kind
 from app.notifications.transports.transport import Refused, Retry
 from app.stores.connections import Stores
@@ -19,6 +21,7 @@ from tests.app.notifications.post import (
     attempts,
     events,
     let_claims_run_out,
+    letters,
     make_template,
     room,
     row,
@@ -93,6 +96,7 @@ async def test_retry_after_is_kept(booked: Stores, time: Time) -> None:
         receiver.status, receiver.headers = 429, {"Retry-After": "900"}
         assert await room(booked, http, time=time).run_due() == pytest.approx(900, abs=10)
         time.passes(timedelta(seconds=910))
+        await booked.core.execute("UPDATE transport_circuits SET trial_at = now()")
         receiver.status, receiver.headers = 202, {}
         assert await room(booked, http, time=time).run_due() is None
     assert len({each["idempotency-key"] for each in receiver.asked}) == 1
@@ -185,6 +189,19 @@ async def test_a_mail_whose_time_ends_between_the_claim_and_the_wire_is_not_sent
     assert (await row(booked, asked))["attempts"] == 0
 
 
+async def test_what_is_blocked_between_the_claim_and_the_wire_is_not_sent(booked: Stores) -> None:
+    await ask(booked, *PEOPLE[:3])
+
+    async def switch_off(_: object) -> None:
+        await booked.core.execute(
+            "UPDATE notification_templates SET enabled = false, disabled_because = 'a typo'"
+        )
+
+    smtp = Refusing()
+    assert await room(booked, Wire(smtp, before=switch_off)).run_due() is None
+    assert (smtp.taken, await states(booked)) == ([], {"suppressed": 3})
+
+
 async def test_nothing_goes_from_a_template_that_is_switched_off(booked: Stores) -> None:
     (asked,) = await ask(booked)
     await booked.core.execute(
@@ -244,14 +261,52 @@ async def test_a_late_refusal_settles_it_too(booked: Stores) -> None:
 # Mails that are a trouble to others.
 
 
+async def test_a_mail_that_is_locked_with_a_key_that_is_not_here_yet_goes_when_it_is(
+    booked: Stores, time: Time
+) -> None:
+    await make_template(booked, Kind.SECURITY)
+    (asked,) = await ask(booked, kind=Kind.SECURITY, moment=time())
+    smtp = Refusing()
+    others = room(booked, smtp, time=time)
+    keys = Safe({"old": b"o" * 32}, "old")
+    await replace(others, letters=letters(booked, keys)).run_due()
+    assert (await row(booked, asked))["state"] == "sending"
+    assert await attempts(booked, asked) == [("retry", "locked")]
+    time.passes(timedelta(seconds=11))
+    await others.run_due()
+    assert (await row(booked, asked))["state"] == "sent"
+
+
+async def test_one_mail_that_hangs_holds_up_no_other(booked: Stores, time: Time) -> None:
+    await ask(booked, "slow@example.com", moment=time())
+    hangs, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hang(mail) -> None:
+        if mail.to.startswith("slow"):
+            hangs.set()
+            await go_on.wait()
+
+    smtp = Refusing()
+    work = room(booked, Wire(smtp, after=hang), at_once=2, time=time).run_due()
+    working = asyncio.create_task(work)
+    await hangs.wait()
+    # One after the other has the place that is left.
+    await ask(booked, *PEOPLE[:5], moment=time())
+    for _ in range(200):
+        if len(smtp.taken) == 5:
+            break
+        await asyncio.sleep(0.05)
+    gone = len(smtp.taken)
+    go_on.set()
+    await working
+    assert gone == 5
+
+
 async def test_mails_that_cannot_be_written_fail_and_hold_up_no_other(booked: Stores) -> None:
     await make_template(booked, Kind.ALERT, "{{ [1] | map(attribute='a' * 3) | first + name }}")
-    await make_template(booked, Kind.SECURITY)
     (unrenderable,) = await ask(booked, kind=Kind.ALERT, priority=1)
-    (locked,) = await ask(booked, kind=Kind.SECURITY, priority=1)
     (erased,) = await ask(booked, priority=1)
     (gone,) = await ask(booked, priority=1)
-    await booked.core.execute("UPDATE notifications SET locked_data = 'z:AAAA' WHERE id = $1", locked)
     await booked.core.execute("UPDATE notifications SET data = NULL WHERE id = $1", erased)
     await booked.core.execute("UPDATE notifications SET template = 'vanished' WHERE id = $1", gone)
     (fine,) = await ask(booked)
@@ -259,7 +314,6 @@ async def test_mails_that_cannot_be_written_fail_and_hold_up_no_other(booked: St
     assert (await row(booked, fine))["state"] == "sent"
     for each, because in (
         (unrenderable, "template "),
-        (locked, "template what it was to be filled with cannot be opened"),
         (erased, "template what it was to be filled with is erased"),
         (gone, "template no version 1 of a template vanished"),
     ):
@@ -268,12 +322,11 @@ async def test_mails_that_cannot_be_written_fail_and_hold_up_no_other(booked: St
         assert ended["because"].startswith(because)
 
 
-async def test_an_error_that_nobody_expected_ends_one_mail_and_tells_how_far_it_was(booked: Stores) -> None:
-    early, late = await ask(booked, "early@example.com", "late@example.com")
-    (fine,) = await ask(booked)
-
-    async def fall(mail: object) -> None:
-        raise ZeroDivisionError
+async def test_a_mail_that_met_an_error_nobody_expected_is_tried_again_unless_it_may_have_gone(
+    booked: Stores, time: Time
+) -> None:
+    early, late = await ask(booked, "early@example.com", "late@example.com", moment=time())
+    (fine,) = await ask(booked, moment=time())
 
     async def only_late(mail) -> None:
         if mail.to.startswith("late"):
@@ -284,13 +337,16 @@ async def test_an_error_that_nobody_expected_ends_one_mail_and_tells_how_far_it_
             raise ZeroDivisionError
 
     smtp = Refusing()
-    await room(booked, Wire(smtp, before=only_early, after=only_late)).run_due()
+    await room(booked, Wire(smtp, before=only_early, after=only_late), time=time).run_due()
     assert [(await row(booked, each))["state"] for each in (early, late, fine)] == [
-        "failed",
+        "sending",
         "unknown",
         "sent",
     ]
     assert [each.to for each in smtp.taken] == [ADA]
+    time.passes(timedelta(seconds=11))
+    await room(booked, smtp, time=time).run_due()
+    assert await attempts(booked, early) == [("retry", "unexpected"), ("accepted", None)]
 
 
 # What is cut short.

@@ -1,5 +1,6 @@
 """Ticks of schedules of mail: who is written to, once, whatever happens between."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from app.audit.store import AuditStore
 from app.errors import InvalidInputError, NotFoundError
 from app.notifications import firing, templates, trying
 from app.notifications.installing import ensure_shipped
-from app.notifications.plans import people
+from app.notifications.plans import people, retries
 from app.notifications.plans.registry import ACTOR, SHIPPED, plan_of, read_plan
 from app.scheduling.schedules import Declaration, create_schedule, load_declarations
 from app.stores.connections import Stores
@@ -153,12 +154,25 @@ async def test_somebody_who_cannot_be_written_to_holds_nobody_up(market: Market,
     launch = await market.launch(NOW + DAY - HOUR / 2)
     for email in ("nowhere", "ada@example.com"):
         await market.book(launch, await market.customer(email=email))
-    await market.book(launch, await market.customer(first_name=""))
     await market.book(launch, UUID(int=1))  # whom nobody knows
     await scheduled(stores, "launch_reminders", hours_before=24)
     assert await fired(stores) == 1
     row = await stores.core.fetchrow("SELECT mails, skipped FROM ticks")
-    assert (row["mails"], row["skipped"]) == (1, 3)
+    assert (row["mails"], row["skipped"]) == (1, 2)
+
+
+async def test_whoever_has_no_name_to_be_greeted_by_is_written_to_without(
+    market: Market, stores: Stores
+) -> None:
+    launch = await market.launch(NOW + DAY - HOUR / 2)
+    for name in ("Ada", "", "it is off, see https://evil.example"):
+        await market.book(launch, await market.customer(first_name=name))
+    await scheduled(stores, "launch_reminders", hours_before=24)
+    assert await fired(stores) == 3
+    greeted = sorted(
+        json.loads(each["filled"])["customer"].get("first_name", "") for each in await mails(stores)
+    )
+    assert greeted == ["", "", "Ada"]
 
 
 async def test_a_disabled_template_sends_nothing_and_the_tick_says_so(market: Market, stores: Stores) -> None:
@@ -191,6 +205,8 @@ async def test_an_overdue_invoice_is_told_of_the_day_after_and_weekly_until_enou
     await scheduled(stores, "invoices_overdue", again=2)
     told = [await fired(stores, NOW + n * DAY) for n in range(30)]
     assert [day for day, count in enumerate(told) if count] == [1, 8, 15]
+    # None is sent beside the next one.
+    assert all(mail["not_after"] - mail["tick"] == 7 * DAY for mail in await mails(stores))
 
 
 async def test_suppliers_get_one_digest_of_the_last_whole_week(market: Market, stores: Stores) -> None:
@@ -212,6 +228,8 @@ async def test_suppliers_get_one_digest_of_the_last_whole_week(market: Market, s
     }  # fmt: skip
     assert [(each["sold_seats"], each["new_seats"]) for each in data["launches"]] == [(3, 4)]
     assert data["week"] == {"first_day": "2027-03-01", "last_day": "2027-03-07"}
+    await stores.core.execute("UPDATE schedules SET zone = 'Europe/Madrid'")
+    assert await fired(stores, monday + 6.1 * DAY) == 0
     assert await fired(stores, monday + 7.3 * DAY) == 1
 
 
@@ -226,6 +244,58 @@ async def test_vips_hear_of_a_new_launch_before_everybody_else(market: Market, s
     assert (first["recipient_id"], last["recipient_id"]) == (vip, other)
     assert "public_from" in first["filled"]
     assert "public_from" not in last["filled"]
+
+
+async def test_whoever_sees_a_launch_late_loses_no_lead(market: Market, stores: Stores) -> None:
+    vip, other = await market.customer(vip=True), await market.customer()
+    launch = await market.launch(NOW + 90 * DAY, created_at=NOW - HOUR / 2)
+    seen = await stores.customer["launches"].find_one_and_delete({"_id": launch})
+    assert seen
+    await scheduled(stores, "new_launches", vip_hours=6)
+    assert await fired(stores) == 0
+    await stores.customer["launches"].insert_one(seen)
+    assert [await fired(stores, NOW + n * HOUR) for n in (1, 2, 6)] == [1, 0, 1]
+    assert [row["recipient_id"] for row in await mails(stores)] == [vip, other]
+
+
+async def test_a_launch_that_is_seen_when_it_is_open_to_all_is_told_to_all_once(
+    market: Market, stores: Stores
+) -> None:
+    await market.customer(vip=True)
+    launch = await market.launch(NOW + 90 * DAY, created_at=NOW - HOUR / 2)
+    seen = await stores.customer["launches"].find_one_and_delete({"_id": launch})
+    assert seen
+    await scheduled(stores, "new_launches", vip_hours=0)
+    assert await fired(stores) == 0
+    await stores.customer["launches"].insert_one(seen)
+    found = await trying.dry_run(stores, "s", by="op", moment=NOW + HOUR, limit=10)
+    assert len(found.recipients) == 1
+    assert await fired(stores, NOW + HOUR) == 1
+
+
+async def test_every_mail_that_was_given_up_is_tried_once_more_however_many_there_are(
+    market: Market, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "BATCH", 2)
+    launch = await market.launch(NOW + DAY - HOUR / 2)
+    for _ in range(5):
+        await market.book(launch)
+    await scheduled(stores, "launch_reminders", hours_before=24)
+    assert await fired(stores) == 5
+    await stores.core.execute(
+        "UPDATE notifications SET state = 'failed', attempts = 1, next_at = NULL, updated_at = $1", NOW
+    )
+    await stores.core.execute(
+        "INSERT INTO notification_attempts (notification_id, number, transport, started_at, outcome) "
+        "SELECT id, 1, 'smtp', $1, 'retry' FROM notifications",
+        NOW,
+    )
+    sweep = Declaration("sweep", "50 * * * *", ACTOR, args=plan_of("retry_sweep").args())
+    await create_schedule(stores.core, sweep, now=NOW)
+    found = await trying.dry_run(stores, "sweep", by="op", moment=NOW + HOUR, limit=3)
+    assert (len(found.retries), found.complete) == (3, False)
+    assert await fired(stores, NOW + HOUR, name="sweep") == 5
+    assert await fired(stores, NOW + 2 * HOUR, name="sweep") == 0
 
 
 async def test_mails_that_were_given_up_are_tried_once_more_when_their_service_answers(

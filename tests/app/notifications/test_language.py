@@ -98,3 +98,27 @@ def test_a_part_without_the_layout_of_all_mails_is_refused(source: str) -> None:
     assert [each.message for each in faults_in_part("html", source, where="it")] == [
         'must begin with {% extends "layout.html" %}'
     ]
+
+
+@pytest.mark.parametrize(
+    "costly",
+    [
+        "{% if name | upper == '' %}{% endif %}",
+        "{% if name | trim('a') == '' %}{% endif %}",
+        "{% if name == name %}{% endif %}",
+        "{% if 'b' in name %}{% endif %}",
+        "{% if each in items %}{% endif %}",
+        "{% if items | listed == '' %}{% endif %}",
+    ],
+)
+def test_what_is_long_counts_for_as_much(costly: str) -> None:
+    data = {"name": "a" * 40_000, "items": ["xyz"] * 4000}
+    with pytest.raises(RenderingError) as error:
+        render(content(f"{{% for each in items %}}{costly}{{% endfor %}}"), data)
+    assert {each.message for each in error.value.faults} == {f"loops come to more than {MOST_STEPS:,} steps"}
+
+
+def test_only_a_list_is_listed() -> None:
+    with pytest.raises(RenderingError) as error:
+        render(content("{{ name | listed }}"), {"name": "abc"})
+    assert error.value.faults[0].message == "the filter listed was given what is no list"

@@ -7,7 +7,7 @@ import pytest
 from app.notifications import templates
 from app.notifications.claiming import Claim, claim
 from app.notifications.content import Kind
-from app.notifications.letters import UnwritableError
+from app.notifications.letters import LockedError
 from app.notifications.settling import About, mark
 from app.stores.connections import Stores
 from tests.app.notifications.contents import content
@@ -31,7 +31,13 @@ async def test_every_attempt_says_the_same_whatever_becomes_of_the_template(book
     await let_claims_run_out(booked)
     assert await letters(booked).write(await take(booked)) == mail
     assert mail.message_id == f"<{asked}@astrobookings.example>"
-    assert mail.date == (await row(booked, asked))["created_at"]
+    assert mail.date == (await row(booked, asked))["send_at"]
+
+
+async def test_a_mail_bears_the_date_at_which_it_was_due(booked: Stores) -> None:
+    (asked,) = await ask(booked)
+    await booked.core.execute("UPDATE notifications SET created_at = created_at - interval '300 days'")
+    assert (await letters(booked).write(await take(booked))).date == (await row(booked, asked))["send_at"]
 
 
 async def test_a_mail_is_written_from_the_version_that_it_was_asked_for_with(booked: Stores) -> None:
@@ -51,5 +57,5 @@ async def test_a_secret_is_opened_only_for_whom_it_was_locked(stores: Stores) ->
         "UPDATE notifications SET email_key = 'eve@example.com', claimed_by = 'x' WHERE id = $1", asked
     )
     await let_claims_run_out(stores)
-    with pytest.raises(UnwritableError, match="cannot be opened"):
+    with pytest.raises(LockedError, match="cannot be opened"):
         await letters(stores).write(await take(stores))

@@ -123,3 +123,8 @@ def test_a_mail_that_grows_too_long_is_not_rendered_to_its_end() -> None:
         render(content("{% for each in items %}{{ name }}{% endfor %}"), long)
     assert [each.message for each in error.value.faults] == [f"is longer than {MOST_BYTES:,} bytes"] * 2
     assert len(render(content("{{ name }}"), {"name": "x" * 60_000}).text) < MOST_BYTES
+
+
+def test_a_subject_reads_as_it_is_written() -> None:
+    assert one_line("to\u202e gro.live\u2066\ufeff \u200b") == "to gro.live"
+    assert one_line("\U0001f468\u200d\U0001f680") == "\U0001f468\u200d\U0001f680"

@@ -9,6 +9,7 @@ from app.notifications import deciding, queries, retention
 from app.notifications.callbacks import Callback, take
 from app.notifications.retention import KEPT, SHOWN, erase_old, first_id
 from app.notifications.transports.transport import Accepted, Refused
+from app.scheduling.schedules import Declaration, create_schedule
 from app.stores.connections import Stores
 from tests.app.accounts.conftest import Time
 from tests.app.notifications.post import ADA, Refusing, ask, room, row
@@ -67,3 +68,23 @@ async def test_ids_grow_with_time(booked: Stores, time: Time) -> None:
     (asked,) = await ask(booked)
     assert before < asked < first_id(time() + timedelta(minutes=1))
     assert UUID(str(before)).version == 7
+
+
+async def test_ticks_of_every_schedule_are_forgotten_after_more_than_a_year(
+    booked: Stores, time: Time
+) -> None:
+    now = time()
+    for name in ("mails", "other"):
+        wanted = Declaration(name, "* * * * *", "sweep")
+        await create_schedule(booked.core, wanted, now=now)
+        await booked.core.executemany(
+            "INSERT INTO ticks (schedule, tick, status) VALUES ($1, $2, $3)",
+            [
+                (name, now - KEPT - DAY, "fired"),
+                (name, now - KEPT - 2 * DAY, "pending"),
+                (name, now - KEPT + DAY, "missed"),
+            ],
+        )
+    assert await erase_old(booked, now) == 2
+    left = await booked.core.fetch("SELECT DISTINCT status FROM ticks")
+    assert {row["status"] for row in left} == {"pending", "missed"}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.errors import Fault
-from app.notifications.schemas import MOST_BYTES, faults_in_data, faults_in_schema, least_data
+from app.notifications.schemas import MOST_BYTES, faults_in_data, faults_in_schema, least_data, name_of
 from app.notifications.shipped import shipped
 
 SCHEMA: dict[str, Any] = {
@@ -31,6 +31,18 @@ SCHEMA: dict[str, Any] = {
     },
 }
 GOOD = {"launch": {"date": "2027-03-14T15:30:00+01:00"}, "link": "https://example.com/a?b=c"}
+
+
+def test_of_very_many_faults_some_are_told() -> None:
+    wide = {"type": "object", "properties": {"x": {}}, "additionalProperties": False}
+    told = faults_in_data(wide, dict.fromkeys(map(str, range(150)), 0))
+    assert len(told) == 101
+    assert "100 faults" in told[-1].message
+    assert len(faults_in_data(wide, {"a": ["\0"] * 150})) == 101
+    # The library finds all of them, or one: here there would be 450,000.
+    hard = {"type": "object", "properties": {"a": {"items": {"allOf": [{"type": "string"}] * 300}}}}
+    (only,) = faults_in_data(hard, {"a": [0] * 1500})
+    assert only.where == "data/a/0"
 
 
 def test_every_fault_is_listed_with_its_place_and_no_value() -> None:
@@ -122,3 +134,77 @@ def test_the_least_data_of_a_shipped_template_are_valid(name: str) -> None:
     least = least_data(content.schema, content.sample)
     assert faults_in_data(content.schema, least) == []
     assert "zone" not in least
+
+
+DOUBLED: dict[str, Any] = {
+    "x0": {"type": "string"},
+    **{f"x{i}": {"allOf": [{"$ref": f"#/$defs/x{i - 1}"}] * 2} for i in range(1, 22)},
+}
+
+
+@pytest.mark.parametrize(
+    ("inner", "named"),
+    [
+        (
+            {"$id": "http://e.example/a", "$ref": "#/$defs/x21", "$defs": DOUBLED},
+            dict.fromkeys(DOUBLED, True),
+        ),
+        ({"$ref": "#/$defs/%78"}, {"%78": True, "x": {"type": "string"}}),
+        ({"$ref": "#/$defs/a~1b"}, {"a~1b": True, "a/b": {"type": "string"}}),
+        ({"$ref": "#/$defs/a/not"}, {"a/not": True, "a": {"not": {"type": "string"}}}),
+        ({"$anchor": "x"}, {}),
+        ({"$schema": "https://json-schema.org/draft/2020-12/schema"}, {}),
+    ],
+)
+def test_nothing_leads_elsewhere_than_where_it_was_counted(
+    inner: dict[str, Any], named: dict[str, Any]
+) -> None:
+    assert faults_in_schema({"type": "object", "properties": {"a": inner}, "$defs": named})
+
+
+def test_a_definition_may_be_true() -> None:
+    schema = {
+        "type": "object",
+        "required": ["a"],
+        "properties": {"a": {"$ref": "#/$defs/x"}},
+        "$defs": {"x": True},
+    }
+    assert faults_in_schema(schema) == []
+    assert least_data(schema, {"a": 1, "b": 2}) == {"a": 1}
+
+
+@pytest.mark.parametrize("name", ["localtime", "posixrules", "Factory"])
+def test_what_a_machine_calls_a_zone_is_none(name: str) -> None:
+    schema = {"type": "object", "properties": {"zone": SCHEMA["properties"]["zone"]}}
+    assert faults_in_data(schema, {"zone": name}) == [
+        Fault("data/zone", "is no zone of the IANA database, as Europe/Madrid")
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Ada", "José María O'Neill-Núñez, Jr.", "李", "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627", "x" * 100],
+)
+def test_names_are_names(name: str) -> None:
+    assert name_of(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "x" * 101,
+        "there,\n\nUnlock it",
+        "a\u2028b",
+        "a\x85b",
+        "https:evil",
+        "a/b",
+        "a@b",
+        "WWW.evil",
+        "a\u202eb",
+        7,
+    ],
+)
+def test_what_could_be_read_as_our_own_words_is_no_name(name: Any) -> None:
+    with pytest.raises(ValueError, match="is no name"):
+        name_of(name)

@@ -89,3 +89,11 @@ def test_times_that_cannot_be_kept_are_refused(time: Time) -> None:
         with pytest.raises(InvalidInputError) as refused:
             check_times(send_at, not_after, time())
         assert [each.where for each in refused.value.faults] == [where]
+
+
+async def test_a_mail_that_is_to_go_now_is_due_though_our_clock_is_ahead(booked: Stores) -> None:
+    ahead = datetime.now(UTC) + timedelta(minutes=3)
+    (one,) = await ask(booked, moment=ahead)
+    (waits,) = await ask(booked, moment=ahead, send_at=ahead + timedelta(minutes=1))
+    assert (await row(booked, one))["next_at"] < ahead - timedelta(minutes=2)
+    assert (await row(booked, waits))["next_at"] == ahead + timedelta(minutes=1)

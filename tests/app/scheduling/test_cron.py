@@ -283,6 +283,8 @@ def test_an_hour_after_a_change_at_midnight_keeps_its_ticks() -> None:
         ("* * * * *", "../UTC", "not a time zone"),
         ("* * * * *", "America", "not a time zone"),
         ("* * * * *", "", "not a time zone"),
+        ("* * * * *", "localtime", "not a time zone"),
+        ("* * * * *", "posixrules", "not a time zone"),
     ],
 )
 def test_what_cannot_be_kept_is_refused_with_the_reason(spec: str, zone: str, message: str) -> None:

@@ -166,6 +166,9 @@ async def test_what_a_stolen_session_must_not_do_asks_for_a_fresh_sign_in(
     mine = (await me.patch("/v1/me", json={"given_name": "Ada", "locale": "es"})).json()
     assert (mine["given_name"], mine["locale"]) == ("Ada", "es")
     assert (await me.patch("/v1/me", json={"locale": None})).json()["locale"] is None
+    for name in ("a\nb", "a\n", "a\u2028b", "\x1b[31m", "x" * 201):
+        refused = await me.patch("/v1/me", json={"given_name": name})
+        assert (refused.status_code, refused.json()["errors"][0]["where"]) == (422, "given_name")
 
 
 async def test_users_are_added_found_changed_and_deleted(shop: httpx.AsyncClient, ada: UserView) -> None:

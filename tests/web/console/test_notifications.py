@@ -268,6 +268,35 @@ async def test_whoever_may_only_look_is_offered_nothing_and_others_do_not_even_l
     assert ALL not in customer.page.text
 
 
+async def test_whoever_is_no_operator_decides_about_what_was_asked_for_through_the_console(
+    operator: Browser, booked: Stores
+) -> None:
+    (ours,), (others,) = await ask(booked), await ask(booked)
+    mine = "UPDATE notification_batches SET client = 'console' WHERE id = $1"
+    await booked.core.execute(mine, (await row(booked, ours))["batch_id"])
+    await booked.core.execute("UPDATE clients SET scopes = array_remove(scopes, 'queues:operate')")
+    for mail, offered in ((ours, {"cancel", "reschedule"}), (others, set())):
+        await operator.open(f"{ALL}/{mail}")
+        assert forms(operator) == offered
+    for what in ({"reschedule": {"send_at": "2020-01-01T00:00:00Z"}}, {"cancel": {"reason": WHY}}):
+        ((name, given),) = what.items()
+        assert (await operator.submit(f"{ALL}/{others}/{name}", **given)).status_code == 403
+        assert (await operator.submit(f"{ALL}/{ours}/{name}", **given)).status_code == 303
+    await came_to(booked, others, State.FAILED)
+    assert (await operator.submit(f"{ALL}/{others}/retry", reason=WHY)).status_code == 403
+
+
+async def test_lists_name_users_and_not_their_addresses(operator: Browser, stores: Stores) -> None:
+    await make_template(stores, Kind.SECURITY)
+    (mail,) = await ask(stores, kind=Kind.SECURITY, data={"name": "a-token"})
+    user = uuid4()
+    await stores.core.execute("UPDATE notifications SET recipient_kind = 'user', recipient_id = $1", user)
+    await operator.open(ALL)
+    assert f"to user {user}, pending" in operator.page.text
+    assert ADA not in operator.page.text
+    assert ADA in (await operator.open(f"{ALL}/{mail}")).text
+
+
 async def test_a_mail_to_nobody_and_one_whose_address_is_erased_are_told_apart(
     operator: Browser, booked: Stores
 ) -> None:

@@ -6,14 +6,21 @@ from uuid import UUID, uuid4
 
 import httpx
 import msgspec
+import pytest
 
 from app.accounts.admission import Caller
+from app.accounts.mails import Notice
 from app.accounts.permissions import Scope
 from app.clock import now
+from app.errors import ForbiddenError
+from app.notifications.account_mails import AccountMails
 from app.notifications.states import State
+from app.notifications.views import NotificationView
 from app.stores.connections import Stores
+from tests.app.accounts.conftest import SAFE
 from tests.web.conftest import OPERATOR, TOKEN
 from tests.web.notifications.orders import ALL, order, send, sent
+from web.notifications import reach
 
 NOBODY = f"{ALL}/{uuid4()}"
 WHY = {"reason": "the launch was called off"}
@@ -83,6 +90,104 @@ async def test_what_may_have_gone_is_an_operators_to_decide(
     assert [each.json()["state"] for each in settled] == ["sent", "failed"]
     assert (await mails.post(f"{ALL}/{second}/retry", json=WHY)).status_code == 201
     assert (await mails.post(f"{ALL}/{second}/resolve", json=WHY | {"state": "lost"})).status_code == 422
+
+
+def shop(name: str = "shop", **changes: Any) -> Caller:
+    """A service that may have mail sent, and no more."""
+    caller = Caller(f"client:{name}", name, frozenset({Scope.NOTIFICATIONS_SEND}))
+    return msgspec.structs.replace(caller, **changes)
+
+
+async def decisions(caller: httpx.AsyncClient, mail: object) -> list[int]:
+    """How each of them is answered, the last of which takes a mail back."""
+    soon = {"send_at": (now() + timedelta(days=1)).isoformat()}
+    calls = (("retry", WHY), ("reschedule", soon), ("cancel", WHY))
+    return [(await caller.post(f"{ALL}/{mail}/{each}", json=body)).status_code for each, body in calls]
+
+
+async def test_a_client_decides_about_what_was_asked_for_through_it_and_nothing_else(
+    mails: httpx.AsyncClient, callers: dict[str, Caller]
+) -> None:
+    users = msgspec.structs.replace(shop(), name="user:1", user=uuid4())
+    callers[TOKEN] = users
+    asked = [await sent(mails) for _ in range(3)]
+    callers[TOKEN] = shop("other")
+    assert await decisions(mails, asked[0]) == [403] * 3
+    callers[TOKEN] = msgspec.structs.replace(users, client="other")
+    assert await decisions(mails, asked[0]) == [403] * 3
+    for able, mail in zip((users, shop(), OPERATOR), asked, strict=True):
+        callers[TOKEN] = able
+        assert await decisions(mails, mail) == [409, 200, 200]
+
+
+async def test_mail_about_accounts_and_to_operators_is_for_operators_alone_to_decide_about(
+    mails: httpx.AsyncClient, stores: Stores, callers: dict[str, Caller]
+) -> None:
+    settings = stores.settings.model_copy(
+        update={"notification_smtp_host": "127.0.0.1", "notification_transport": "smtp"}
+    )
+    async with stores.core.acquire() as connection, connection.transaction():
+        notice = Notice("password", uuid4(), "ada@example.com", now())
+        await AccountMails(settings, SAFE).send(connection, notice)
+    about = await stores.core.fetchval("SELECT id FROM notifications")
+    callers[TOKEN] = shop()
+    alert = await sent(mails)
+    await stores.core.execute("UPDATE notifications SET kind = 'operations' WHERE id = $1", UUID(alert))
+    for mail in (about, alert):
+        callers[TOKEN] = shop()
+        assert await decisions(mails, mail) == [403] * 3
+    # Whoever could be named as the client of mails that nobody asked for would have them all.
+    await stores.core.execute("UPDATE notification_batches SET client = 'shop'")
+    assert await decisions(mails, about) == [403] * 3
+    callers[TOKEN] = OPERATOR
+    assert await decisions(mails, about) == [409, 200, 200]
+    (listed,) = (await mails.get(ALL, params={"template": "account-notice"})).json()["items"]
+    assert listed["email"] is None
+    assert listed["recipient_id"]
+    assert (await mails.get(f"{ALL}/{about}")).json()["notification"]["email"] == "ada@example.com"
+
+
+async def test_whoever_may_not_read_mails_sees_no_address(
+    mails: httpx.AsyncClient, stores: Stores, callers: dict[str, Caller]
+) -> None:
+    for scopes, seen in (
+        ({Scope.NOTIFICATIONS_SEND}, None),
+        ({Scope.NOTIFICATIONS_SEND, Scope.NOTIFICATIONS_READ}, "ada@example.com"),
+    ):
+        callers[TOKEN] = shop(scopes=frozenset(scopes))
+        mail = await sent(mails)
+        soon = {"send_at": (now() + timedelta(days=1)).isoformat()}
+        answers = [await mails.post(f"{ALL}/{mail}/reschedule", json=soon)]
+        answers += [await mails.post(f"{ALL}/{mail}/cancel", json=WHY)]
+        await came_to(stores, mail, State.FAILED)
+        answers += [await mails.post(f"{ALL}/{mail}/retry", json=WHY)]
+        assert [each.json()["email"] for each in answers] == [seen] * 3
+
+
+async def test_what_comes_to_be_in_doubt_while_somebody_decides_is_not_sent_again(
+    mails: httpx.AsyncClient, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = UUID(await sent(mails))
+    real = reach.queries.get_notification
+
+    async def late(*given: Any) -> NotificationView:
+        view: NotificationView = await real(*given)
+        await came_to(stores, str(mail), State.UNKNOWN)
+        return view
+
+    monkeypatch.setattr(reach.queries, "get_notification", late)
+    client = shop(OPERATOR.client)
+    with pytest.raises(ForbiddenError):
+        await reach.retry_one(stores, mail, caller=client, reason="again")
+
+
+async def test_an_address_is_freed_for_a_reason(mails: httpx.AsyncClient) -> None:
+    await mails.post(f"{ALL}/suppressions", json={"email": "ada@example.com", "reason": "x"})
+    for reason in ("", " ", "y" * 1001):
+        asked = {"email": "ada@example.com", "reason": reason}
+        assert (await mails.delete(f"{ALL}/suppressions", params=asked)).status_code == 422
+    asked = {"email": "ada@example.com", "reason": "they asked"}
+    assert (await mails.delete(f"{ALL}/suppressions", params=asked)).status_code == 204
 
 
 async def test_many_are_sent_again_at_once(mails: httpx.AsyncClient, stores: Stores) -> None:

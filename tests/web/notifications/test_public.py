@@ -12,6 +12,7 @@ from app.clock import now
 from app.notifications.links import unsubscribing_of
 from app.notifications.signatures import HEADER, sign
 from app.notifications.states import State
+from app.pages import encode_cursor
 from app.stores.connections import Stores
 from tests.web.notifications.conftest import CALLBACK_SECRET
 from tests.web.notifications.orders import ALL, LAUNCH, sent
@@ -164,3 +165,46 @@ async def test_addresses_are_blocked_and_let_free_by_operators(mails: httpx.Asyn
         assert (
             await mails.post(path, json={"email": "a@b.example", "reason": "x"} | broken)
         ).status_code == 422
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_a_callback_tells_of_a_time_that_there_is(mails: httpx.AsyncClient, gone: str, at: str) -> None:
+    refused = await tell(mails, told(gone, at=at))
+    assert (refused.status_code, [each["where"] for each in refused.json()["errors"]]) == (422, ["at"])
+
+
+async def test_a_form_in_no_charset_is_a_bad_request(mails: httpx.AsyncClient) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: text/plain; charset=nonsense\r\n\r\nb\r\n--x--\r\n'
+    refused = await mails.post(
+        f"{ALL}/unsubscribe/x", content=body, headers={"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    assert refused.status_code == 400
+
+
+async def test_the_link_of_a_mail_whose_recipient_is_forgotten_is_not_good_any_more(
+    mails: httpx.AsyncClient, stores: Stores, gone: str
+) -> None:
+    link = unsubscribing_of(stores.settings).url_of(UUID(gone))
+    page = link[link.index("/v1") :]
+    assert (await mails.get(page)).status_code == 200
+    await stores.core.execute(
+        "UPDATE notifications SET email = NULL, email_key = NULL WHERE id = $1", UUID(gone)
+    )
+    assert [(await mails.get(page)).status_code, (await mails.post(page, data=ONE_CLICK)).status_code] == [
+        404,
+        404,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        (f"{ALL}/suppressions", "all a\0b"),
+        ("/v1/schedules/due", "0001-01-01T00:00:00+14:00 a"),
+        ("/v1/schedules/due", "9999-12-31T23:59:59-14:00 a"),
+        ("/v1/schedules/due", "0001-01-01T00:00:30+00:00 a"),
+    ],
+)
+async def test_a_place_that_cannot_be_is_no_cursor(mails: httpx.AsyncClient, path: str, place: str) -> None:
+    refused = await mails.get(path, params={"cursor": encode_cursor(place)})
+    assert (refused.status_code, [each["where"] for each in refused.json()["errors"]]) == (422, ["cursor"])

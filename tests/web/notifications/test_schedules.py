@@ -65,6 +65,7 @@ async def test_a_schedule_is_added_changed_switched_and_removed_with_a_fact_each
     assert (off.json()["schedule"]["enabled"], off.json()["next_ticks"]) == (False, [])
     assert (await declared.post(f"{MINE}/disable", json=WHY)).status_code == 409
     assert (await declared.post(f"{MINE}/enable", json=WHY)).json()["schedule"]["next_tick"]
+    assert faults(await declared.delete(MINE, params={"reason": " "})) == {"reason"}
     assert (await declared.delete(MINE, params=WHY)).status_code == 204
     assert (await declared.get(MINE)).status_code == 404
     rows = await stores.core.fetch(

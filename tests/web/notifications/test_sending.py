@@ -193,6 +193,7 @@ async def test_a_disabled_template_sends_nothing_and_those_of_accounts_are_ours_
     assert "wrong price" in refused.json()["detail"]
     link = {"link": "https://phish.example/", "expires_at": "2027-01-01T00:00:00Z"}
     assert (await send(mails, order(template="reset-password", data=link))).status_code == 403
+    assert (await send(mails, order(template="operator-alert"))).status_code == 403
     assert await count(stores) == 0
 
 
@@ -207,6 +208,74 @@ async def test_an_order_is_looked_at_without_being_placed(mails: httpx.AsyncClie
     assert seen["blocked"] == [{"where": "recipients/0", "message": "the address is blocked: operator"}]
     assert "data/link" in faults(await mails.post(f"{ALL}/preview", json=wanted | {"data": {}}))
     assert await count(stores) == 0
+
+
+async def test_why_an_address_is_blocked_is_told_to_readers_alone(
+    mails: httpx.AsyncClient, callers: dict[str, Caller]
+) -> None:
+    await mails.post(f"{ALL}/suppressions", json={"email": "ada@example.com", "reason": "x"})
+    callers[TOKEN] = msgspec.structs.replace(OPERATOR, scopes=frozenset({Scope.NOTIFICATIONS_SEND}))
+    seen = (await mails.post(f"{ALL}/preview", json=order())).json()
+    assert seen["blocked"] == [{"where": "recipients/0", "message": "would not get it"}]
+
+
+async def test_nobody_is_named_twice_in_an_order(mails: httpx.AsyncClient, stores: Stores) -> None:
+    customer, supplier = uuid4(), uuid4()
+    collection = stores.customer[CustomerDocument.get_collection_name()]
+    await collection.insert_one({"_id": customer, "email": "ada@example.com"})
+    await stores.admin.execute(
+        "INSERT INTO suppliers (id, company_name, contact_email) VALUES ($1, 'Ada', 'ada@example.com')",
+        supplier,
+    )
+    both = [{"customer": str(customer)}, {"supplier": str(supplier)}]
+    told = faults(await send(mails, order(recipients=[
+        {"email": "ada@example.com"}, *both, {"email": "ADA@Example.com"}, both[1],
+    ])))  # fmt: skip
+    assert told == {
+        "recipients/3": "is the same as recipients/0",
+        "recipients/4": "is the same as recipients/2",
+    }
+    # That two of them read their mail at one address is no fault.
+    assert (await send(mails, order(recipients=both))).status_code == 202
+
+
+async def test_of_very_many_faults_a_hundred_are_told(mails: httpx.AsyncClient) -> None:
+    common = {f"a{number}": 0 for number in range(300)}
+    recipients = [{"email": f"u{number}@example.com", "data": {"z": 0}} for number in range(60)]
+    told = faults(await send(mails, order(data=common, recipients=recipients)))
+    assert len(told) == 101
+    assert "more" in list(told.values())[-1]
+    nobody = [{"email": f"{number}"} for number in range(500)]
+    assert len(faults(await send(mails, order(recipients=nobody)))) == 101
+    unknown = [{f"{each}-{number}": 0 for number in range(90)} for each in range(1000)]
+    assert len(faults(await send(mails, order(recipients=unknown)))) == 101
+
+
+@pytest.mark.parametrize(
+    ("keys", "status"),
+    [
+        ([], 400),
+        (["a", "b"], 400),
+        (["a", "a"], 400),
+        (['"a'], 400),
+        (['"a" x'], 400),
+        (['""'], 400),
+        (["a"], 422),
+    ],
+)
+async def test_the_key_is_looked_at_first_whatever_the_body(
+    mails: httpx.AsyncClient, keys: list[str], status: int
+) -> None:
+    headers = [("Idempotency-Key", each) for each in keys]
+    answer = await mails.post(ALL, json={"no": "order"}, headers=headers)
+    assert answer.status_code == status, answer.text
+
+
+async def test_a_key_in_quotes_is_the_same_key(mails: httpx.AsyncClient, stores: Stores) -> None:
+    first, again, other = [await send(mails, key=each) for each in ('a"b\\', '"a\\"b\\\\"', '"c"')]
+    assert again.json() == first.json() != other.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    assert await count(stores) == 2
 
 
 async def test_who_may_read_may_not_send(mails: httpx.AsyncClient, callers: dict[str, Caller]) -> None:

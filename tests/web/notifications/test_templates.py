@@ -82,6 +82,27 @@ async def test_auditors_read_operators_write(mails: httpx.AsyncClient, callers: 
     for role in (Role.AUDITOR, Role.OPERATOR):
         callers[TOKEN] = msgspec.structs.replace(OPERATOR, scopes=SCOPES_OF[role])
         read = await mails.post(f"{ONE}/preview", json={})
-        written = await mails.post(f"{ONE}/disable", json={"reason": "x"})
+        written = await mails.post(f"{ALL}/weekly-digest/disable", json={"reason": "x"})
         allowed[role] = (read.status_code, written.status_code)
     assert allowed == {Role.AUDITOR: (200, 403), Role.OPERATOR: (200, 200)}
+
+
+async def test_what_mails_about_accounts_say_is_an_admins_to_change(
+    mails: httpx.AsyncClient, callers: dict[str, Caller]
+) -> None:
+    order = await draft(mails)
+    statuses = {}
+    for role in (Role.OPERATOR, Role.ADMIN):
+        callers[TOKEN] = msgspec.structs.replace(OPERATOR, scopes=SCOPES_OF[role])
+        answers = [
+            await mails.post(f"{ONE}/{path}", json=body)
+            for path, body in (
+                ("versions", order),
+                ("current", {"version": 1, "reason": "x"}),
+                ("disable", {"reason": "x"}),
+                ("enable", {"reason": "x"}),
+            )
+        ]
+        statuses[role] = [each.status_code for each in answers]
+    assert statuses == {Role.OPERATOR: [403] * 4, Role.ADMIN: [201, 200, 200, 200]}
+    assert (await mails.post(f"{ALL}/nothing/disable", json={"reason": "x"})).status_code == 404

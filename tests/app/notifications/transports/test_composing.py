@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from app.notifications.transports.composing import LONGEST_LINE, MailUnfitError, compose
-from app.notifications.transports.transport import LONGEST_DETAIL, told
+from app.notifications.transports.transport import (
+    LONGEST_DETAIL,
+    Accepted,
+    Refused,
+    Retry,
+    discreet,
+    told,
+)
 from tests.app.notifications.transports.mail_servers import MAIL
 
 CONTROLS = [*map(chr, range(32)), *map(chr, range(0x7F, 0xA0)), "\u2028", "\u2029"]
@@ -76,3 +83,29 @@ def test_of_what_a_service_says_one_short_line_without_addresses_is_kept() -> No
     kept = told(said)
     assert kept.startswith("550 <[address]> is not [31m here!")
     assert len(kept) == LONGEST_DETAIL
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("5.7.1 has https://core.example/reset?token=acl_abc-_1 in it", "5.7.1 has [link] in it"),
+        ("5.7.1 (<http://core.example/x>)", "5.7.1 [link]"),
+        ("5.7.1 core.example/reset?token=acl_abc-_1", "5.7.1 core.example/reset?token=[token]"),
+        (
+            "no ada＠example.com, ada%40example.com, b+ada=example.com@list",
+            "no [address] [address] [address]",
+        ),
+        ("no a\u200bda@\u200bexample.com", "no [address]"),
+        ("x" * 100_000 + " " + "y:/" * 100_000, "x" * LONGEST_DETAIL),
+    ],
+)
+def test_what_a_service_quotes_of_a_mail_is_not_kept(said: str, kept: str) -> None:
+    assert told(said) == kept
+
+
+def test_of_a_mail_that_holds_a_secret_only_codes_are_kept() -> None:
+    refused = Refused("554", "5.7.1 has core dot example in it", hard_bounce=True)
+    assert discreet(refused) == Refused("554", "5.7.1 [withheld]", hard_bounce=True)
+    assert discreet(Accepted("7", "queued")) == Accepted("7", "[withheld]")
+    ours = Retry("connection", "no connection")
+    assert discreet(ours) == ours

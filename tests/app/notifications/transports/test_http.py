@@ -44,7 +44,12 @@ async def test_a_mail_is_posted_as_the_contract_says():
         "subject": mail.subject,
         "text": mail.text,
         "html": mail.html,
-        "headers": {"Message-ID": mail.message_id, "List-Unsubscribe": "<https://a.example/u>"},
+        "headers": {
+            "Message-ID": mail.message_id,
+            "Date": "Mon, 23 Nov 2026 12:00:00 +0000",
+            "Auto-Submitted": "auto-generated",
+            "List-Unsubscribe": "<https://a.example/u>",
+        },
         "priority": 1,
     }
 
@@ -130,6 +135,14 @@ async def test_who_cannot_write_it_down_has_not_sent_it(error: Exception):
         assert receiver.asked == []
         assert isinstance(await transport.hand_over(MAIL, about_to=Mark()), Accepted)
         await transport.close()
+
+
+async def test_to_wait_for_a_free_connection_is_not_to_wait_for_the_service():
+    async with receiving(Receiver(seconds=0.2)) as receiver:
+        transport = HttpTransport(receiver.settings(connections="1", timeout_seconds="0.4"))
+        handed = await asyncio.gather(*(transport.hand_over(MAIL, about_to=Mark()) for _ in range(6)))
+        await transport.close()
+    assert all(isinstance(each, Accepted) for each in handed)
 
 
 async def test_connections_are_used_again_and_are_no_more_than_the_settings_say():
