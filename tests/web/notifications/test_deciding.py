@@ -199,10 +199,10 @@ async def test_many_are_sent_again_at_once(mails: httpx.AsyncClient, stores: Sto
 
     wanted = WHY | {"batch": placed["batch"]}
     tried = (await mails.post(f"{ALL}/retry", json=wanted | {"dry_run": True})).json()
-    assert tried == {"found": placed["notifications"], "retried": {}, "refused": {}}
+    assert tried == {"found": placed["notifications"][:2], "retried": {}, "refused": {}}  # the third says nothing any more
     done = (await mails.post(f"{ALL}/retry", json=wanted)).json()
     assert list(done["retried"]) == placed["notifications"][:2]
-    assert done["refused"] == {placed["notifications"][2]: "what it was filled with is erased"}
+    assert done["refused"] == {}
     rest = (await mails.post(f"{ALL}/retry", json=WHY | {"template": "booking-confirmation"})).json()
     assert list(rest["retried"]) == [other]
     assert (await mails.post(f"{ALL}/retry", json=WHY | {"state": "sent"})).status_code == 422

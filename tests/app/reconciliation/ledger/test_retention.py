@@ -50,7 +50,7 @@ async def old_diffs(stores: Stores, number: int) -> None:
 
 async def old_tick(stores: Stores) -> None:
     await stores.core.execute(
-        "INSERT INTO schedules (name, cron, actor, catch_up) VALUES ('a', '', '', 'skip')"
+        "INSERT INTO schedules (name, cron, actor, catch_up, fixed) VALUES ('a', '', '', 'skip', false)"
     )
     await stores.core.execute(
         "INSERT INTO ticks (schedule, tick, status) VALUES ('a', now() - interval '91 days', 'fired')"
