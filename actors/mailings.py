@@ -13,7 +13,8 @@ from actors.notifications import wake_delivery
 from actors.queues import Queue
 from app.clock import now
 from app.errors import NotFoundError
-from app.notifications import alerts, firing, resuming
+from app.notifications import alerts
+from app.notifications.recurring import firing, resuming
 from app.stores.health import FAULTS
 from config.correlation import DONE, IDLE, note_outcome
 

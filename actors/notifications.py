@@ -12,9 +12,9 @@ from actors.broker import worker_stores
 from actors.queues import Queue
 from actors.waking import wake_later
 from app.errors import StoreUnavailableError
-from app.notifications import retention
-from app.notifications.claiming import expire
-from app.notifications.post_office import PostOffice, open_post_offices
+from app.notifications.delivering.claiming import expire
+from app.notifications.delivering.post_office import PostOffice, open_post_offices
+from app.notifications.ledger import retention
 from app.stores.health import FAULTS
 from config.correlation import DONE, IDLE, note_outcome
 from config.settings import SettingsError

@@ -26,7 +26,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from app.logs.shipping import shipping
-from app.notifications.plans.registry import SHIPPED
+from app.notifications.recurring.plans.registry import SHIPPED
 from app.scheduling.loop import Pace, run
 from app.scheduling.outlet import Order, OutletAwayError, UnknownActorError
 from app.scheduling.schedules import Declaration

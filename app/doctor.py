@@ -22,8 +22,8 @@ from app.audit.verdicts import VERIFIER, read_verdicts
 from app.checks import Check, expect
 from app.clock import now
 from app.errors import CoreError
-from app.notifications import health as mail
-from app.notifications.transports.opening import configured
+from app.notifications.delivering import health as mail
+from app.notifications.delivering.transports.opening import configured
 from app.notifications.troubles import UNVERIFIED
 from app.reconciliation.mapping import Mapping, load_mappings, mappings
 from app.reconciliation.sides.document_rights import Privilege, rights_missing

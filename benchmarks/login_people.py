@@ -6,7 +6,7 @@ from app.accounts.permissions import Role
 from app.accounts.service import Accounts
 from app.accounts.users import Profile
 from app.accounts.views import Status
-from app.notifications.account_mails import AccountMails
+from app.notifications.asking.account_mails import AccountMails
 from app.stores.connections import Stores
 
 FROM = {"client_ip": "192.0.2.1"}

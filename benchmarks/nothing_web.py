@@ -9,9 +9,9 @@ from uuid import uuid4
 from litestar import Request, Response, Router, post
 from litestar.params import JSONBody
 
-from app.notifications.idempotency import call_of
-from app.notifications.ordering import Wanted
-from app.notifications.views import Placed
+from app.idempotency import call_of
+from app.notifications.asking.ordering import Wanted
+from app.notifications.ledger.views import Placed
 from benchmarks.orders import NOTHING, ORDERS
 from web.accounts.inputs import Held
 from web.app import create_app

@@ -17,15 +17,15 @@ from typing import Any
 
 from app.accounts.addresses import address
 from app.embedded.procfile import read_procfile, repository_root
-from app.notifications.claiming import Claim
-from app.notifications.content import Kind
-from app.notifications.installing import ensure_shipped
-from app.notifications.post_office import letters_of, safe_of
-from app.notifications.recipients import Resolved
-from app.notifications.templates import load_version
-from app.notifications.transports.smtp import SmtpTransport
-from app.notifications.transports.transport import Accepted
-from app.notifications.triggering import Mailing, Order, trigger
+from app.notifications.addresses.recipients import Resolved
+from app.notifications.asking.triggering import Mailing, Order, trigger
+from app.notifications.delivering.claiming import Claim
+from app.notifications.delivering.post_office import letters_of, safe_of
+from app.notifications.delivering.transports.smtp import SmtpTransport
+from app.notifications.delivering.transports.transport import Accepted
+from app.notifications.templates.catalogue import load_version
+from app.notifications.templates.content import Kind
+from app.notifications.templates.installing import ensure_shipped
 from app.stores.connections import Stores, open_stores
 from app.stores.migrate import create_foreign_schemas, migrate
 from benchmarks import orders

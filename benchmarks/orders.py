@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import httpx
 
-from app.notifications.shipped import shipped
+from app.notifications.templates.shipped import shipped
 from benchmarks.audit_web import served
 from benchmarks.calls import Answered, Load, carry_out, other_than, p99, rate
 from benchmarks.figure import Figure, compare, say

@@ -14,7 +14,7 @@ from app.accounts.bootstrap import ensure_console
 from app.accounts.encryption import safe_of
 from app.accounts.service import Accounts
 from app.logs.shipping import shipping
-from app.notifications.account_mails import AccountMails
+from app.notifications.asking.account_mails import AccountMails
 from app.reconciliation.mapping import load_mappings
 from app.stores.connections import open_stores
 from config.logging import log_start, log_stop

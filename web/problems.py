@@ -24,7 +24,7 @@ from app.errors import (
     NotFoundError,
     StoreUnavailableError,
 )
-from app.notifications.signatures import BadSignatureError
+from app.notifications.delivering.signatures import BadSignatureError
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_SECONDS = 5

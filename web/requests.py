@@ -10,7 +10,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from loguru import logger
 
-from app.notifications.suppressing import PATH as UNSUBSCRIBE
+from app.notifications.addresses.suppressing import PATH as UNSUBSCRIBE
 from config.correlation import correlated, correlation_of
 
 HEADER = b"x-request-id"

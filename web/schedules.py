@@ -9,11 +9,11 @@ from msgspec.structs import asdict
 
 from app.accounts.permissions import Scope
 from app.clock import now
+from app.idempotency import call_of
 from app.locales import Locale
-from app.notifications import schedules, trying
-from app.notifications.idempotency import call_of
-from app.notifications.schedule_views import DryRun, DueView, ScheduleDetail, ScheduleView, Triggered
-from app.notifications.schedules import Change, Wanted
+from app.notifications.recurring import schedules, trying
+from app.notifications.recurring.schedules import Change, Wanted
+from app.notifications.recurring.views import DryRun, DueView, ScheduleDetail, ScheduleView, Triggered
 from app.pages import LIMIT_DEFAULT, LIMIT_MAX, Page
 from app.scheduling.schedules import CatchUp
 from web.guards import Calling, needs

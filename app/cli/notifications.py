@@ -10,8 +10,8 @@ from app.cli.client import Api, connect
 from app.cli.errors import CommandError
 from app.cli.options import AsJson, Cursor, Limit, Reason, Yes, confirm, group
 from app.cli.story import print_story
-from app.notifications.states import State
-from app.notifications.views import NotificationView, RetriesView, StoryView
+from app.notifications.ledger.states import State
+from app.notifications.ledger.views import NotificationView, RetriesView, StoryView
 from app.pages import Page
 
 app = group("Look at mails, and decide about them.")

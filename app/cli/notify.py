@@ -13,8 +13,8 @@ from app.cli import output
 from app.cli.client import connect
 from app.cli.errors import CommandError
 from app.cli.options import AsJson
-from app.notifications.template_views import TemplateDetail
-from app.notifications.views import Placed, Preview
+from app.notifications.ledger.views import Placed, Preview
+from app.notifications.templates.views import TemplateDetail
 
 STDIN = "-"
 _SHOWN = 100

@@ -11,7 +11,7 @@ from rich.text import Text
 from app.cli import output
 from app.cli.client import Api, connect
 from app.cli.options import AsJson, Cursor, Limit, Reason, Yes, confirm, group
-from app.notifications.schedule_views import (
+from app.notifications.recurring.views import (
     DryRun,
     DueView,
     ScheduleDetail,

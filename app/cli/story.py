@@ -5,10 +5,10 @@ from rich.rule import Rule
 from rich.text import Text
 
 from app.cli import output
-from app.notifications import telling
-from app.notifications.content import Kind
-from app.notifications.states import State
-from app.notifications.views import NotificationView, StoryView
+from app.notifications.ledger import telling
+from app.notifications.ledger.states import State
+from app.notifications.ledger.views import NotificationView, StoryView
+from app.notifications.templates.content import Kind
 
 
 def print_story(console: Console, story: StoryView) -> None:

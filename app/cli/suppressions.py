@@ -8,7 +8,7 @@ import typer
 from app.cli import output
 from app.cli.client import connect
 from app.cli.options import AsJson, Cursor, Limit, Reason, group
-from app.notifications.views import SuppressionView
+from app.notifications.ledger.views import SuppressionView
 from app.pages import Page
 
 app = group("Look after addresses that get no mail, or none of a kind.")

@@ -16,7 +16,7 @@ from app.cli.options import AsJson
 from config.settings import PREFIX, Settings, read_sources, settings
 
 if TYPE_CHECKING:
-    from app.notifications.installing import Installation
+    from app.notifications.templates.installing import Installation
 
 HIDDEN = "***"
 
@@ -41,7 +41,7 @@ def migrate(as_json: AsJson = False) -> None:
 
 
 async def _migrate() -> "tuple[list[str], list[Installation]]":
-    from app.notifications.installing import ensure_shipped
+    from app.notifications.templates.installing import ensure_shipped
     from app.stores.migrate import migrate as apply
 
     return await apply(settings()), await ensure_shipped(settings())

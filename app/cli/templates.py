@@ -8,8 +8,8 @@ from app.cli import output
 from app.cli.client import connect
 from app.cli.notify import DataGiven, LocaleGiven, read_data
 from app.cli.options import AsJson, Reason, Yes, confirm, group
-from app.notifications.template_views import TemplateDetail, TemplateView
-from app.notifications.views import MailView
+from app.notifications.ledger.views import MailView
+from app.notifications.templates.views import TemplateDetail, TemplateView
 
 app = group("Look at the templates of mails, and stop those that must not go.")
 

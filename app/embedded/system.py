@@ -154,7 +154,7 @@ class System:
     async def _migrate(self, plan: Plan) -> None:
         from app.accounts.bootstrap import ensure_client
         from app.accounts.permissions import Scope
-        from app.notifications.installing import ensure_shipped
+        from app.notifications.templates.installing import ensure_shipped
         from app.stores.migrate import create_foreign_schemas, migrate
 
         settings = self._settings(plan)

@@ -15,14 +15,14 @@ from loguru import logger
 from app.accounts.addresses import address
 from app.accounts.permissions import Role
 from app.errors import CoreError, StoreUnavailableError
-from app.notifications.circuits import read_circuits
-from app.notifications.ordering import transport_of
-from app.notifications.post_office import database_clock, safe_of
-from app.notifications.recipients import Resolved
-from app.notifications.rendering import FALLBACK
-from app.notifications.templates import load_version
-from app.notifications.transports.opening import configured
-from app.notifications.triggering import FIRST, Mailing, Occasion, Order, trigger
+from app.notifications.addresses.recipients import Resolved
+from app.notifications.asking.ordering import transport_of
+from app.notifications.asking.triggering import FIRST, Mailing, Occasion, Order, trigger
+from app.notifications.delivering.circuits import read_circuits
+from app.notifications.delivering.post_office import database_clock, safe_of
+from app.notifications.delivering.transports.opening import configured
+from app.notifications.templates.catalogue import load_version
+from app.notifications.templates.rendering import FALLBACK
 from app.notifications.troubles import Alarm, looks
 from app.stores.connections import Stores
 from app.stores.health import FAULTS

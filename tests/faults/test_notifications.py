@@ -18,10 +18,10 @@ import httpx
 import pytest
 
 from app.accounts.addresses import address
-from app.notifications.post_office import safe_of
-from app.notifications.recipients import Resolved
-from app.notifications.templates import load_version
-from app.notifications.triggering import Mailing, Order, trigger
+from app.notifications.addresses.recipients import Resolved
+from app.notifications.asking.triggering import Mailing, Order, trigger
+from app.notifications.delivering.post_office import safe_of
+from app.notifications.templates.catalogue import load_version
 from tests.faults.receivers import Taken, receiving
 from tests.faults.victims import Victim, Victims
 from tests.stories.conftest import System, running_system

@@ -17,12 +17,16 @@ from app.accounts.admission import Caller
 from app.accounts.permissions import Scope
 from app.clock import now
 from app.errors import CoreError, InvalidInputError, NotFoundError
-from app.notifications import circuits, deciding, queries, schedules, telling, templates
-from app.notifications.content import Kind
-from app.notifications.instants import instant
-from app.notifications.queries import Filters
-from app.notifications.states import OPEN, RETRYABLE, WAYS, State
-from app.notifications.views import NotificationView, StoryView
+from app.notifications.asking import deciding
+from app.notifications.asking.instants import instant
+from app.notifications.delivering import circuits
+from app.notifications.ledger import queries, telling
+from app.notifications.ledger.queries import Filters
+from app.notifications.ledger.states import OPEN, RETRYABLE, WAYS, State
+from app.notifications.ledger.views import NotificationView, StoryView
+from app.notifications.recurring import schedules
+from app.notifications.templates import catalogue
+from app.notifications.templates.content import Kind
 from app.pages import Page
 from app.stores.connections import Stores
 from web.console.forms import Failed, Form, filled
@@ -195,7 +199,7 @@ async def _list(
         given=given,
         more=f"{NOTIFICATIONS}?{urlencode(more)}" if found.next_cursor else None,
         states=list(State),
-        templates=[each.name for each in await templates.list_templates(stores)],
+        templates=[each.name for each in await catalogue.list_templates(stores)],
         schedules=[each.name for each in await schedules.list_schedules(stores, now()) if each.query],
     )
 

@@ -11,8 +11,8 @@ from msgspec import Meta
 from app.accounts.permissions import Scope
 from app.clock import now
 from app.errors import CoreError
-from app.notifications import schedules
-from app.notifications.idempotency import call_of
+from app.idempotency import call_of
+from app.notifications.recurring import schedules
 from app.stores.connections import Stores
 from web.console.forms import Failed, Form, filled
 from web.console.pages import SCHEDULES, page, redirect

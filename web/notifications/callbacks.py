@@ -12,10 +12,10 @@ from msgspec import Struct
 
 from app.clock import now
 from app.errors import Fault, InvalidInputError
-from app.notifications import callbacks
-from app.notifications.callbacks import Callback
-from app.notifications.signatures import HEADER, check_signature
-from app.notifications.transports.transport import told
+from app.notifications.delivering import callbacks
+from app.notifications.delivering.callbacks import Callback
+from app.notifications.delivering.signatures import HEADER, check_signature
+from app.notifications.delivering.transports.transport import told
 from app.stores.connections import Stores
 from web.notifications.inputs import CallbackOrder
 from web.schema import described

@@ -7,9 +7,9 @@ from uuid import UUID
 from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 
-from app.notifications.callbacks import CallbackKind
-from app.notifications.ordering import Instant
-from app.notifications.views import Scope
+from app.notifications.asking.ordering import Instant
+from app.notifications.delivering.callbacks import CallbackKind
+from app.notifications.ledger.views import Scope
 from web.inputs import Cancellation, Decision, Reason
 
 Email = Annotated[str, Meta(min_length=1, max_length=320)]

@@ -10,16 +10,18 @@ from actors import notifications as actors
 from app.accounts.addresses import address
 from app.accounts.permissions import Scope
 from app.clock import now
-from app.notifications import batches, circuits, deciding, ordering, queries
-from app.notifications.batches import BatchView
-from app.notifications.circuits import CircuitView
-from app.notifications.deciding import Retried
-from app.notifications.idempotency import call_of
-from app.notifications.instants import instant
-from app.notifications.ordering import Wanted
-from app.notifications.queries import Filters
-from app.notifications.states import State
-from app.notifications.views import NotificationView, Placed, Preview, RetriesView, StoryView
+from app.idempotency import call_of
+from app.notifications.asking import deciding, ordering
+from app.notifications.asking.deciding import Retried
+from app.notifications.asking.instants import instant
+from app.notifications.asking.ordering import Wanted
+from app.notifications.delivering import circuits
+from app.notifications.delivering.circuits import CircuitView
+from app.notifications.ledger import batches, queries
+from app.notifications.ledger.batches import BatchView
+from app.notifications.ledger.queries import Filters
+from app.notifications.ledger.states import State
+from app.notifications.ledger.views import NotificationView, Placed, Preview, RetriesView, StoryView
 from app.pages import LIMIT_DEFAULT, Page
 from web.accounts.inputs import Held
 from web.guards import Calling, needs

@@ -12,9 +12,10 @@ from app.accounts.admission import Caller
 from app.accounts.permissions import Scope
 from app.clock import now
 from app.errors import ConflictError
-from app.notifications import deciding, queries
-from app.notifications.states import State
-from app.notifications.views import NotificationView, StoryView
+from app.notifications.asking import deciding
+from app.notifications.ledger import queries
+from app.notifications.ledger.states import State
+from app.notifications.ledger.views import NotificationView, StoryView
 from app.stores.connections import Stores
 from web.waking import wake
 

@@ -9,8 +9,8 @@ from litestar.params import FromQuery, JSONBody, QueryParameter
 from app.accounts.addresses import address
 from app.accounts.permissions import Scope as Permission
 from app.clock import now
-from app.notifications import blocking, suppressing
-from app.notifications.views import Scope, SuppressionView
+from app.notifications.addresses import blocking, suppressing
+from app.notifications.ledger.views import Scope, SuppressionView
 from app.pages import LIMIT_DEFAULT, Page
 from web.guards import Calling, needs
 from web.inputs import Cursor, Limit, Why

@@ -10,10 +10,10 @@ from app.accounts.admission import Caller
 from app.accounts.permissions import Scope
 from app.errors import ForbiddenError
 from app.locales import Locale
-from app.notifications import templates
-from app.notifications.content import Content, Kind, Texts
-from app.notifications.rendering import FALLBACK, Rendered
-from app.notifications.template_views import TemplateDetail, TemplateView, VersionDetail
+from app.notifications.templates import catalogue
+from app.notifications.templates.content import Content, Kind, Texts
+from app.notifications.templates.rendering import FALLBACK, Rendered
+from app.notifications.templates.views import TemplateDetail, TemplateView, VersionDetail
 from app.stores.connections import Stores
 from web.guards import Calling, needs
 from web.inputs import Decision, Reason
@@ -61,17 +61,17 @@ class Templates(Controller):
 
     @get(summary="List templates")
     async def list_templates(self, stores: Opened) -> list[TemplateView]:
-        return await templates.list_templates(stores)
+        return await catalogue.list_templates(stores)
 
     @get("/{name:str}", summary="Show a template, its current content and its versions")
     async def get_template(self, stores: Opened, name: FromPath[str]) -> TemplateDetail:
-        return await templates.get_template(stores, name)
+        return await catalogue.get_template(stores, name)
 
     @get("/{name:str}/versions/{version:int}", summary="Show a version of a template")
     async def get_template_version(
         self, stores: Opened, name: FromPath[str], version: FromPath[int]
     ) -> VersionDetail:
-        return await templates.get_version(stores, name, version)
+        return await catalogue.get_version(stores, name, version)
 
     @post("/{name:str}/versions", summary="Add a version of a template", opt=WRITE)
     async def add_template_version(
@@ -79,7 +79,7 @@ class Templates(Controller):
     ) -> Response[TemplateDetail]:
         """422 lists every fault: each locale must compile, and render the sample, also without what its schema does not require."""
         await _check_theirs(stores, caller, name)
-        made = await templates.add_version(
+        made = await catalogue.add_version(
             stores,
             name,
             Content(data.schema, data.locales, data.sample),
@@ -97,7 +97,7 @@ class Templates(Controller):
     ) -> TemplateDetail:
         """Mails that were asked for already keep the version that was current then."""
         await _check_theirs(stores, caller, name)
-        return await templates.choose_version(
+        return await catalogue.choose_version(
             stores, name, data.version, by=caller.name, reason=data.reason, revision=data.revision
         )
 
@@ -106,7 +106,7 @@ class Templates(Controller):
         self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[Decision]
     ) -> TemplateDetail:
         await _check_theirs(stores, caller, name)
-        return await templates.enable_template(
+        return await catalogue.enable_template(
             stores, name, enabled=False, by=caller.name, reason=data.reason
         )
 
@@ -115,17 +115,17 @@ class Templates(Controller):
         self, stores: Opened, caller: Calling, name: FromPath[str], data: JSONBody[Decision]
     ) -> TemplateDetail:
         await _check_theirs(stores, caller, name)
-        return await templates.enable_template(stores, name, enabled=True, by=caller.name, reason=data.reason)
+        return await catalogue.enable_template(stores, name, enabled=True, by=caller.name, reason=data.reason)
 
     @post("/{name:str}/preview", status_code=200, summary="Show a mail as it would be")
     async def preview_template(
         self, stores: Opened, name: FromPath[str], data: JSONBody[PreviewOrder]
     ) -> Rendered:
         """Nothing is sent or kept. 422 lists everything that is wrong with the data."""
-        return await templates.preview(stores, name, version=data.version, locale=data.locale, data=data.data)
+        return await catalogue.preview(stores, name, version=data.version, locale=data.locale, data=data.data)
 
 
 async def _check_theirs(stores: Stores, caller: Caller, name: str) -> None:
     """Refuse whoever could have what an admin is mailed, a link say, told to themselves, and so become one. Raises 403, 404."""
-    if Scope.CLIENTS_ADMIN not in caller.scopes and await templates.kind_of(stores, name) is Kind.SECURITY:
+    if Scope.CLIENTS_ADMIN not in caller.scopes and await catalogue.kind_of(stores, name) is Kind.SECURITY:
         raise ForbiddenError(f"what mails about accounts say needs the scope {Scope.CLIENTS_ADMIN}")

@@ -15,10 +15,11 @@ from msgspec import Struct
 
 from app.clock import now
 from app.errors import ConflictError, NotFoundError
-from app.notifications import queries, suppressing
-from app.notifications.letters import UNSUBSCRIBABLE
-from app.notifications.links import read_unsubscribe_token
-from app.notifications.views import NotificationView
+from app.notifications.addresses import suppressing
+from app.notifications.addresses.links import read_unsubscribe_token
+from app.notifications.delivering.letters import UNSUBSCRIBABLE
+from app.notifications.ledger import queries
+from app.notifications.ledger.views import NotificationView
 from app.stores.connections import Stores
 from web.stores import Opened
 

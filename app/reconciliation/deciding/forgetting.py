@@ -18,7 +18,7 @@ from app.audit.indexes import of_person, of_record
 from app.audit.persons import PersonKeys, destroy_key
 from app.audit.store import END, AuditStore
 from app.errors import Fault, InvalidInputError, StoreUnavailableError
-from app.notifications.forgetting import count_mails, forget_mails
+from app.notifications.ledger.forgetting import count_mails, forget_mails
 from app.reconciliation.ledger.erasing import count_diffs, erase_diffs, values_in_diffs
 from app.reconciliation.ledger.views import ErasureView
 from app.reconciliation.mapping import mapping_of, mappings

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.embedded.mailbox import Mailbox
-from app.notifications.transports.composing import compose
-from tests.app.notifications.transports.mail_servers import MAIL
+from app.notifications.delivering.transports.composing import compose
+from tests.app.notifications.delivering.transports.mail_servers import MAIL
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

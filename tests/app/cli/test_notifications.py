@@ -12,10 +12,8 @@ import pytest
 from app.cli.errors import CommandError
 from app.cli.notify import read_data
 from app.cli.story import why
-from app.notifications.content import Kind
-from app.notifications.states import State
-from app.notifications.template_views import TemplateDetail, TemplateView, VersionDetail
-from app.notifications.views import (
+from app.notifications.ledger.states import State
+from app.notifications.ledger.views import (
     AttemptView,
     Body,
     CallbackView,
@@ -25,6 +23,8 @@ from app.notifications.views import (
     StoryView,
     TransitionView,
 )
+from app.notifications.templates.content import Kind
+from app.notifications.templates.views import TemplateDetail, TemplateView, VersionDetail
 
 MAIL, OTHER = UUID(int=1), UUID(int=2)
 AT = datetime(2027, 3, 1, 12, tzinfo=UTC)

@@ -6,7 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from app.errors import Fault
-from app.notifications.schedule_views import (
+from app.notifications.ledger.views import MailView
+from app.notifications.recurring.views import (
     DryRun,
     DueView,
     ScheduleDetail,
@@ -16,7 +17,6 @@ from app.notifications.schedule_views import (
     Triggered,
     WouldGet,
 )
-from app.notifications.views import MailView
 from app.pages import Page
 
 AT = datetime(2027, 3, 1, 12, tzinfo=UTC)

@@ -10,11 +10,11 @@ import pytest
 
 from app.embedded.mailbox import Mailbox
 from app.embedded.ports import free_port
-from app.notifications.transports.smtp import SmtpTransport
-from app.notifications.transports.transport import Accepted
+from app.notifications.delivering.transports.smtp import SmtpTransport
+from app.notifications.delivering.transports.transport import Accepted
 from config.settings import parse_settings
-from tests.app.notifications.transports.mail_servers import MAIL
-from tests.app.notifications.transports.test_smtp import Mark
+from tests.app.notifications.delivering.transports.mail_servers import MAIL
+from tests.app.notifications.delivering.transports.test_smtp import Mark
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

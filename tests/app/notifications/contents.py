@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.notifications.content import Content, Texts
+from app.notifications.templates.content import Content, Texts
 
 SCHEMA = {
     "type": "object",

@@ -11,17 +11,17 @@ import asyncpg
 
 from app.accounts.addresses import address
 from app.accounts.encryption import Safe
-from app.notifications.content import Kind
-from app.notifications.delivery import PostRoom
-from app.notifications.letters import Letters
-from app.notifications.pacing import Pace
-from app.notifications.recipients import Resolved
-from app.notifications.suppressing import Unsubscribing
-from app.notifications.templates import insert_version, load_version
-from app.notifications.transports.http import HttpTransport
-from app.notifications.transports.smtp import SmtpTransport
-from app.notifications.transports.transport import AboutTo, Accepted, Handed, Mail, Transport
-from app.notifications.triggering import Batch, Mailing, Order, trigger
+from app.notifications.addresses.recipients import Resolved
+from app.notifications.addresses.suppressing import Unsubscribing
+from app.notifications.asking.triggering import Batch, Mailing, Order, trigger
+from app.notifications.delivering.letters import Letters
+from app.notifications.delivering.pacing import Pace
+from app.notifications.delivering.post_room import PostRoom
+from app.notifications.delivering.transports.http import HttpTransport
+from app.notifications.delivering.transports.smtp import SmtpTransport
+from app.notifications.delivering.transports.transport import AboutTo, Accepted, Handed, Mail, Transport
+from app.notifications.templates.catalogue import insert_version, load_version
+from app.notifications.templates.content import Kind
 from app.stores.connections import Stores
 from config.settings import Settings
 from tests.app.accounts.conftest import SAFE, Time

@@ -17,11 +17,11 @@ from app.audit.sealing.sealer import Sealer
 from app.audit.sealing.stream import Stream
 from app.audit.store import AuditStore
 from app.notifications import alerts, troubles
-from app.notifications.installing import ensure_shipped
+from app.notifications.templates.installing import ensure_shipped
 from app.stores.connections import Stores
 from config.settings import Settings
 from tests.app.audit.entries import fact
-from tests.app.notifications.test_firing import KEY
+from tests.app.notifications.recurring.test_firing import KEY
 
 QUEUES = ("runs", "mails")
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)

@@ -13,8 +13,8 @@ from app.accounts import clients
 from app.accounts.admission import admit
 from app.accounts.permissions import Scope
 from app.accounts.service import Accounts
-from app.notifications.account_mails import AccountMails
-from app.notifications.installing import ensure_shipped
+from app.notifications.asking.account_mails import AccountMails
+from app.notifications.templates.installing import ensure_shipped
 from app.stores.connections import Stores
 from tests.app.accounts.conftest import SAFE, Time, accounts, ada, time  # noqa: F401  (fixtures)
 

@@ -10,10 +10,11 @@ import pytest
 
 from app.accounts.permissions import Role
 from app.clock import now
-from app.notifications import callbacks, circuits, suppressing
-from app.notifications.content import Kind
-from app.notifications.states import State
-from app.notifications.transports.transport import Accepted, Refused, Retry
+from app.notifications.addresses import suppressing
+from app.notifications.delivering import callbacks, circuits
+from app.notifications.delivering.transports.transport import Accepted, Refused, Retry
+from app.notifications.ledger.states import State
+from app.notifications.templates.content import Kind
 from app.stores.connections import Stores
 from tests.app.notifications.post import ADA, PEOPLE, Refusing, ask, make_template, room, row
 from tests.web.console.conftest import TEXT, Browser

@@ -7,7 +7,7 @@ import pytest
 
 from app.accounts.permissions import Role
 from app.clock import now
-from app.notifications.plans.registry import SHIPPED
+from app.notifications.recurring.plans.registry import SHIPPED
 from app.scheduling.schedules import Declaration, load_declarations
 from app.stores.connections import Stores
 from tests.web.console.conftest import Browser

@@ -8,7 +8,7 @@ from litestar import Litestar
 from pydantic import SecretStr
 
 from app.clock import now
-from app.notifications.installing import ensure_shipped
+from app.notifications.templates.installing import ensure_shipped
 from app.stores.connections import Stores
 from config.settings import Settings
 from tests.app.accounts.conftest import SAFE

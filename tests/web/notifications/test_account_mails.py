@@ -17,14 +17,14 @@ from app.accounts.links import LIFETIMES
 from app.accounts.service import Accounts
 from app.accounts.views import UserView
 from app.clock import now
-from app.notifications.account_mails import AccountMails
-from app.notifications.claiming import claim
-from app.notifications.installing import ensure_shipped
-from app.notifications.letters import place_of
-from app.notifications.rendering import render
-from app.notifications.suppressing import suppress
-from app.notifications.templates import load_version
-from app.notifications.triggering import FIRST
+from app.notifications.addresses.suppressing import suppress
+from app.notifications.asking.account_mails import AccountMails
+from app.notifications.asking.triggering import FIRST
+from app.notifications.delivering.claiming import claim
+from app.notifications.delivering.letters import place_of
+from app.notifications.templates.catalogue import load_version
+from app.notifications.templates.installing import ensure_shipped
+from app.notifications.templates.rendering import render
 from app.stores.connections import Stores
 from config.settings import Settings
 from tests.app.accounts.conftest import EVERY, PASSWORD, SAFE, user_with

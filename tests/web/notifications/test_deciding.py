@@ -13,9 +13,9 @@ from app.accounts.mails import Notice
 from app.accounts.permissions import Scope
 from app.clock import now
 from app.errors import ForbiddenError
-from app.notifications.account_mails import AccountMails
-from app.notifications.states import State
-from app.notifications.views import NotificationView
+from app.notifications.asking.account_mails import AccountMails
+from app.notifications.ledger.states import State
+from app.notifications.ledger.views import NotificationView
 from app.stores.connections import Stores
 from tests.app.accounts.conftest import SAFE
 from tests.web.conftest import OPERATOR, TOKEN
@@ -199,7 +199,11 @@ async def test_many_are_sent_again_at_once(mails: httpx.AsyncClient, stores: Sto
 
     wanted = WHY | {"batch": placed["batch"]}
     tried = (await mails.post(f"{ALL}/retry", json=wanted | {"dry_run": True})).json()
-    assert tried == {"found": placed["notifications"][:2], "retried": {}, "refused": {}}  # the third says nothing any more
+    assert tried == {
+        "found": placed["notifications"][:2],
+        "retried": {},
+        "refused": {},
+    }  # the third says nothing any more
     done = (await mails.post(f"{ALL}/retry", json=wanted)).json()
     assert list(done["retried"]) == placed["notifications"][:2]
     assert done["refused"] == {}

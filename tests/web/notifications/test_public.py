@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from app.clock import now
-from app.notifications.links import unsubscribing_of
-from app.notifications.signatures import HEADER, sign
-from app.notifications.states import State
+from app.notifications.addresses.links import unsubscribing_of
+from app.notifications.delivering.signatures import HEADER, sign
+from app.notifications.ledger.states import State
 from app.pages import encode_cursor
 from app.stores.connections import Stores
 from tests.web.notifications.conftest import CALLBACK_SECRET

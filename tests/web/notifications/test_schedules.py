@@ -9,7 +9,7 @@ import pytest
 from app.accounts.admission import Caller
 from app.accounts.permissions import Scope
 from app.clock import now
-from app.notifications.plans.registry import SHIPPED
+from app.notifications.recurring.plans.registry import SHIPPED
 from app.scheduling.schedules import Declaration, load_declarations
 from app.stores.connections import Stores
 from tests.web.conftest import OPERATOR, TOKEN

@@ -12,7 +12,7 @@ import pytest
 from app.accounts.admission import Caller
 from app.accounts.permissions import Scope
 from app.clock import now
-from app.notifications import ordering
+from app.notifications.asking import ordering
 from app.stores.connections import Stores
 from app.stores.customer import CustomerDocument
 from tests.web.conftest import OPERATOR, TOKEN

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from actors.letters import DeadLetters
-from app.notifications import queries
+from app.notifications.ledger import queries
 from app.reconciliation.deciding import forgetting
 from app.stores.connections import Stores
 from tests.app.notifications.post import Refusing, Wire, ask, events, make_template, room, row

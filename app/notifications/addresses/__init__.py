@@ -1,0 +1,1 @@
+"""To whom, and to whom not: recipients, blocked addresses, links to unsubscribe."""

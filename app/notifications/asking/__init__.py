@@ -1,0 +1,1 @@
+"""How mail comes to be asked for, and what is decided about it afterwards."""

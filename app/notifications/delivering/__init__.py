@@ -1,0 +1,1 @@
+"""How mail gets to the provider, once, and what the provider tells of it."""

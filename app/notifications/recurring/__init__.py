@@ -1,0 +1,1 @@
+"""Mail that goes by itself: schedules, whom their queries find, and what a tick brings about."""
