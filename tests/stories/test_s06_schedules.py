@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ WHY = {"reason": "the story"}
 
 
 @pytest.fixture
-async def market(databases: Stores) -> Market:
-    return await Market.open(databases, now())
+async def market(databases: Stores) -> AsyncIterator[Market]:
+    """Other stories know what is in the databases: nothing of it stays there."""
+    opened = await Market.open(databases, now())
+    yield opened
+    await opened.close()
 
 
 def received(system: System, email: str) -> int:

@@ -1,6 +1,6 @@
 """Launches, bookings, invoices and people in both databases, as their owners would have put them there."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -29,6 +29,7 @@ class Market:
     supplier: UUID
     rocket: UUID
     spaceport: UUID
+    people: list[UUID] = field(default_factory=list)
 
     @property
     def long_ago(self) -> datetime:
@@ -85,6 +86,24 @@ class Market:
         await self._insert("launches", document.model_dump() | {"price": 125000.0})
         return launch
 
+    async def close(self) -> None:
+        """Take everything back, on both sides, whoever has copied it meanwhile."""
+        owned = "SELECT id FROM launches WHERE supplier_id = $1"
+        launches = [row["id"] for row in await self.stores.admin.fetch(owned, self.supplier)]
+        await self.stores.customer["bookings"].delete_many({"launch_id": {"$in": launches}})
+        await self.stores.customer["customers"].delete_many({"_id": {"$in": self.people}})
+        await self.stores.customer["launches"].delete_many({"_id": {"$in": launches}})
+        for statement, value in (
+            ("DELETE FROM bookings WHERE launch_id = ANY($1)", launches),
+            ("DELETE FROM customers WHERE id = ANY($1)", self.people),
+            ("DELETE FROM invoices WHERE supplier_id = $1", self.supplier),
+            ("DELETE FROM launches WHERE supplier_id = $1", self.supplier),
+            ("DELETE FROM rockets WHERE id = $1", self.rocket),
+            ("DELETE FROM spaceports WHERE id = $1", self.spaceport),
+            ("DELETE FROM suppliers WHERE id = $1", self.supplier),
+        ):
+            await self.stores.admin.execute(statement, value)
+
     async def delay(self, launch: UUID, to: datetime) -> None:
         await self.stores.admin.execute(
             "UPDATE launches SET launch_date = $2, status = 'Delayed' WHERE id = $1", launch, to
@@ -92,6 +111,7 @@ class Market:
 
     async def customer(self, *, first_name: str = "Ada", email: str | None = None, vip: bool = False) -> UUID:
         customer = uuid4()
+        self.people.append(customer)
         written = email or f"{customer.hex[:8]}@example.com"
         document = CustomerDocument.model_construct(
             id=customer,
