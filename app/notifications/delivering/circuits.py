@@ -7,6 +7,7 @@ database. What one mail is refused for says nothing about the others and does no
 import math
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TypeGuard
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -31,10 +32,19 @@ _BY = "core"
 
 
 class Admission(Struct, frozen=True):
-    """Whether a mail may be handed over: not within `wait` seconds, and where `trial` is set, as the one that tries."""
+    """Whether a mail may be handed over: not within `wait` seconds, and where `trial` is set, as the one that tries.
+
+    `failures` are those that the service has had last.
+    """
 
     wait: float = 0.0
     trial: UUID | None = None
+    failures: int = 0
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing speaks against the service."""
+        return not (self.wait or self.trial or self.failures)
 
 
 class CircuitView(Struct, frozen=True):
@@ -53,13 +63,13 @@ async def admit(core: asyncpg.Pool, transport: str) -> Admission:
     """Ask whether a mail may be handed over now. Whoever is let in, `settle`s."""
     row = await core.fetchrow(
         """
-        SELECT state, extract(epoch FROM trial_at - clock_timestamp())::float8 AS seconds
+        SELECT state, failures, extract(epoch FROM trial_at - clock_timestamp())::float8 AS seconds
         FROM transport_circuits WHERE name = $1
         """,
         transport,
     )
     if row is None or row["state"] == "closed":
-        return Admission()
+        return Admission(failures=row["failures"] if row else 0)
     if row["seconds"] <= 0:
         return await _try(core, transport)
     in_trial = row["state"] == "trial"
@@ -81,15 +91,20 @@ async def _try(core: asyncpg.Pool, transport: str) -> Admission:
     return Admission(trial=trial) if taken else Admission(wait=LOOK_AGAIN_SECONDS)
 
 
-async def settle(core: asyncpg.Pool, transport: str, admission: Admission, handed: Handed | None) -> None:
-    """Tell how the hand-over ended that `admission` let in; None: there was none after all."""
+async def settle(
+    core: asyncpg.Pool, transport: str, admission: Admission, handed: Handed | None, *, failing: bool = True
+) -> None:
+    """Tell how the hand-over ended that `admission` let in; None: there was none after all.
+
+    `failing`: the service may have failed lately. Where it has not, a mail that goes well has nothing to write down.
+    """
     if handed is None or (isinstance(handed, Refused) and handed.code == UNTRIED):
         await _untried(core, transport, admission)
-    elif isinstance(handed, Unknown) or (isinstance(handed, Retry) and handed.of_service):
+    elif is_failure(handed):
         await _failed(core, transport, admission, handed)
     elif admission.trial:
         await _close(core, transport, admission.trial)
-    else:
+    elif failing or admission.failures:
         await core.execute(
             """
             UPDATE transport_circuits SET failures = 0, because = NULL
@@ -97,6 +112,11 @@ async def settle(core: asyncpg.Pool, transport: str, admission: Admission, hande
             """,
             transport,
         )
+
+
+def is_failure(handed: Handed | None) -> TypeGuard[Retry | Unknown]:
+    """Whether that speaks against the service, whatever it says of the mail."""
+    return isinstance(handed, Unknown) or (isinstance(handed, Retry) and handed.of_service)
 
 
 async def read_circuits(

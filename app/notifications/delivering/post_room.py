@@ -41,6 +41,8 @@ _PATIENCE_SECONDS = 60.0
 _PLACE_SECONDS = 30.0
 # A database that is away for a moment leaves no answer of the provider unwritten.
 _SETTLE_SECONDS, _SETTLE_AGAIN_SECONDS = 20.0, 0.5
+# A circuit that another worker opens meanwhile is noticed so much later.
+_WELL_SECONDS = 0.25
 _AWAY_SECONDS = 2.0
 # Nobody waits for it to be written down that a mail has gone, and many share the commit.
 _TOGETHER_SECONDS = 0.02
@@ -119,6 +121,8 @@ class Desk:
         self._working: dict[asyncio.Task[None], _Job] = {}
         self._places = asyncio.Semaphore(room.connections)
         self._rests_until = 0.0
+        self._well_until = 0.0
+        self._failing = False
 
     async def work_off(self) -> float | None:
         """See `PostRoom.run_due`."""
@@ -245,10 +249,14 @@ class Desk:
         )
 
     async def _admit(self, jobs: Sequence[_Job]) -> list[circuits.Admission]:
-        """Ask the circuit once for all; where it wants a trial, the first one is it."""
+        """Ask the circuit once for all, and not again for a moment where all is well; where it wants a trial, the first one is it."""
+        if time.monotonic() < self._well_until:
+            return [circuits.Admission()] * len(jobs)
         first = jobs[0].admission = await circuits.admit(self._core, self._transport.name)
         if jobs[0].given_up:
             await self._leave_trial(jobs[0])
+        if first.well:
+            self._well_until = time.monotonic() + _WELL_SECONDS
         others = circuits.Admission(wait=circuits.LOOK_AGAIN_SECONDS) if first.trial else first
         return [first, *([others] * (len(jobs) - 1))]
 
@@ -273,5 +281,13 @@ class Desk:
         finally:
             # What is known of the mail counts for more than what is known of the service.
             with suppress(*FAULTS):
-                await circuits.settle(self._core, self._transport.name, admission, handed)
+                await self._tell_circuit(admission, handed)
         return handed
+
+    async def _tell_circuit(self, admission: circuits.Admission, handed: Handed | None) -> None:
+        if circuits.is_failure(handed):
+            self._failing, self._well_until = True, 0.0
+        failing = self._failing
+        await circuits.settle(self._core, self._transport.name, admission, handed, failing=failing)
+        if failing and handed is not None and not circuits.is_failure(handed):
+            self._failing = False

@@ -63,7 +63,7 @@ async def test_a_service_that_never_failed_is_closed_and_lets_everybody_in(store
 @pytest.mark.parametrize("failing", [AWAY, Unknown("connection", "no answer")])
 async def test_failures_in_a_row_open_the_circuit(stores: Stores, failing: Handed) -> None:
     await hand_over(stores, failing, FAILURES - 1)
-    assert await admit(stores.core, "smtp") == Admission()
+    assert await admit(stores.core, "smtp") == Admission(failures=FAILURES - 1)
     await hand_over(stores, failing)
     assert FIRST_PAUSE_SECONDS - 5 < (await admit(stores.core, "smtp")).wait <= FIRST_PAUSE_SECONDS
     assert await admit(stores.core, "http") == Admission(), "another transport goes on"
@@ -109,6 +109,17 @@ async def test_a_trial_that_is_told_when_to_come_again_is_the_last_until_then(st
         await let_pause_end(stores)
     await hand_over(stores, AWAY)
     assert (await admit(stores.core, "smtp")).wait == pytest.approx(pause_after(3), abs=5)
+
+
+async def test_where_nothing_has_failed_a_mail_that_goes_well_writes_nothing_down(stores: Stores) -> None:
+    early = await admit(stores.core, "smtp")
+    await hand_over(stores, AWAY)
+    await settle(stores.core, "smtp", early, Accepted(), failing=False)
+    (view,) = await read_circuits(stores.core, ["smtp"])
+    assert view.failures == 1, "whoever knows of it tells"
+    await settle(stores.core, "smtp", await admit(stores.core, "smtp"), Accepted(), failing=False)
+    (view,) = await read_circuits(stores.core, ["smtp"])
+    assert view.failures == 0
 
 
 async def test_of_one_mail_that_is_to_wait_the_circuit_knows_nothing(stores: Stores) -> None:
