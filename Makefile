@@ -20,9 +20,10 @@ install: $(VENV)/installed ## Set up .venv (up, test, test-slow, check and bench
 up: install ## Start everything on embedded stores and run the demo; Ctrl-C stops it
 	@exec $(BIN)/astrocore up --demo
 
+# Three at once on two cores: there is always one that waits for its stores.
 test: install ## Run the tests; ARGS="-k name" is passed on to pytest
 	@echo "Testing (make test-slow runs the slow tests)"
-	@$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/stories --ignore=tests/e2e $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/pytest -n 3 --dist worksteal --ignore=tests/stories --ignore=tests/e2e $(ARGS) || [ $$? -eq 5 ]
 	@$(BIN)/pytest tests/stories tests/e2e $(ARGS) || [ $$? -eq 5 ]
 
 test-slow: install ## Run the slow tests: faults, schedules, timing

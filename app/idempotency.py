@@ -66,17 +66,24 @@ async def once(
     else, and what `work` raises: then nothing is kept.
     """
     await _take(connection, call)
-    row = await connection.fetchrow(
+    if before := await answered(connection, call, answer_type, moment=moment):
+        return before
+    answer = await work()
+    await _keep(connection, call, answer, moment)
+    return Once(answer, replayed=False)
+
+
+async def answered(
+    core: asyncpg.Pool | asyncpg.Connection, call: Call, answer_type: type[Answer], *, moment: datetime
+) -> Once[Answer] | None:
+    """What the call was answered before; None where it was not. Raises InvalidInputError where its key was for something else."""
+    row = await core.fetchrow(
         "SELECT fingerprint, answer FROM idempotency_keys WHERE client = $1 AND key = $2 AND expires_at > $3",
         call.client,
         call.key,
         moment,
     )
-    if row is not None:
-        return Once(_same(row, call, answer_type), replayed=True)
-    answer = await work()
-    await _keep(connection, call, answer, moment)
-    return Once(answer, replayed=False)
+    return None if row is None else Once(_same(row, call, answer_type), replayed=True)
 
 
 async def forget_keys(core: asyncpg.Pool, moment: datetime) -> int:

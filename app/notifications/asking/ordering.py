@@ -23,7 +23,7 @@ from app.errors import (
     StoreUnavailableError,
     first_of,
 )
-from app.idempotency import Call, Once, once
+from app.idempotency import Call, Once, answered, once
 from app.locales import NO_LOCALE, Locale, is_locale
 from app.notifications.addresses.recipients import Recipient, resolve
 from app.notifications.asking.instants import SAID, instant
@@ -79,21 +79,24 @@ async def place(
     Raises InvalidInputError with every fault, ConflictError for a template that is disabled or a call that is being carried
     out, ForbiddenError for one that is not for orders, StoreUnavailableError.
     """
+    core = stores.core
+    if before := await answered(core, call, Placed, moment=moment):
+        return before
+    # Before the transaction: it must not hold a connection of the core DB for as long as the other two databases take.
+    order = await _order(stores, wanted, moment)
 
     async def work() -> Placed:
-        order = await _order(stores, connection, wanted, moment)
         batch = await trigger(connection, order, by=by, client=call.client, moment=moment, safe=safe)
         return Placed(batch.id, list(batch.notifications))
 
-    async with stores.core.acquire() as connection, connection.transaction():
+    async with core.acquire() as connection, connection.transaction():
         return await once(connection, call, work, Placed, moment=moment)
 
 
 async def preview(stores: Stores, wanted: Wanted, *, why_blocked: bool, moment: datetime) -> Preview:
     """Look at an order as `place` does, and raise what it would raise; nothing is kept. `why_blocked`: tell that too."""
-    async with stores.core.acquire() as connection:
-        order = await _order(stores, connection, wanted, moment)
-        blocked = await _blocked(connection, order, why=why_blocked)
+    order = await _order(stores, wanted, moment)
+    blocked = await _blocked(stores.core, order, why=why_blocked)
     template, first = order.template, order.mailings[0]
     mail = await asyncio.to_thread(partial(render, template.content, first.data, locale=first.locale))
     return Preview(
@@ -115,8 +118,8 @@ def transport_of(settings: Settings) -> str:
         raise StoreUnavailableError(str(error)) from error
 
 
-async def _order(stores: Stores, connection: asyncpg.Connection, wanted: Wanted, moment: datetime) -> Order:
-    template = await _template(connection, wanted.template)
+async def _order(stores: Stores, wanted: Wanted, moment: datetime) -> Order:
+    template = await _template(stores.core, wanted.template)
     faults = list(_faults_in_metadata(wanted.metadata))
     with _collecting(faults):
         send_at, not_after = _times(wanted, moment)
@@ -139,9 +142,9 @@ async def _order(stores: Stores, connection: asyncpg.Connection, wanted: Wanted,
     )
 
 
-async def _template(connection: asyncpg.Connection, name: str) -> Version:
+async def _template(core: asyncpg.Pool, name: str) -> Version:
     try:
-        template = await load_version(connection, name)
+        template = await load_version(core, name)
     except NotFoundError as error:
         raise InvalidInputError(str(error), [Fault("template", "is none that there is")]) from error
     # Whoever could fill in a link here could ask people for their passwords in our name, or frighten operators.
@@ -226,10 +229,10 @@ def _faults_in_metadata(metadata: dict[str, str]) -> Iterator[Fault]:
         yield Fault("metadata", "holds a character that cannot be stored")
 
 
-async def _blocked(connection: asyncpg.Connection, order: Order, *, why: bool) -> list[Fault]:
+async def _blocked(core: asyncpg.Pool, order: Order, *, why: bool) -> list[Fault]:
     """Recipients who would not get this mail if it went now."""
     keys = [each.recipient.address.key for each in order.mailings]
-    rows = await connection.fetch(
+    rows = await core.fetch(
         "SELECT email_key, reason FROM suppressions WHERE email_key = ANY($1) AND scope IN ('all', $2)",
         keys,
         order.template.kind,

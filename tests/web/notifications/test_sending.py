@@ -167,20 +167,34 @@ async def test_the_same_call_in_flight_is_a_conflict(
     mails: httpx.AsyncClient, stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered, go = asyncio.Event(), asyncio.Event()
-    real = ordering.resolve
+    real = ordering.trigger
 
-    async def held(*given: Any) -> Any:
+    async def held(*given: Any, **named: Any) -> Any:
         entered.set()
         await go.wait()
-        return await real(*given)
+        return await real(*given, **named)
 
-    monkeypatch.setattr(ordering, "resolve", held)
+    monkeypatch.setattr(ordering, "trigger", held)
     first = asyncio.create_task(send(mails, key="one"))
     await entered.wait()
     assert (await send(mails, key="one")).status_code == 409
     go.set()
     assert (await first).status_code == 202
     assert await count(stores) == 1
+
+
+async def test_an_order_holds_no_connection_while_recipients_are_looked_up(
+    mails: httpx.AsyncClient, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, idle = ordering.resolve, []
+
+    async def watched(*given: Any) -> Any:
+        idle.append(stores.core.get_idle_size() == stores.core.get_size())
+        return await real(*given)
+
+    monkeypatch.setattr(ordering, "resolve", watched)
+    assert (await send(mails)).status_code == 202
+    assert idle == [True]
 
 
 async def test_a_disabled_template_sends_nothing_and_those_of_accounts_are_ours_alone(
