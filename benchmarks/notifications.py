@@ -16,11 +16,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.accounts.addresses import address
+from app.accounts.encryption import safe_of
 from app.embedded.procfile import read_procfile, repository_root
 from app.notifications.addresses.recipients import Resolved
 from app.notifications.asking.triggering import Mailing, Order, trigger
 from app.notifications.delivering.claiming import Claim
-from app.notifications.delivering.post_office import letters_of, safe_of
+from app.notifications.delivering.post_office import letters_of
 from app.notifications.delivering.transports.smtp import SmtpTransport
 from app.notifications.delivering.transports.transport import Accepted
 from app.notifications.templates.catalogue import load_version

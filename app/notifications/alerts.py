@@ -13,13 +13,14 @@ import asyncpg
 from loguru import logger
 
 from app.accounts.addresses import address
+from app.accounts.encryption import safe_of
 from app.accounts.permissions import Role
 from app.errors import CoreError, StoreUnavailableError
 from app.notifications.addresses.recipients import Resolved
 from app.notifications.asking.ordering import transport_of
 from app.notifications.asking.triggering import FIRST, Mailing, Occasion, Order, trigger
 from app.notifications.delivering.circuits import read_circuits
-from app.notifications.delivering.post_office import database_clock, safe_of
+from app.notifications.delivering.post_office import database_clock
 from app.notifications.delivering.transports.opening import configured
 from app.notifications.templates.catalogue import load_version
 from app.notifications.templates.rendering import FALLBACK

@@ -18,9 +18,9 @@ import httpx
 import pytest
 
 from app.accounts.addresses import address
+from app.accounts.encryption import safe_of
 from app.notifications.addresses.recipients import Resolved
 from app.notifications.asking.triggering import Mailing, Order, trigger
-from app.notifications.delivering.post_office import safe_of
 from app.notifications.templates.catalogue import load_version
 from tests.faults.receivers import Taken, receiving
 from tests.faults.victims import Victim, Victims

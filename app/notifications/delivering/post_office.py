@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
-from app.accounts.encryption import Safe
+from app.accounts.encryption import safe_of
 from app.clock import Clock, now
 from app.notifications.addresses.links import unsubscribing_of
 from app.notifications.delivering.letters import Letters
@@ -17,7 +17,7 @@ from app.notifications.delivering.post_room import PostRoom
 from app.notifications.delivering.transports.opening import open_transports
 from app.notifications.delivering.transports.transport import Transport
 from app.stores.connections import Stores
-from config.settings import PREFIX, Settings, SettingsError
+from config.settings import PREFIX, SettingsError
 
 # Whoever wakes a post office waits for so long, and comes again; much shorter than a worker's patience with a message.
 _PATIENCE_SECONDS = 240.0
@@ -130,11 +130,6 @@ def letters_of(stores: Stores) -> Letters:
     if chosen.notification_from is None:
         raise SettingsError(f"{PREFIX}NOTIFICATION_FROM is not set; it says whom mail is from")
     return Letters(stores, safe_of(chosen), unsubscribing_of(chosen), sender=chosen.notification_from)
-
-
-def safe_of(settings: Settings) -> Safe:
-    """Where what mails about accounts are filled with is locked; raises SettingsError where keys are missing."""
-    return Safe(settings.keys("encryption_keys"), settings.current_key("encryption_keys"))
 
 
 class CoreClock:

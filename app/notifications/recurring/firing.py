@@ -11,11 +11,11 @@ import asyncpg
 from loguru import logger
 from msgspec import Struct
 
+from app.accounts.encryption import safe_of
 from app.errors import NotFoundError
 from app.notifications.asking import deciding
 from app.notifications.asking.ordering import transport_of
 from app.notifications.asking.triggering import Order, trigger
-from app.notifications.delivering.post_office import safe_of
 from app.notifications.recurring.plans.drafts import check
 from app.notifications.recurring.plans.plan import Portion, Tick
 from app.notifications.recurring.plans.registry import Plan, read_plan
