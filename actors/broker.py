@@ -36,8 +36,8 @@ from config.settings import SettingsError, settings
 
 # A worker that dies is noticed after this long without a heartbeat, and its messages are given to others.
 HEARTBEAT_MILLISECONDS = 15_000
-# Of a million commands on a queue so many also look for dead workers: with 50 ms polls, one every half second.
-MAINTENANCE_CHANCE = 100_000
+# Of a million commands on a queue so many also look for dead workers: with 250 ms polls, about one every second.
+MAINTENANCE_CHANCE = 200_000
 SEND_SECONDS = 2.0
 STORES_SECONDS = 1.0  # between two looks for stores that are away when a worker starts
 
