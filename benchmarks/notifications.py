@@ -23,7 +23,7 @@ from app.notifications.asking.triggering import Mailing, Order, trigger
 from app.notifications.delivering.claiming import Claim
 from app.notifications.delivering.post_office import letters_of
 from app.notifications.delivering.transports.smtp import SmtpTransport
-from app.notifications.delivering.transports.transport import Accepted
+from app.notifications.delivering.transports.transport import Accepted, Mail
 from app.notifications.templates.catalogue import load_version
 from app.notifications.templates.content import Kind
 from app.notifications.templates.installing import ensure_shipped
@@ -214,13 +214,14 @@ async def _bare(stores: Stores, number: int) -> float:
         "UPDATE notifications SET state = 'cancelled', next_at = NULL WHERE id = ANY($1)", asked
     )
     writing = letters_of(stores)
-    mails = [await writing.write(Claim(row, "benchmark", 1)) for row in rows]
+    mails = await writing.write([Claim(row, "benchmark", 1) for row in rows])
     assert rows[0]["kind"] == Kind.BOOKING
     transport = SmtpTransport(stores.settings)
     left = iter(mails)
 
     async def hand_over() -> None:
         for each in left:
+            assert isinstance(each, Mail)
             assert isinstance(await transport.hand_over(each, about_to=_nothing), Accepted)
 
     started = time.perf_counter()

@@ -1,6 +1,7 @@
 """The mail of a notification, as it is handed over: the same, word for word, in every attempt."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -23,6 +24,9 @@ class LockedError(Exception):
     """The mail cannot be written here, by whoever does not have the key; the message quotes no data."""
 
 
+_Version = tuple[str, int]
+
+
 class Letters:
     """Writes mails. `sender` is an address, or NAME <ADDRESS>; `domain` is the right-hand side of every Message-ID."""
 
@@ -32,23 +36,26 @@ class Letters:
         self._unsubscribing = unsubscribing
         self._sender = sender
         self._domain = sender.rstrip("> ").rpartition("@")[2]
-        self._contents: dict[tuple[str, int], Content] = {}
+        self._contents: dict[_Version, Content] = {}
 
-    async def write(self, claim: Claim) -> Mail:
-        """The mail. Raises UnwritableError where it cannot be written, however often it is tried, and LockedError."""
+    async def write(self, claims: Sequence[Claim]) -> list[Mail | Exception]:
+        """The mails. For each that cannot be written why: UnwritableError, however often it is tried, or LockedError."""
+        contents = {version: await self._content(*version) for version in set(map(_version_of, claims))}
+        # All at once: the way to another thread and back is a good part of what a mail costs.
+        return await asyncio.to_thread(lambda: [self._tried(each, contents) for each in claims])
+
+    def _tried(self, claim: Claim, contents: Mapping[_Version, Content | None]) -> Mail | Exception:
         try:
-            return await self._written(claim)
+            return self._written(claim, contents)
         except RenderingError as error:
-            raise UnwritableError(
-                "; ".join(f"{each.where}: {each.message}" for each in error.faults)
-            ) from error
-        except NotFoundError as error:
-            raise UnwritableError(str(error)) from error
+            return UnwritableError("; ".join(f"{each.where}: {each.message}" for each in error.faults))
+        except Exception as error:  # noqa: BLE001  (one mail must not hold up the others)
+            return error
 
-    async def _written(self, claim: Claim) -> Mail:
+    def _written(self, claim: Claim, contents: Mapping[_Version, Content | None]) -> Mail:
         row, name = claim.row, str(claim.id)
         url = self._unsubscribing.url_of(claim.id) if Kind(row["kind"]) in UNSUBSCRIBABLE else None
-        letter = self._kept(claim) or await self._rendered(claim, url)
+        letter = self._kept(claim) or self._rendered(claim, contents, url)
         return Mail(
             id=name,
             key=name,
@@ -78,15 +85,21 @@ class Letters:
             return None
         return Rendered(row["locale"], row["subject"], row["body_text"], row["body_html"])
 
-    async def _rendered(self, claim: Claim, url: str | None) -> Rendered:
-        row, data = claim.row, self._data(claim)
-        content = await self._content(row["template"], row["template_version"])
-        return await asyncio.to_thread(render, content, data, locale=row["locale"], unsubscribe_url=url)
+    def _rendered(
+        self, claim: Claim, contents: Mapping[_Version, Content | None], url: str | None
+    ) -> Rendered:
+        template, version = _version_of(claim)
+        if (content := contents[template, version]) is None:
+            raise UnwritableError(f"no version {version} of a template {template}")
+        return render(content, self._data(claim), locale=claim.row["locale"], unsubscribe_url=url)
 
-    async def _content(self, template: str, version: int) -> Content:
-        """A version never changes."""
+    async def _content(self, template: str, version: int) -> Content | None:
+        """None where there is no such version. One that there is never changes."""
         if (template, version) not in self._contents:
-            loaded = await load_version(self._stores.core, template, version)
+            try:
+                loaded = await load_version(self._stores.core, template, version)
+            except NotFoundError:
+                return None
             if len(self._contents) >= _MOST_CONTENTS:
                 self._contents.clear()
             self._contents[template, version] = loaded.content
@@ -104,6 +117,10 @@ class Letters:
                 "what it was to be filled with cannot be opened with the keys that are set"
             ) from error
         return data
+
+
+def _version_of(claim: Claim) -> _Version:
+    return claim.row["template"], claim.row["template_version"]
 
 
 _MOST_CONTENTS = 100

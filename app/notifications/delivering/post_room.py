@@ -126,7 +126,11 @@ class Desk:
 
     async def work_off(self) -> float | None:
         """See `PostRoom.run_due`."""
-        async with Together(self._take_turns) as self._turns, Together(self._admit) as self._admissions:
+        async with (
+            Together(self._take_turns) as self._turns,
+            Together(self._room.letters.write) as self._letters,
+            Together(self._admit) as self._admissions,
+        ):
             await self._work_off()
         due = await next_due(self._core, self._transport.name)
         return None if due is None else max((due - self._room.clock()).total_seconds(), self._rest())
@@ -220,7 +224,7 @@ class Desk:
             return None, wait
         if wait:
             await asyncio.sleep(wait)
-        mail = await self._room.letters.write(job.claim)
+        mail = await self._letters.add(job.claim)
         if not await self._found_place():
             return None, 0.0
         try:

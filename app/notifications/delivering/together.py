@@ -10,15 +10,17 @@ Result = TypeVar("Result")
 
 
 class Together(Generic[Item, Result]):
-    """Hands items to `carry_out`, all that wait at once, one round after the other; it answers a result for each.
+    """Hands items to `carry_out`, all that wait at once, one round after the other; it answers a result for each, or an exception.
 
-    Whoever adds an item waits for its result, and is raised what the round raised. Whoever is cancelled while waiting takes an
+    Whoever adds an item waits for its result, and is raised its exception, or what the round raised. Whoever is cancelled while waiting takes an
     item back that no round has begun with; the others do not notice. A round waits so many seconds for others to come along.
     An async context manager: no round outlives it.
     """
 
     def __init__(
-        self, carry_out: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], seconds: float = 0.0
+        self,
+        carry_out: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        seconds: float = 0.0,
     ) -> None:
         self._carry_out = carry_out
         self._seconds = seconds
@@ -63,7 +65,9 @@ class Together(Generic[Item, Result]):
                 raise
         else:
             for (_, done), result in zip(taken, results, strict=True):
-                if not done.done():
+                if isinstance(result, Exception):
+                    _raise_to(done, result)
+                elif not done.done():
                     done.set_result(result)
 
 

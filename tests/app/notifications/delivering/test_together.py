@@ -50,6 +50,15 @@ async def test_a_round_waits_for_others_to_come_along() -> None:
     assert rounds.rounds == [[1, 2]]
 
 
+async def test_an_exception_among_the_results_is_raised_to_whom_it_is_for() -> None:
+    async def halve(items: Sequence[int]) -> list[int | Exception]:
+        return [ValueError(f"{each} is odd") if each % 2 else each // 2 for each in items]
+
+    async with Together(halve) as together:
+        answers = await asyncio.gather(*map(together.add, (2, 3, 4)), return_exceptions=True)
+    assert [str(each) for each in answers] == ["1", "3 is odd", "2"]
+
+
 async def test_whoever_waits_is_raised_what_the_round_raised_and_the_next_one_begins() -> None:
     rounds = Rounds()
     rounds.error = ValueError("no")
