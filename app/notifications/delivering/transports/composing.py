@@ -1,7 +1,7 @@
 """A mail in the form in which mail servers take it: RFC 5322, MIME, plain text first, in seven bits wherever that can be."""
 
 import re
-from email.headerregistry import Address, HeaderRegistry, UnstructuredHeader
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.policy import SMTP, EmailPolicy
 from email.utils import format_datetime, parseaddr
@@ -23,8 +23,21 @@ class _InOneLine(UnstructuredHeader):
         return f"{self.name}: {self}{policy.linesep}"
 
 
+class _Registry(HeaderRegistry):
+    """Makes one class for each name of a header. The library makes one for each header, which costs more than the header."""
+
+    def __init__(self) -> None:
+        super().__init__(default_class=_InOneLine)
+        self._made: dict[str, type[BaseHeader]] = {}
+
+    def __getitem__(self, name: str) -> type[BaseHeader]:
+        if name not in self._made:
+            self._made[name] = super().__getitem__(name)
+        return self._made[name]
+
+
 # Of headers that have a form of their own the registry knows the form; the others are ours.
-_POLICY = SMTP.clone(header_factory=HeaderRegistry(default_class=_InOneLine))
+_POLICY = SMTP.clone(header_factory=_Registry())
 # Not every server takes eight bits; one that takes international addresses does (RFC 6531, section 3.1).
 _SEVEN_BITS = _POLICY.clone(cte_type="7bit")
 _EIGHT_BITS = _POLICY.clone(utf8=True)
