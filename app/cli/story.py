@@ -51,6 +51,7 @@ def _facts(story: StoryView) -> list[tuple[str, str | Text]]:
         ("not before", output.moment(mail.send_at)),
         ("not after", output.moment(mail.not_after)),
         ("batch", str(mail.batch)),
+        *([("provider's id", output.printable(story.provider_id))] if story.provider_id else []),
         *((name, str(other)) for name, other in links.items() if other),
         *([("blocked", f"the address is: {story.suppressed_by}")] if story.suppressed_by else []),
     ]

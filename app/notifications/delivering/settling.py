@@ -82,6 +82,11 @@ _PUT_BACK = """
         tries = tries + tried::int, attempts = attempts - (NOT tried)::int
     FROM given WHERE row.id = given.id
 """
+# What a callback that came before the answer did not know.
+_NAME = """
+    UPDATE notifications AS row SET provider_id = given.name FROM unnest($1::uuid[], $2::text[]) AS given (id, name)
+    WHERE row.id = given.id AND provider_id IS NULL
+"""
 
 
 async def mark(core: asyncpg.Pool, about: Sequence[About], moment: datetime) -> list[bool]:
@@ -115,6 +120,7 @@ async def settle(
         moves = [step for _, step in steps if isinstance(step, Move)]
         await moving.move_all(connection, moves, by=BY, moment=moment)
         await _put_back(connection, [(each, step) for each, step in steps if isinstance(step, datetime)])
+        await _name(connection, [each for each, step in steps if step is None])
         await _suppress(connection, [each.claim for each in ends if _is_bounce(each)], moment)
     for each, step in steps:
         _log(each, step)
@@ -171,6 +177,12 @@ async def _put_back(connection: asyncpg.Connection, again: Sequence[tuple[Ended,
             [at for _, at in again],
             [each.handed is not None for each, _ in again],
         )
+
+
+async def _name(connection: asyncpg.Connection, ended: Sequence[Ended]) -> None:
+    """Write down what the provider calls mails to which others have seen."""
+    if names := {each.claim.id: name for each in ended if (name := _provider_id(each.handed))}:
+        await connection.execute(_NAME, list(names), list(names.values()))
 
 
 async def _suppress(connection: asyncpg.Connection, bounced: Sequence[Claim], moment: datetime) -> None:

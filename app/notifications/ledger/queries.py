@@ -99,11 +99,12 @@ async def get_story(stores: Stores, notification: UUID) -> StoryView:
             body_erased_at=row["erased_at"],
             occasion=row["occasion"],
             client=row["client"],
+            provider_id=row["provider_id"],
         )
 
 
 _STORY = """
-    SELECT caused_by, client, metadata, data, occasion, subject, body_text, body_html, erased_at,
+    SELECT caused_by, client, metadata, data, occasion, provider_id, subject, body_text, body_html, erased_at,
         (SELECT id FROM notifications WHERE retry_of = row.id) AS retried_as,
         (SELECT reason FROM suppressions WHERE email_key = row.email_key AND scope IN ('all', row.kind) LIMIT 1) AS suppressed_by
     FROM notifications AS row JOIN notification_batches AS batch ON batch.id = batch_id WHERE row.id = $1

@@ -86,7 +86,7 @@ class StoryView(Struct, frozen=True):
     """Why a mail went, or did not: what caused it, with what it was filled, what was tried, and what was heard of it.
 
     `occasion` is what a schedule's mail is about: no other one of that schedule and tick has it. `client` is the one through
-    which it was asked for, if any.
+    which it was asked for, `provider_id` what the provider calls the mail, if any.
     """
 
     notification: NotificationView
@@ -102,6 +102,7 @@ class StoryView(Struct, frozen=True):
     body_erased_at: datetime | None
     occasion: str | None = None
     client: str | None = None
+    provider_id: str | None = None
 
 
 class RetriesView(Struct, frozen=True):

@@ -136,16 +136,16 @@ def test_a_mail_is_shown_with_all_that_happened_in_the_order_of_time(typed, syst
                 TransitionView(late, State.SENT, None, "core"),
             ],
             callbacks=[CallbackView("deferred", AT, late, "greylisted")],
-            retried_as=OTHER,
+            retried_as=OTHER, provider_id="em_1",
         ),
     )  # fmt: skip
     code, out, _ = typed(f"notifications show {MAIL}")
     assert code == 0
     places = [out.index(each) for each in (
-        "It went", "asked by", "saga (yours)", "retried as", "pending", "sending", "by smtp", "451 try later; again at",
+        "It went", "asked by", "saga (yours)", "em_1", "retried as", "pending", "sending", "by smtp", "451 try later; again at",
         "handed over", "accepted", "by core\n" if "by core\n" in out else "sent   ", "told: deferred", "subject", "Hello Ada",
     )]  # fmt: skip
-    assert places[:10] == sorted(places[:10])
+    assert places[:11] == sorted(places[:11])
     assert places[-1] == max(places)
 
 

@@ -124,7 +124,7 @@ async def test_a_page_tells_why_a_mail_went(operator: Browser, booked: Stores) -
     assert (answer.status_code, answer.headers["content-type"]) == (200, TEXT)
     for told in (
         "It went: the provider has taken it (smtp).", "By shop", "booking AB-7", "booking, version 1 (booking, en)",
-        "by shop", "attempt 1 by smtp", "retry: 451 busy; again at", "attempt 2 accepted", "told: deferred greylisted",
+        "Provider's id p-1", "by shop", "attempt 1 by smtp", "retry: 451 busy; again at", "attempt 2 accepted", "told: deferred greylisted",
         "handed over: from here on the provider may have it", "no end", '"name": "Ada"', "Hello Ada",
     ):  # fmt: skip
         assert told in operator.text, told

@@ -92,8 +92,10 @@ async def test_it_may_come_before_the_answer(booked: Stores) -> None:
     async def told(*_: object) -> None:
         await tell(booked, asked, "delivered")
 
-    await room(booked, Wire(Refusing(), answered=told)).run_due()
+    accepted = Refusing(lambda _: Accepted(provider_id="p-1"))
+    await room(booked, Wire(accepted, answered=told)).run_due()
     assert await events(booked, asked) == ["pending", "sending", "delivered"]
+    assert (await row(booked, asked))["provider_id"] == "p-1"
 
 
 async def test_of_mails_that_are_none_of_ours_nothing_is_taken(booked: Stores) -> None:

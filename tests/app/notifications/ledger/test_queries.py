@@ -52,6 +52,7 @@ async def test_the_story_of_a_mail_tells_why_it_went(booked: Stores, time: Time)
     await callbacks.take(booked, told, moment=time())
     story = await queries.get_story(booked, asked)
     assert (story.caused_by, story.metadata, story.data) == ("shop", {"booking": "b-1"}, {"name": "Ada"})
+    assert story.provider_id == "p-1"
     assert [(each.state, each.caused_by) for each in story.transitions] == [
         ("pending", "shop"),
         ("sending", "core"),
