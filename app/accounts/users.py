@@ -66,16 +66,13 @@ class ProfileChange(Struct, frozen=True):
     locale: str | UnsetType | None = UNSET
 
 
-async def create_user(stores: Stores, profile: Profile, *, by: str, may_grant: Collection[Role]) -> UserView:
-    """Add a user, who has no password yet. Raises InvalidInputError, ConflictError where the address is taken."""
-    async with stores.core.acquire() as connection, connection.transaction():
-        return await add_user(connection, profile, by=by, may_grant=may_grant)
-
-
 async def add_user(
     connection: asyncpg.Connection, profile: Profile, *, by: str, may_grant: Collection[Role]
 ) -> UserView:
-    """See `create_user`, in the open transaction."""
+    """Add a user, who has no password yet, in the open transaction.
+
+    Raises InvalidInputError, ConflictError where the address is taken.
+    """
     given = address(profile.email)
     _check_roles(profile.roles, may_grant)
     _check_locale(profile.locale)

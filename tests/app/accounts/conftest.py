@@ -1,6 +1,6 @@
 """Accounts on real stores, with a clock that tests turn and hashes that cost little."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from loguru import logger
 
-from app.accounts import clients, credentials
+from app.accounts import clients, credentials, users
 from app.accounts.client_authentication import Client, ClientDesk
 from app.accounts.encryption import Safe
 from app.accounts.hashing import Cost, Hasher, HashingRoom, Peppers
@@ -30,6 +30,12 @@ PEPPERS = Peppers({"p": b"3" * 32}, current="p")
 SAFE = Safe({"a": b"1" * 32}, current="a")
 SHOP = Client("shop", list(Scope))
 EVERY = frozenset(Role)
+
+
+async def create_user(stores: Stores, profile: Profile, *, may_grant: Collection[Role] = EVERY) -> UserView:
+    """Add a user in a transaction of its own."""
+    async with stores.core.acquire() as connection, connection.transaction():
+        return await users.add_user(connection, profile, by="test", may_grant=may_grant)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from app.accounts.signing_in import Credentials, SignInRefusedError, sign_in
 from app.accounts.users import Profile, ProfileChange
 from app.accounts.views import Status, UserView
 from app.errors import ConflictError, InvalidInputError, NotFoundError
-from tests.app.accounts.conftest import EVERY, PASSWORD, SHOP, Mailbox, Time, facts
+from tests.app.accounts.conftest import EVERY, PASSWORD, SHOP, Mailbox, Time, create_user, facts
 
 NEW = "another long enough secret"
 
@@ -156,7 +156,7 @@ async def test_the_key_of_a_device_is_encrypted(accounts: Accounts, ada: UserVie
 
 
 async def test_an_invited_user_sets_the_first_password_by_a_link(accounts: Accounts, mails: Mailbox) -> None:
-    user = await users.create_user(accounts.stores, Profile("bob@example.com"), by="test", may_grant=())
+    user = await create_user(accounts.stores, Profile("bob@example.com"))
     await credentials.send_reset(accounts, user.id, by="test", may_grant=EVERY)
     await credentials.reset_password(accounts, mails.links[0].token, NEW, by="client:shop")
     assert await signs_in(accounts, NEW, "bob@example.com")

@@ -16,7 +16,7 @@ from app.accounts.users import Profile
 from app.accounts.views import Status, UserView
 from app.errors import BusyError, ConflictError, StoreUnavailableError
 from app.stores.connections import Stores, open_stores
-from tests.app.accounts.conftest import EVERY, PASSWORD, SHOP, Mailbox, Time, facts
+from tests.app.accounts.conftest import EVERY, PASSWORD, SHOP, Mailbox, Time, create_user, facts
 
 THIEFS, OWNERS = "what a thief would like best", "what the owner has in mind"
 KEYS = {
@@ -134,7 +134,7 @@ async def test_the_first_admin_is_made_with_all_that_belongs_to_it_or_not_at_all
 
 async def test_an_admin_who_cannot_sign_in_keeps_nobody_from_making_one(narrow: Stores) -> None:
     pending = Profile("pending@example.com", roles=[Role.ADMIN])
-    await users.create_user(narrow, pending, by="test", may_grant=EVERY)
+    await create_user(narrow, pending)
     assert (await first_admin(narrow, ROOT, PASSWORD)).user.email == "root@example.com"
     with pytest.raises(ConflictError, match="there is an admin already"):
         await first_admin(narrow, Profile("other@example.com", roles=[Role.ADMIN]), PASSWORD)

@@ -25,7 +25,17 @@ from app.accounts.signing_in import (
 from app.accounts.views import Status, UserView
 from app.errors import BusyError, StoreUnavailableError
 from app.stores.connections import open_redis
-from tests.app.accounts.conftest import EVERY, PASSWORD, PEPPERS, SHOP, Mailbox, Time, facts, user_with
+from tests.app.accounts.conftest import (
+    EVERY,
+    PASSWORD,
+    PEPPERS,
+    SHOP,
+    Mailbox,
+    Time,
+    create_user,
+    facts,
+    user_with,
+)
 
 SHOP_ONLY = Client("shop", [Scope.USERS_AUTHENTICATE])
 
@@ -81,7 +91,7 @@ async def test_whatever_is_wrong_the_answer_is_the_same(
     accounts: Accounts, ada: UserView, email: str, password: str
 ) -> None:
     stores = accounts.stores
-    await users.create_user(stores, users.Profile("pending@example.com"), by="test", may_grant=())
+    await create_user(stores, users.Profile("pending@example.com"))
     for status in (Status.LOCKED, Status.DISABLED):
         user = await user_with(accounts, f"{status}@example.com")
         await users.move_user(stores, user.id, status, by="test", reason="x", may_grant=EVERY)

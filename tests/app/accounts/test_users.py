@@ -12,12 +12,11 @@ from app.accounts.users import Profile, ProfileChange
 from app.accounts.views import Status, UserView
 from app.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from app.stores.connections import Stores
-
-EVERY = frozenset(Role)
+from tests.app.accounts.conftest import EVERY, create_user
 
 
 async def created(stores: Stores, email: str = "ada@example.com", **given: object) -> UserView:
-    return await users.create_user(stores, Profile(email, **given), by="test", may_grant=EVERY)
+    return await create_user(stores, Profile(email, **given))
 
 
 async def facts(stores: Stores) -> list[tuple[str, str]]:
@@ -56,9 +55,7 @@ async def test_nobody_gives_or_takes_roles_that_are_not_theirs_to_give(
 ) -> None:
     some = {Role.CUSTOMER, Role.SUPPLIER}
     with pytest.raises(InvalidInputError) as told:
-        await users.create_user(
-            stores, Profile("a@example.com", roles=[Role.ADMIN]), by="test", may_grant=some
-        )
+        await create_user(stores, Profile("a@example.com", roles=[Role.ADMIN]), may_grant=some)
     assert "admin" in told.value.faults[0].message
     user = await created(stores, roles=[Role.CUSTOMER])
     with pytest.raises(InvalidInputError):
