@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from email.utils import parseaddr
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from config.hosts import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,14 +31,6 @@ MOST_SECRETS = 2
 def fault_of_mail(settings: Settings) -> str | None:
     """The first thing that is wrong with the settings of mail, in words that name the variable; None: nothing is."""
     return next(_faults(settings), None)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether what is sent to the host stays on this machine."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _faults(settings: Settings) -> Iterator[str]:

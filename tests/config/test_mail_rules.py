@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import pytest
 
-from config.mail_rules import is_loopback
+from config.hosts import is_loopback
 from config.settings import SECRETS, STORE_URLS, Settings, SettingsError, parse_settings
 
 
