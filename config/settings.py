@@ -188,7 +188,7 @@ class Settings(BaseModel):
     notification_smtp_user: str = Field("", description="user to sign in to it as; empty: nobody signs in")
     notification_smtp_password: SecretStr | None = Field(None, description="that user's password")
     notification_connections: int = Field(
-        8, ge=1, le=100, description="connections per process to each external notification service"
+        20, ge=1, le=100, description="connections per process to each external notification service"
     )
     notification_timeout_seconds: float = Field(
         30.0,

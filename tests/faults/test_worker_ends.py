@@ -12,7 +12,7 @@ from tests.faults.workers import environment_of, until, wake, worker
 
 pytestmark = pytest.mark.slow
 
-MAILS = 60
+MAILS = 300  # far more than go until a worker has noticed, within a second, that it is to end
 
 
 @pytest.mark.parametrize("seconds", [0.2, 16.0])
