@@ -24,7 +24,7 @@ up: install ## Start everything on embedded stores and run the demo; Ctrl-C stop
 test: install ## Run the tests; ARGS="-k name" is passed on to pytest
 	@echo "Testing (make test-slow runs the slow tests)"
 	@$(BIN)/pytest -n 3 --dist worksteal --ignore=tests/stories --ignore=tests/e2e $(ARGS) || [ $$? -eq 5 ]
-	@$(BIN)/pytest tests/stories tests/e2e $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/stories tests/e2e $(ARGS) || [ $$? -eq 5 ]
 
 test-slow: install ## Run the slow tests: faults, schedules, timing
 	@echo "Testing what is slow: faults, schedules, timing"

@@ -336,6 +336,7 @@ def test_short_secrets_of_ours_do_not_blacken_everyday_words() -> None:
         " -u a:",
     ],
 )
+@pytest.mark.slow
 def test_no_text_takes_longer_than_its_length_allows(piece: str) -> None:
     def seconds(length: int) -> float:
         started = time.process_time()

@@ -142,6 +142,7 @@ async def test_a_page_that_looked_at_enough_says_so_and_the_next_one_goes_on(
         assert await walked(audit, wanted, newest_first=newest_first) == places
 
 
+@pytest.mark.slow
 async def test_writers_neither_shift_nor_repeat_what_is_still_to_come(audit: AuditStore) -> None:
     """Pages are turned while four writers append entries of one and the same moment."""
     await audit.append([fact() for _ in range(200)])

@@ -37,6 +37,7 @@ async def all_rows(stores, table):
     return {row["id"]: row for row in await stores.admin.fetch(f"SELECT * FROM {table}")}
 
 
+@pytest.mark.slow
 async def test_nothing_is_left_that_only_a_human_can_resolve(market):
     summary = await trade(market)
 
@@ -70,6 +71,7 @@ async def test_it_ends_in_time_and_counts_what_it_did(market):
     assert summary.told == summary.failed_reports == 0
 
 
+@pytest.mark.slow
 async def test_twice_the_same_seed_collides_with_nothing(market):
     for _ in range(2):
         assert (await trade(market, duration=1)).refused == 0

@@ -69,6 +69,7 @@ def test_two_data_directories_run_side_by_side(folder):
         assert asyncio.run(_databases(two["ASTROCORE_CORE_DATABASE_URL"])) == "core"
 
 
+@pytest.mark.slow
 def test_second_start_on_one_directory_is_refused_and_harms_nothing():
     # Given stores in a temporary directory
     stores = EmbeddedStores()
@@ -100,6 +101,7 @@ def test_store_with_a_url_in_the_environment_is_used_instead_of_its_twin(folder,
         assert not (folder / "two" / "postgresql").exists()
 
 
+@pytest.mark.slow
 def test_whole_system_runs_a_procfile_leaves_its_env_file_and_no_process(folder, monkeypatch):
     # Given a Procfile of two processes
     (folder / "web.py").write_text(WEB)

@@ -102,6 +102,7 @@ async def put_twice(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.slow
 async def test_every_answer_is_that_of_a_store_that_was_never_archived(
     archived: ArchivedStore, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
@@ -159,6 +160,7 @@ async def test_every_answer_is_that_of_a_store_that_was_never_archived(
     "harm",
     ["missing", "empty", "cut", "another version", "exchanged", "moved", "too long", "no number"],
 )
+@pytest.mark.slow
 async def test_an_index_that_is_lost_or_damaged_or_lies_is_made_again(
     archived: ArchivedStore, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
