@@ -79,6 +79,9 @@ def compose(mail: Mail) -> Composed:
         message[header] = _further(header, value)
     message.set_content(mail.text)
     if mail.html is not None:
+        # The same in every try, and known to nobody who could write it into the mail; nor is "=_" found in quoted-printable
+        # (RFC 2045, section 6.7).
+        message.make_alternative(boundary=f"=_{mail.id}")
         message.add_alternative(mail.html, subtype="html")
     return Composed(sender, recipient, _DOT.sub(b"..", message.as_bytes(policy=policy)), international)
 

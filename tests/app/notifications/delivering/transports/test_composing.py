@@ -56,6 +56,10 @@ def test_whatever_is_written_arrives_in_short_lines_of_seven_bits(text: str, htm
     assert "".join(message["Subject"].split()) == "".join(subject.split())
 
 
+def test_every_try_hands_over_the_same_bytes() -> None:
+    assert compose(MAIL) == compose(MAIL)
+
+
 @pytest.mark.parametrize("control", CONTROLS)
 def test_no_control_gets_into_a_header(control: str) -> None:
     for mail in (
