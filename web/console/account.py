@@ -19,6 +19,7 @@ from app.accounts.limits import TooManyAttemptsError
 from app.accounts.permissions import Role, Scope
 from app.accounts.service import Accounts
 from app.accounts.sessions import Exchange
+from app.accounts.users import ProfileChange
 from app.errors import CoreError, InvalidInputError
 from web.accounts.inputs import Code, Held, PasswordChange
 from web.console.cookie import fresh_secret, secret_of
@@ -38,6 +39,12 @@ class NewPassword(PasswordChange):
     again: str
 
 
+class Language(Struct):
+    """The language of one's mails; none is English."""
+
+    locale: str | None = None
+
+
 class Confirmation(Struct):
     """A code of the new device, and the key that was shown for it, to be shown again where the code is wrong."""
 
@@ -54,6 +61,17 @@ class Account(Controller):
     @get()
     async def show(self, request: Request[Any, Any, Any], accounts: Held, caller: Calling) -> Template:
         return await _page(request, accounts, caller)
+
+    @post("/language")
+    async def change_language(
+        self, request: Request[Any, Any, Any], accounts: Held, caller: Calling, form: Form
+    ) -> Template | Redirect:
+        try:
+            change = ProfileChange(locale=filled(Language, form).locale)
+            await users.change_user(accounts, _own(caller), change, by=caller.name, may_grant=_EVERY)
+        except CoreError as error:
+            return await _page(request, accounts, caller, error, form.get("locale"))
+        return redirect(request, f"{ACCOUNT}?done=language")
 
     @post("/password")
     async def change_password(
@@ -172,14 +190,20 @@ def _new_password(form: Form) -> NewPassword:
 
 
 async def _page(
-    request: Request[Any, Any, Any], accounts: Accounts, caller: Caller, error: CoreError | None = None
+    request: Request[Any, Any, Any],
+    accounts: Accounts,
+    caller: Caller,
+    error: CoreError | None = None,
+    locale: str | None = None,
 ) -> Template:
+    """The account; `locale` is what was given in vain for that of its mails."""
     user = await users.get_user(accounts.stores, _own(caller))
     return page(
         request,
         "account",
         error=respond(request, error) if error else None,
         user=user,
+        locale=user.locale if locale is None else locale,
         scopes=[each for each in Scope if each in caller.scopes],
         without_force=sorted(set(user.roles) - caller.roles),
         sessions=await sessions.list_sessions(accounts.stores, user.id),

@@ -49,6 +49,7 @@ _TLS_ONLY = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
 
 # What a page says that one is led to once something is done.
 NOTICES = {
+    "language": "The language of your mails is changed.",
     "password": "Your password is changed. Everywhere else you are signed out.",
     "session": "That session has ended.",
     "removed": "The second factor is removed, and you are signed out everywhere. Sign in again.",

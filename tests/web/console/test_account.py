@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
-from app.accounts import sessions
+from app.accounts import sessions, users
 from app.accounts.service import Accounts
 from app.accounts.views import UserView
 from tests.app.accounts.conftest import PASSWORD, Time
@@ -51,6 +51,25 @@ async def test_who_changes_their_password_stays_here_and_nowhere_else(
     assert (await other.open(ACCOUNT)).status_code == 303
     assert (await other.open_with(copied, ACCOUNT)).status_code == 303
     assert (await other.sign_in(password=NEW)).status_code == 303
+
+
+async def test_mails_are_in_the_language_that_one_chooses(
+    browser: Browser, accounts: Accounts, ada: UserView
+) -> None:
+    await browser.sign_in()
+    await browser.open(ACCOUNT)
+    for wrong in ("Spanish", "e", "xx-YY"):
+        answer = await browser.submit(f"{ACCOUNT}/language", locale=wrong)
+        assert answer.status_code == 422
+        assert "Language of my mails is no locale, as es or es-MX." in browser.text
+        assert f'value="{wrong}"' in answer.text
+    for chosen in ("es-MX", ""):
+        done = await browser.submit(f"{ACCOUNT}/language", locale=chosen)
+        assert done.headers["location"] == f"{ACCOUNT}?done=language"
+        assert (await users.get_user(accounts.stores, ada.id)).locale == (chosen or None)
+        page = await browser.open(done.headers["location"])
+        assert "The language of your mails is changed." in browser.text
+        assert ('value="es-MX"' in page.text) is bool(chosen)
 
 
 async def test_a_second_factor_is_set_up_asked_for_and_removed(
