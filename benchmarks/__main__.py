@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 
@@ -33,6 +34,8 @@ def main() -> int:
     parser.add_argument("--records", type=int, help="other sizes, by hand: how many records a side")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     chosen = parser.parse_args()
+    # As if it were Ctrl-C: what was started for a benchmark ends with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     logger.remove()  # figures, not what the product says while they are taken
     good = True
     for name in NAMES if chosen.name == "all" else (chosen.name,):
