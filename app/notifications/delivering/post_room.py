@@ -16,12 +16,13 @@ from loguru import logger
 from app.clock import Clock, now
 from app.errors import StoreUnavailableError
 from app.notifications.delivering import circuits, settling
-from app.notifications.delivering.claiming import Claim, claim, is_suspect, next_due
+from app.notifications.delivering.claiming import Claim, Claimed, claim, is_suspect, next_due
 from app.notifications.delivering.letters import Letters, LockedError, UnwritableError
 from app.notifications.delivering.pacing import Pace
 from app.notifications.delivering.settling import About, Ended
 from app.notifications.delivering.together import Together
 from app.notifications.delivering.transports.transport import (
+    UNWRITABLE,
     Handed,
     Mail,
     Refused,
@@ -101,10 +102,11 @@ class NotNowError(Exception):
 
 @dataclass(eq=False)
 class _Job:
-    """A mail on its way; once it is on the wire nobody may say that it has not gone."""
+    """A mail on its way; once it is on the wire nobody may say that it has not gone. `over`: how it ended is being written down."""
 
     claim: Claim
     on_the_wire: bool = False
+    over: bool = False
     given_up: bool = False
     admission: circuits.Admission | None = None
 
@@ -155,18 +157,31 @@ class Desk:
         if not free or self._rest():
             return bool(self._working)
         await self._room.keep_time()
-        claimed = await claim(
-            self._core,
-            self._transport.name,
-            free,
-            dedupes=self._transport.dedupes,
-            moment=self._room.clock(),
-            suspects=not any(is_suspect(job.claim.row) for job in self._working.values()),
+        claiming = asyncio.ensure_future(
+            claim(
+                self._core,
+                self._transport.name,
+                free,
+                dedupes=self._transport.dedupes,
+                moment=self._room.clock(),
+                suspects=not any(is_suspect(job.claim.row) for job in self._working.values()),
+            )
         )
+        try:
+            claimed = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            await self._put_back(claiming)
+            raise
         for each in claimed.claims:
             job = _Job(each)
             self._working[asyncio.create_task(self._deliver(job))] = job
         return bool(claimed.looked_at or self._working)
+
+    async def _put_back(self, claiming: asyncio.Future[Claimed]) -> None:
+        """Let others have what is claimed, if it is: it may be committed whoever has stopped waiting for that."""
+        with suppress(*FAULTS):
+            claims = (await claiming).claims
+            await asyncio.gather(*(self._ends.add(Ended(each, None)) for each in claims))
 
     async def _until_half_are_free(self) -> None:
         """Wait for that, and for one that has ended at least; but not for long."""
@@ -181,7 +196,7 @@ class Desk:
 
     async def _wind_up(self) -> None:
         for task, job in self._working.items():
-            if not job.on_the_wire:
+            if not job.on_the_wire and not job.over:
                 task.cancel()
         await asyncio.gather(*self._working, return_exceptions=True)
 
@@ -199,6 +214,7 @@ class Desk:
         except Exception as error:  # noqa: BLE001  (one mail must not hold up the others)
             handed = self._unexpected(job, error)
             again_in = self._rest()
+        job.over = True
         await self._ends.add(Ended(job.claim, handed, again_in))
 
     def _unexpected(self, job: _Job, error: Exception) -> Handed | None:
@@ -207,7 +223,7 @@ class Desk:
             self._pause(_AWAY_SECONDS)
             return None
         if isinstance(error, UnwritableError):
-            return Refused("template", str(error))
+            return Refused(UNWRITABLE, str(error))
         if isinstance(error, LockedError):
             return Retry("locked", str(error), of_service=False)
         name = type(error).__name__

@@ -6,11 +6,21 @@ from datetime import datetime, timedelta
 import asyncpg
 from loguru import logger
 from msgspec import Struct
+from msgspec.structs import replace
 
 from app.notifications.addresses.suppressing import suppress
 from app.notifications.delivering.backoff import next_try
 from app.notifications.delivering.claiming import BY, Claim
-from app.notifications.delivering.transports.transport import Accepted, Handed, Refused, Retry, Unknown
+from app.notifications.delivering.transports.transport import (
+    UNTRIED,
+    UNWRITABLE,
+    Accepted,
+    Handed,
+    Refused,
+    Retry,
+    Unknown,
+    discreet,
+)
 from app.notifications.ledger import moving
 from app.notifications.ledger.moving import Move
 from app.notifications.ledger.states import State
@@ -80,7 +90,7 @@ _PUT_BACK = """
     )
     UPDATE notifications AS row SET next_at = given.at, claimed_by = NULL, claimed_until = NULL,
         tries = tries + tried::int, attempts = attempts - (NOT tried)::int
-    FROM given WHERE row.id = given.id
+    FROM given WHERE row.id = given.id AND state = 'sending'
 """
 # What a callback that came before the answer did not know.
 _NAME = """
@@ -115,6 +125,7 @@ async def settle(
     """Write down how these attempts ended, and what their mails come to. To do it twice changes nothing."""
     async with core.acquire() as connection, connection.transaction():
         rows = await moving.lock(connection, [each.claim.id for each in ends])
+        ends = [_of_nobody(each) if rows[each.claim.id]["email"] is None else each for each in ends]
         steps = [(each, step_of(each, rows[each.claim.id], moment, draw())) for each in ends]
         await _end_attempts(connection, steps, moment)
         moves = [step for _, step in steps if isinstance(step, Move)]
@@ -126,10 +137,15 @@ async def settle(
         _log(each, step)
 
 
+def _of_nobody(ended: Ended) -> Ended:
+    """Of a mail whose person was forgotten meanwhile no words of the provider are kept."""
+    return ended if ended.handed is None else replace(ended, handed=discreet(ended.handed))
+
+
 def step_of(ended: Ended, row: asyncpg.Record, moment: datetime, drawn: float) -> Step:
     """What a mail comes to whose row is like this now."""
     before, handed, claim = State(row["state"]), ended.handed, ended.claim
-    after = _STATES.get(type(handed))
+    after = _state_after(ended)
     ours = row["claimed_by"] == claim.holder
     # What the provider has said counts, however late: of what was in doubt, and for whoever would hand it over again.
     if after is State.SENT and before in (State.SENDING, State.UNKNOWN):
@@ -144,6 +160,14 @@ def step_of(ended: Ended, row: asyncpg.Record, moment: datetime, drawn: float) -
         return moment + timedelta(seconds=ended.again_in) if ended.again_in else claim.row["next_at"]
     again = next_try(tries=row["tries"] + 1, now=moment, drawn=drawn, after=handed.after)
     return again or _given_up(ended, handed, before)
+
+
+def _state_after(ended: Ended) -> State | None:
+    """What is turned down here says nothing of whether the provider has taken it before."""
+    handed = ended.handed
+    if isinstance(handed, Refused) and handed.code in (UNTRIED, UNWRITABLE) and ended.claim.row["doubtful"]:
+        return State.UNKNOWN
+    return _STATES.get(type(handed))
 
 
 def _given_up(ended: Ended, handed: Retry, before: State) -> Move:

@@ -1,5 +1,6 @@
 """Mail on real stores: templates to ask for, post rooms that deliver, and what became of a mail."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -184,6 +185,14 @@ async def events(stores: Stores, notification: UUID) -> list[str]:
         "SELECT state FROM notification_events WHERE notification_id = $1 ORDER BY number", notification
     )
     return [each["state"] for each in rows]
+
+
+async def until_blocked(stores: Stores, statement: str, *, most: int = 1) -> None:
+    """Wait until so many statements like this one wait for a lock of the core DB."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database() AND query LIKE $1"
+    async with asyncio.timeout(10):
+        while await stores.core.fetchval(query, statement) < most:  # noqa: ASYNC110  (the database tells nobody)
+            await asyncio.sleep(0.01)
 
 
 async def let_claims_run_out(stores: Stores) -> None:

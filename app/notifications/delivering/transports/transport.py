@@ -81,7 +81,8 @@ class Unknown(Struct, frozen=True, tag="unknown"):
 
 Handed = Accepted | Refused | Retry | Unknown
 
-UNTRIED = "unfit"
+UNTRIED, UNWRITABLE = "unfit", "template"
+"""Codes of mails that are turned down here: the provider is not shown them."""
 LONGEST_AFTER = 24 * 3600.0  # seconds
 
 

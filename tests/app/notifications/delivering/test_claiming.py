@@ -22,7 +22,7 @@ from app.notifications.delivering.claiming import (
     next_due,
 )
 from app.notifications.delivering.settling import About, Ended
-from app.notifications.delivering.transports.transport import Accepted, Retry
+from app.notifications.delivering.transports.transport import UNTRIED, UNWRITABLE, Accepted, Refused, Retry
 from app.notifications.ledger.forgetting import forget_mails
 from app.notifications.templates.catalogue import load_version
 from app.notifications.templates.content import Kind
@@ -185,6 +185,31 @@ async def test_what_was_put_back_twice_was_put_back_once(booked: Stores) -> None
         await settle(booked, Ended(claimed, Retry("451", "busy")))
     waiting = await row(booked, asked)
     assert (waiting["tries"], waiting["attempts"]) == (1, 1)
+
+
+async def test_what_has_gone_meanwhile_is_not_put_back(booked: Stores) -> None:
+    """Its process was frozen, its claim ran out, and it has claimed the mail once more: both come to an end together."""
+    (asked,) = await ask(booked)
+    first = await take_one(booked, dedupes=True)
+    await let_claims_run_out(booked)
+    second = await take_one(booked, dedupes=True)
+    ends = [Ended(first, Accepted()), Ended(second, None)]
+    await settling.settle(booked.core, ends, datetime.now(UTC), lambda: 0.0)
+    gone = await row(booked, asked)
+    assert (gone["state"], gone["next_at"]) == ("sent", None)
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [(UNTRIED, "unknown"), (UNWRITABLE, "unknown"), ("550", "failed")]
+)
+async def test_what_cannot_be_handed_over_again_may_have_gone_before(
+    booked: Stores, code: str, state: str
+) -> None:
+    (asked,) = await ask(booked)
+    assert await mark(booked, await take_one(booked, dedupes=True))
+    await let_claims_run_out(booked)
+    await settle(booked, Ended(await take_one(booked, dedupes=True), Refused(code, "no")))
+    assert (await row(booked, asked))["state"] == state
 
 
 async def test_what_was_not_handed_over_was_no_attempt(booked: Stores) -> None:

@@ -4,11 +4,14 @@ import asyncio
 import re
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from app.accounts.encryption import Safe
-from app.notifications.delivering.transports.transport import Refused, Retry
+from app.notifications.delivering import claiming, post_room
+from app.notifications.delivering.claiming import Claimed
+from app.notifications.delivering.transports.transport import AboutTo, Handed, Mail, Refused, Retry
 from app.notifications.templates.content import Kind
 from app.stores.connections import Stores
 from tests.app.accounts.conftest import Time
@@ -29,6 +32,7 @@ from tests.app.notifications.post import (
     row,
     states,
     transport,
+    until_blocked,
 )
 
 BUSY = Retry("451", "come again", of_service=False)
@@ -383,6 +387,59 @@ async def test_whoever_is_told_to_end_finishes_what_is_on_the_wire_and_puts_the_
         # Whoever comes next has it at once.
         assert await room(booked, smtp).run_due() is None
     assert len(server.taken) == 2
+
+
+async def test_what_is_known_when_a_worker_is_told_to_end_is_written_down(booked: Stores) -> None:
+    await ask(booked, "first@example.com", "second@example.com")
+    go_on, answered = asyncio.Event(), asyncio.Event()
+
+    class TurningDown(Refusing):
+        async def hand_over(self, mail: Mail, *, about_to: AboutTo) -> Handed:
+            del about_to  # it is turned down before
+            if mail.to.startswith("second"):
+                await go_on.wait()
+                answered.set()
+            return Refused("550", "no such user", hard_bounce=True)
+
+    async with booked.core.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE suppressions IN SHARE MODE")
+        task = asyncio.create_task(room(booked, TurningDown()).run_due())
+        await until_blocked(booked, "%INTO suppressions%")
+        go_on.set()
+        await answered.wait()
+        await asyncio.sleep(0.1)  # how the second ended waits behind the first
+        task.cancel()
+        await asyncio.sleep(0.1)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await states(booked) == {"failed": 2}
+    assert await booked.core.fetchval("SELECT count(*) FROM suppressions") == 2
+
+
+async def test_what_was_claimed_when_a_worker_is_told_to_end_others_have_at_once(
+    booked: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ask(booked, *PEOPLE[:5])
+    committed = asyncio.Event()
+
+    async def claim(*args: Any, **how: Any) -> Claimed:
+        """The connection goes back to the pool only after the commit."""
+        claimed = await claiming.claim(*args, **how)
+        committed.set()
+        await asyncio.sleep(0.1)
+        return claimed
+
+    monkeypatch.setattr(post_room, "claim", claim)
+    task = asyncio.create_task(room(booked, Refusing()).run_due())
+    await committed.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    rows = await booked.core.fetch(
+        "SELECT DISTINCT claimed_by, attempts, next_at <= now() AS due FROM notifications"
+    )
+    assert [tuple(each) for each in rows] == [(None, 0, True)]
+    assert await booked.core.fetchval("SELECT count(*) FROM notification_attempts") == 0
 
 
 async def test_the_rest_of_a_mail_about_an_account_is_kept_nowhere(booked: Stores) -> None:
