@@ -40,7 +40,8 @@ async def take(stores: Stores, told: Callback, *, moment: datetime) -> bool:
     """
     async with stores.core.acquire() as connection, connection.transaction():
         row = await moving.lock_one(connection, told.notification)
-        if told.detail is not None and Kind(row["kind"]) is Kind.SECURITY:
+        secret = Kind(row["kind"]) is Kind.SECURITY or row["email"] is None
+        if told.detail is not None and secret:
             told = structs.replace(told, detail=withheld(told.detail))
         if not await _keep(connection, told, moment):
             return False

@@ -14,10 +14,14 @@ _THEIRS = """
     (email_key = ANY($3) OR (recipient_id = $2 AND recipient_kind = $1)) AND (email IS NOT NULL OR erased_at IS NULL)
 """
 _LOCK = f"SELECT id, batch_id FROM notifications WHERE {_THEIRS} ORDER BY id FOR UPDATE"
-# What somebody has written of a mail may name the person: callers, and providers. What is ours does not.
-_FORGET_REASONS = (
-    "UPDATE notification_events SET because = NULL WHERE notification_id = ANY($1) AND caused_by <> 'core'"
-)
+# What somebody has written of a mail may name the person: callers, and providers, also where it is quoted. What is ours does not.
+_FORGET_REASONS = """
+    UPDATE notification_events AS event SET because = NULL WHERE notification_id = ANY($1) AND (
+        caused_by <> 'core' OR EXISTS (
+            SELECT FROM notification_attempts AS attempt WHERE attempt.notification_id = event.notification_id
+                AND detail <> '' AND right(because, length(detail)) = detail))
+"""
+_FORGET_ANSWERS = "UPDATE notification_attempts SET detail = NULL WHERE notification_id = ANY($1)"
 _FORGET_TOLD = "UPDATE notification_callbacks SET detail = NULL WHERE notification_id = ANY($1)"
 # What still waits is looked at now, and ends because there is nobody to send it to. Whoever is handing it over at this moment
 # ends it; what is not on the wire yet does not go.
@@ -53,7 +57,7 @@ async def forget_mails(
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _WRITING)
     rows = await connection.fetch(_LOCK, *_whose(entity, key), list(email_keys))
     ids = [row["id"] for row in rows]
-    for statement in (_FORGET_REASONS, _FORGET_TOLD, _FORGET):
+    for statement in (_FORGET_REASONS, _FORGET_ANSWERS, _FORGET_TOLD, _FORGET):
         await connection.execute(statement, ids)
     await connection.execute(_FORGET_METADATA, sorted({row["batch_id"] for row in rows}))
     return len(rows)

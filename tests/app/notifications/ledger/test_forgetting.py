@@ -5,10 +5,22 @@ from datetime import UTC, datetime
 
 from app.notifications.asking import deciding
 from app.notifications.delivering.callbacks import Callback, take
-from app.notifications.delivering.transports.transport import Accepted
+from app.notifications.delivering.transports.transport import Accepted, Mail, Refused, Retry
 from app.notifications.ledger.forgetting import forget_mails
 from app.stores.connections import Stores
-from tests.app.notifications.post import ADA, PEOPLE, Refusing, ask, asked, events, room, row
+from tests.app.notifications.post import (
+    ADA,
+    PEOPLE,
+    Refusing,
+    Wire,
+    ask,
+    asked,
+    attempts,
+    events,
+    room,
+    row,
+    until_blocked,
+)
 
 NOBODY = "00000000-0000-0000-0000-000000000001"
 
@@ -61,3 +73,55 @@ async def test_a_mail_that_is_being_asked_for_meanwhile_does_not_go(booked: Stor
     smtp = Refusing()
     await room(booked, smtp).run_due()
     assert (smtp.taken, await events(booked, one)) == ([], ["pending", "cancelled"])
+
+
+async def test_a_mail_that_is_being_sent_again_meanwhile_does_not_go(booked: Stores) -> None:
+    (one,) = await ask(booked)
+    await room(booked, Refusing(lambda _: Refused("554", "no"))).run_due()
+    async with booked.core.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE notification_events IN SHARE MODE")
+        retrying = asyncio.create_task(
+            deciding.retry(booked, [one], by="ann", reason="again", moment=datetime.now(UTC))
+        )
+        await until_blocked(booked, "%INSERT INTO notification_events%")
+        forgetting = asyncio.create_task(forgotten(booked))
+        await until_blocked(booked, "%", most=2)
+    assert await forgetting == 2
+    again = await row(booked, (await retrying).retried[one])
+    assert (again["email"], again["data"]) == (None, None)
+
+
+async def test_what_the_provider_has_answered_goes_too_also_where_it_is_quoted(booked: Stores) -> None:
+    answers = iter([Retry("451", "Ada is busy", of_service=False), Refused("550", "Ada Lovelace has left")])
+    (one,) = await ask(booked)
+    smtp = Refusing(lambda _: next(answers))
+    await room(booked, smtp).run_due()
+    await booked.core.execute("UPDATE notifications SET next_at = now()")
+    await room(booked, smtp).run_due()
+    assert (await row(booked, one))["because"] == "550 Ada Lovelace has left"
+    await forgotten(booked)
+    (story,) = await booked.core.fetch(
+        "SELECT array_agg(because) AS events, (SELECT array_agg(detail) FROM notification_attempts) AS attempts "
+        "FROM notification_events"
+    )
+    assert {*story["events"], *story["attempts"]} == {None}
+    assert (await row(booked, one))["because"] is None
+    assert await attempts(booked, one) == [("retry", "451"), ("refused", "550")]
+
+
+async def test_what_the_provider_says_after_that_is_not_kept(booked: Stores) -> None:
+    (one,) = await ask(booked)
+
+    async def forget(_: Mail) -> None:
+        await forgotten(booked)
+
+    refusing = Refusing(lambda _: Refused("550", "Ada Lovelace has left"))
+    await room(booked, Wire(refusing, after=forget)).run_due()
+    told = Callback("e1", one, "bounced", datetime.now(UTC), detail="5.1.1 Ada Lovelace has left")
+    await take(booked, told, moment=datetime.now(UTC))
+    kept = await booked.core.fetchval(
+        "SELECT (SELECT array_agg(because) FROM notification_events)::text || "
+        "(SELECT array_agg(detail) FROM notification_attempts)::text || (SELECT array_agg(detail) FROM notification_callbacks)::text"
+    )
+    assert "Lovelace" not in kept
+    assert "5.1.1" in kept
