@@ -10,10 +10,11 @@ from uuid import UUID
 import asyncpg
 from msgspec import Struct
 
-from app.errors import ConflictError, CoreError, ForbiddenError
+from app.errors import ConflictError, CoreError, Fault, ForbiddenError, InvalidInputError
 from app.notifications.asking.triggering import check_times
 from app.notifications.delivering.claiming import DOUBTFUL
 from app.notifications.ledger import moving
+from app.notifications.ledger.forgetting import hold_off
 from app.notifications.ledger.moving import Move
 from app.notifications.ledger.queries import Filters, get_notification
 from app.notifications.ledger.states import RETRYABLE, State
@@ -68,8 +69,11 @@ async def reschedule(
         await _check_theirs(connection, row, client)
         if row["state"] not in (State.SCHEDULED, State.PENDING):
             raise ConflictError(f"the notification is {row['state']}: its time cannot be changed any more")
-        check_times(send_at, row["not_after"], moment)
+        check_times(send_at, None, moment)
         due = max(send_at, moment)
+        if row["not_after"] and row["not_after"] <= due:
+            late = f"must lie before {row['not_after'].isoformat()}: after that the mail is not to go"
+            raise InvalidInputError("a time that cannot be kept", [Fault("send_at", late)])
         after = State.SCHEDULED if due > moment else State.PENDING
         move = Move(notification, State(row["state"]), after, f"to be sent at {due.isoformat()}", due)
         await connection.execute("UPDATE notifications SET send_at = $2 WHERE id = $1", notification, due)
@@ -94,6 +98,7 @@ async def retry(
     retried: dict[UUID, UUID] = {}
     refused: dict[UUID, str] = {}
     async with stores.core.acquire() as connection, connection.transaction():
+        await hold_off(connection)
         rows = await moving.lock(connection, notifications)
         for row in rows.values():
             await _check_theirs(connection, row, client)

@@ -124,8 +124,10 @@ async def test_a_mail_is_put_to_another_time_and_back(booked: Stores, time: Time
     smtp = Refusing()
     await room(booked, smtp, time=time).run_due()
     assert smtp.taken == []
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidInputError) as told:
         await deciding.reschedule(booked, asked, send_at=time() + 3 * LATER, by="ann", moment=time())
+    assert [each.where for each in told.value.faults] == ["send_at"]
+    assert (time() + 2 * LATER).isoformat() in told.value.faults[0].message
     back = await deciding.reschedule(booked, asked, send_at=time() - LATER, by="ann", moment=time())
     assert (back.state, back.next_at) == ("pending", time())
     await room(booked, smtp, time=time).run_due()
