@@ -44,7 +44,7 @@ class Letters:
         # All at once: the way to another thread and back is a good part of what a mail costs.
         return await asyncio.to_thread(lambda: [self._tried(each, contents) for each in claims])
 
-    def _tried(self, claim: Claim, contents: Mapping[_Version, Content | None]) -> Mail | Exception:
+    def _tried(self, claim: Claim, contents: Mapping[_Version, Content | Exception]) -> Mail | Exception:
         try:
             return self._written(claim, contents)
         except RenderingError as error:
@@ -52,7 +52,7 @@ class Letters:
         except Exception as error:  # noqa: BLE001  (one mail must not hold up the others)
             return error
 
-    def _written(self, claim: Claim, contents: Mapping[_Version, Content | None]) -> Mail:
+    def _written(self, claim: Claim, contents: Mapping[_Version, Content | Exception]) -> Mail:
         row, name = claim.row, str(claim.id)
         url = self._unsubscribing.url_of(claim.id) if Kind(row["kind"]) in UNSUBSCRIBABLE else None
         letter = self._kept(claim) or self._rendered(claim, contents, url)
@@ -86,20 +86,23 @@ class Letters:
         return Rendered(row["locale"], row["subject"], row["body_text"], row["body_html"])
 
     def _rendered(
-        self, claim: Claim, contents: Mapping[_Version, Content | None], url: str | None
+        self, claim: Claim, contents: Mapping[_Version, Content | Exception], url: str | None
     ) -> Rendered:
         template, version = _version_of(claim)
-        if (content := contents[template, version]) is None:
-            raise UnwritableError(f"no version {version} of a template {template}")
+        content = contents[template, version]
+        if isinstance(content, Exception):
+            raise content
         return render(content, self._data(claim), locale=claim.row["locale"], unsubscribe_url=url)
 
-    async def _content(self, template: str, version: int) -> Content | None:
-        """None where there is no such version. One that there is never changes."""
+    async def _content(self, template: str, version: int) -> Content | Exception:
+        """What a version says, which never changes; or why nobody can tell, which keeps no mail of another one from going."""
         if (template, version) not in self._contents:
             try:
                 loaded = await load_version(self._stores.core, template, version)
             except NotFoundError:
-                return None
+                return UnwritableError(f"no version {version} of a template {template}")
+            except msgspec.ValidationError as error:  # written by a later release, which comes again
+                return error
             if len(self._contents) >= _MOST_CONTENTS:
                 self._contents.clear()
             self._contents[template, version] = loaded.content

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from app.notifications.delivering.claiming import Claim, claim
@@ -80,3 +81,22 @@ async def test_a_mail_that_cannot_be_written_keeps_no_other_from_it(booked: Stor
     assert isinstance(second, UnwritableError)
     assert "no version 7 of a template" in str(second)
     assert isinstance(third, Mail)
+
+
+async def test_a_version_that_cannot_be_read_keeps_no_mail_of_another_from_being_written(
+    booked: Stores,
+) -> None:
+    await make_template(booked, Kind.ALERT)
+    await ask(booked)
+    await ask(booked, kind=Kind.ALERT)
+    await booked.core.execute(
+        "UPDATE template_versions SET locales = replace(locales::text, '\"subject\"', '\"of_later\"')::jsonb WHERE name = 'alert'"
+    )
+    at = datetime.now(UTC) + timedelta(seconds=1)
+    claims = (await claim(booked.core, "smtp", 2, dedupes=True, moment=at)).claims
+    found = {
+        each.row["template"]: mail
+        for each, mail in zip(claims, await letters(booked).write(claims), strict=True)
+    }
+    assert isinstance(found["booking"], Mail)
+    assert isinstance(found["alert"], msgspec.ValidationError)
