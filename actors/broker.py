@@ -22,6 +22,7 @@ from loguru import logger
 from periodiq import PeriodiqMiddleware
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from actors.correlation import CorrelatedMessages
@@ -39,6 +40,8 @@ HEARTBEAT_MILLISECONDS = 15_000
 # Of a million commands on a queue so many also look for dead workers: with 250 ms polls, about one every second.
 MAINTENANCE_CHANCE = 200_000
 SEND_SECONDS = 2.0
+BROKER_FAULTS = (RedisError, OSError, dramatiq.DramatiqError)
+"""What sending a message raises where the broker is away."""
 STORES_SECONDS = 1.0  # between two looks for stores that are away when a worker starts
 
 Opened = TypeVar("Opened")

@@ -1,6 +1,7 @@
 """The actors of notifications. A message only wakes: what is to be sent lies in the core DB."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import dramatiq
@@ -8,7 +9,7 @@ from loguru import logger
 from periodiq import cron
 
 from actors.audit import relay_facts, sealing_meanwhile
-from actors.broker import worker_stores
+from actors.broker import BROKER_FAULTS, worker_stores
 from actors.queues import Queue
 from actors.waking import wake_later
 from app.errors import StoreUnavailableError
@@ -81,7 +82,22 @@ async def _deliver(office: PostOffice) -> None:
         logger.bind(reason=str(error)).warning("mails.stopped")
     if seconds is not None and seconds < _LATEST_SECONDS:
         # Now, and not when the others have ended too.
-        await asyncio.to_thread(wake_later, deliver_mails, max(seconds, 0.05))
+        await _come_again(max(seconds, 0.05))
+
+
+async def _come_again(seconds: float) -> None:
+    """Have delivery woken in so many seconds. After a minute without a broker that is left to the minute's wake-up."""
+    until = time.monotonic() + _LATEST_SECONDS
+    while True:
+        try:
+            await asyncio.to_thread(wake_later, deliver_mails, seconds)
+        except BROKER_FAULTS as error:
+            logger.bind(reason=str(error)).warning("mails.stopped")
+            if time.monotonic() > until:
+                return
+            await asyncio.sleep(_AWAY_SECONDS)
+        else:
+            return
 
 
 @dramatiq.actor(

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import ParamSpec
 
-import dramatiq
 from loguru import logger
-from redis.exceptions import RedisError
+
+from actors.broker import BROKER_FAULTS
 
 P = ParamSpec("P")
 
@@ -18,5 +18,5 @@ async def wake(send: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> 
     """
     try:
         await asyncio.to_thread(send, *args, **kwargs)
-    except (RedisError, OSError, dramatiq.DramatiqError) as error:
+    except BROKER_FAULTS as error:
         logger.bind(error=repr(error)).warning("wake.failed")

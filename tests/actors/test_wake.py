@@ -31,15 +31,49 @@ print(len(sent))
 """
 
 
-def test_a_message_comes_soon_after_every_moment_that_was_asked_for(
-    stores_environment: dict[str, str],
-) -> None:
+_AWAY = """
+import asyncio
+from redis.exceptions import ConnectionError as Away
+from actors import notifications as actors
+
+asked, refusals = [], 2
+
+def wake_later(actor, seconds):
+    asked.append((actor.actor_name, seconds))
+    if len(asked) <= refusals:
+        raise Away("refused")
+
+class Office:
+    async def run_due(self):
+        return 0.07
+
+actors.wake_later, actors._AWAY_SECONDS = wake_later, 0.01
+asyncio.run(actors._deliver(Office()))
+assert asked == [("deliver_mails", 0.07)] * 3, asked
+
+refusals, actors._LATEST_SECONDS = 10_000, 0.1  # it stays away, and another wake-up comes by the minute
+asyncio.run(actors._deliver(Office()))
+assert 3 < len(asked) < 50, asked
+"""
+
+
+def run(script: str, environment: dict[str, str]) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT],
-        env={**os.environ, **stores_environment},
+        [sys.executable, "-c", script],
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 20, "one for each quarter of a second"
+    return done.stdout
+
+
+def test_delivery_is_woken_though_the_broker_is_away_for_a_moment(stores_environment: dict[str, str]) -> None:
+    run(_AWAY, stores_environment)
+
+
+def test_a_message_comes_soon_after_every_moment_that_was_asked_for(
+    stores_environment: dict[str, str],
+) -> None:
+    assert int(run(_SCRIPT, stores_environment)) < 20, "one for each quarter of a second"
