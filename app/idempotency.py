@@ -92,6 +92,7 @@ async def forget_keys(core: asyncpg.Pool, moment: datetime) -> int:
         """
         DELETE FROM idempotency_keys WHERE (client, key) IN
             (SELECT client, key FROM idempotency_keys WHERE expires_at <= $1 LIMIT $2)
+            AND expires_at <= $1 -- it may just be used anew
         """,
         moment,
         _BATCH,

@@ -9,7 +9,7 @@ from app.errors import InvalidInputError
 from app.idempotency import KEPT, CallInFlightError, Once, call_of, forget_keys, once
 from app.stores.connections import Stores
 from tests.app.accounts.conftest import Time
-from tests.app.notifications.post import asked, make_template
+from tests.app.notifications.post import asked, make_template, until_blocked
 
 
 class Caller:
@@ -92,6 +92,18 @@ async def test_after_a_day_a_key_is_forgotten(caller: Caller) -> None:
     caller.time.passes(timedelta(seconds=1))
     assert not (await caller.call()).replayed
     assert await forget_keys(caller.stores.core, caller.time() + KEPT) == 1
+
+
+async def test_a_key_that_is_used_anew_while_keys_are_forgotten_is_kept(caller: Caller) -> None:
+    await caller.call()
+    caller.time.passes(KEPT + timedelta(seconds=1))
+    core = caller.stores.core
+    async with core.acquire() as connection, connection.transaction():
+        await connection.execute("UPDATE idempotency_keys SET expires_at = $1", caller.time() + KEPT)
+        forgetting = asyncio.create_task(forget_keys(core, caller.time()))
+        await until_blocked(caller.stores, "%DELETE FROM idempotency_keys%")
+    assert await forgetting == 0
+    assert (await caller.call()).replayed
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "ä", "x" * 256, "a\n"])
