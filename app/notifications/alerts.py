@@ -19,9 +19,9 @@ from app.errors import CoreError, StoreUnavailableError
 from app.notifications.addresses.recipients import Resolved
 from app.notifications.asking.ordering import transport_of
 from app.notifications.asking.triggering import FIRST, Mailing, Occasion, Order, trigger
-from app.notifications.delivering.circuits import read_circuits
 from app.notifications.delivering.post_office import database_clock
 from app.notifications.delivering.transports.opening import configured
+from app.notifications.ledger.queries import read_circuits
 from app.notifications.templates.catalogue import load_version
 from app.notifications.templates.rendering import FALLBACK
 from app.notifications.troubles import Alarm, looks

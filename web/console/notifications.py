@@ -19,10 +19,9 @@ from app.clock import now
 from app.errors import CoreError, InvalidInputError, NotFoundError
 from app.notifications.asking import deciding
 from app.notifications.asking.instants import instant
-from app.notifications.delivering import circuits
 from app.notifications.ledger import queries, telling
 from app.notifications.ledger.queries import Filters
-from app.notifications.ledger.states import OPEN, RETRYABLE, WAYS, State
+from app.notifications.ledger.states import RETRYABLE, WAYS, State
 from app.notifications.ledger.views import NotificationView, StoryView
 from app.notifications.recurring import schedules
 from app.notifications.templates import catalogue
@@ -213,7 +212,6 @@ async def _page(
 ) -> Template:
     story = await queries.get_story(stores, notification)
     mail = story.notification
-    ways = await circuits.read_circuits(stores.core, [mail.transport]) if mail.state in OPEN else []
     return page(
         request,
         "notification",
@@ -223,7 +221,6 @@ async def _page(
         mail=mail,
         why=telling.why(story),
         lines=telling.happened(story),
-        circuit=next((each for each in ways if each.state != "closed"), None),
         data=msgspec.json.format(msgspec.json.encode(story.data)).decode() if story.data else None,
         secret_kind=mail.kind == Kind.SECURITY,
         actions=list(_actions(caller, story)),

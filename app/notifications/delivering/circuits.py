@@ -5,8 +5,6 @@ database. What one mail is refused for says nothing about the others and does no
 """
 
 import math
-from collections.abc import Sequence
-from datetime import datetime
 from typing import TypeGuard
 from uuid import UUID, uuid4
 
@@ -45,18 +43,6 @@ class Admission(Struct, frozen=True):
     def well(self) -> bool:
         """Whether nothing speaks against the service."""
         return not (self.wait or self.trial or self.failures)
-
-
-class CircuitView(Struct, frozen=True):
-    """The circuit of a transport. Open: nobody hands mail over until `trial_at`. `because` is what was seen last."""
-
-    name: str
-    state: str
-    failures: int
-    openings: int
-    because: str | None
-    changed_at: datetime | None
-    trial_at: datetime | None
 
 
 async def admit(core: asyncpg.Pool, transport: str) -> Admission:
@@ -117,21 +103,6 @@ async def settle(
 def is_failure(handed: Handed | None) -> TypeGuard[Retry | Unknown]:
     """Whether that speaks against the service, whatever it says of the mail."""
     return isinstance(handed, Unknown) or (isinstance(handed, Retry) and handed.of_service)
-
-
-async def read_circuits(
-    core: asyncpg.Pool | asyncpg.Connection, transports: Sequence[str]
-) -> list[CircuitView]:
-    """The circuits of these transports."""
-    rows = await core.fetch(
-        """
-        SELECT name, coalesce(state, 'closed') AS state, coalesce(failures, 0) AS failures,
-            coalesce(openings, 0) AS openings, because, changed_at, trial_at
-        FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, place) LEFT JOIN transport_circuits USING (name) ORDER BY place
-        """,
-        transports,
-    )
-    return [CircuitView(**row) for row in rows]
 
 
 def pause_after(openings: int) -> int:

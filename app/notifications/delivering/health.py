@@ -8,11 +8,12 @@ import asyncpg
 import httpx
 
 from app.checks import Check, expect
-from app.notifications.delivering.circuits import CircuitView, read_circuits
 from app.notifications.delivering.transports.opening import configured
 from app.notifications.delivering.transports.smtp_pool import TROUBLE, NoConnectionError, SmtpPool
 from app.notifications.delivering.transports.transport import told
+from app.notifications.ledger.queries import read_circuits
 from app.notifications.ledger.states import State
+from app.notifications.ledger.views import CircuitView
 from config.mail_rules import MAIL_NEEDS
 from config.settings import PREFIX, Settings
 

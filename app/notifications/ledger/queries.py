@@ -1,5 +1,6 @@
 """Finding notifications, and the whole story of one: why it went, or why not."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,11 +10,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from app.errors import NotFoundError
-from app.notifications.ledger.states import State
+from app.notifications.ledger.states import OPEN, State
 from app.notifications.ledger.views import (
     AttemptView,
     Body,
     CallbackView,
+    CircuitView,
     NotificationView,
     StoryView,
     TransitionView,
@@ -100,12 +102,35 @@ async def get_story(stores: Stores, notification: UUID) -> StoryView:
             occasion=row["occasion"],
             client=row["client"],
             provider_id=row["provider_id"],
+            circuit=await _open_circuit(connection, view),
+            disabled_because=row["disabled_because"] if view.state in OPEN else None,
         )
+
+
+async def _open_circuit(connection: asyncpg.Connection, mail: NotificationView) -> CircuitView | None:
+    circuits = await read_circuits(connection, [mail.transport]) if mail.state in OPEN else []
+    return next((each for each in circuits if each.state != "closed"), None)
+
+
+async def read_circuits(
+    core: asyncpg.Pool | asyncpg.Connection, transports: Sequence[str]
+) -> list[CircuitView]:
+    """The circuits of these transports."""
+    rows = await core.fetch(
+        """
+        SELECT name, coalesce(state, 'closed') AS state, coalesce(failures, 0) AS failures,
+            coalesce(openings, 0) AS openings, because, changed_at, trial_at
+        FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, place) LEFT JOIN transport_circuits USING (name) ORDER BY place
+        """,
+        transports,
+    )
+    return [CircuitView(**row) for row in rows]
 
 
 _STORY = """
     SELECT caused_by, client, metadata, data, occasion, provider_id, subject, body_text, body_html, erased_at,
         (SELECT id FROM notifications WHERE retry_of = row.id) AS retried_as,
+        (SELECT disabled_because FROM notification_templates WHERE name = row.template AND NOT enabled) AS disabled_because,
         (SELECT reason FROM suppressions WHERE email_key = row.email_key AND scope IN ('all', row.kind) LIMIT 1) AS suppressed_by
     FROM notifications AS row JOIN notification_batches AS batch ON batch.id = batch_id WHERE row.id = $1
 """

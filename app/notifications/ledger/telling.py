@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from app.notifications.ledger.states import OPEN, State
-from app.notifications.ledger.views import AttemptView, CallbackView, StoryView, TransitionView
+from app.notifications.ledger.views import AttemptView, CallbackView, CircuitView, StoryView, TransitionView
 
 
 class Line(Struct, frozen=True):
@@ -31,8 +31,10 @@ def why(story: StoryView) -> str:
         State.UNKNOWN: f"It may have gone: {because}.",
     }
     if mail.state in (State.PENDING, State.SENDING):
-        return _waiting(story)
-    return said.get(mail.state, f"It did not go: {because}.")
+        told = _waiting(story)
+    else:
+        told = said.get(mail.state, f"It did not go: {because}.")
+    return " ".join([told, *_hindrances(story)])
 
 
 def _waiting(story: StoryView) -> str:
@@ -42,8 +44,28 @@ def _waiting(story: StoryView) -> str:
     if ended:
         again = _moment(story.notification.next_at)
         return f"It has not gone yet: {_said(ended[-1])}. It is tried again at {again} UTC."
-    blocked = f" But its address is blocked: {story.suppressed_by}." if story.suppressed_by else ""
-    return f"It is about to go.{blocked}"
+    return "It has not gone yet." if story.circuit else "It is about to go."
+
+
+def _hindrances(story: StoryView) -> Iterator[str]:
+    """What keeps a mail that is still to go from going."""
+    if story.notification.state not in OPEN:
+        return
+    if story.disabled_because:
+        yield f"But its template is disabled: {story.disabled_because}."
+    if story.suppressed_by:
+        yield f"But its address is blocked: {story.suppressed_by}."
+    if story.circuit:
+        yield _left_alone(story.circuit)
+
+
+def _left_alone(circuit: CircuitView) -> str:
+    last = f", the last time with: {circuit.because}" if circuit.because else ""
+    tried = circuit.state == "trial"
+    then = "one mail tries it now" if tried else f"it is tried again at {_moment(circuit.trial_at)} UTC"
+    return (
+        f"The way that it goes ({circuit.name}) has failed {circuit.failures} times in a row{last}; {then}."
+    )
 
 
 def happened(story: StoryView) -> list[Line]:

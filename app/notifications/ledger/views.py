@@ -82,11 +82,24 @@ class Body(Struct, frozen=True):
     html: str
 
 
+class CircuitView(Struct, frozen=True):
+    """The circuit of a transport. Open: nobody hands mail over until `trial_at`. `because` is what was seen last."""
+
+    name: str
+    state: str
+    failures: int
+    openings: int
+    because: str | None
+    changed_at: datetime | None
+    trial_at: datetime | None
+
+
 class StoryView(Struct, frozen=True):
     """Why a mail went, or did not: what caused it, with what it was filled, what was tried, and what was heard of it.
 
     `occasion` is what a schedule's mail is about: no other one of that schedule and tick has it. `client` is the one through
-    which it was asked for, `provider_id` what the provider calls the mail, if any.
+    which it was asked for, `provider_id` what the provider calls the mail, if any. Of a mail that is still to go, `circuit` is
+    that of its transport unless it is closed, and `disabled_because` why its template is disabled, if it is.
     """
 
     notification: NotificationView
@@ -103,6 +116,8 @@ class StoryView(Struct, frozen=True):
     occasion: str | None = None
     client: str | None = None
     provider_id: str | None = None
+    circuit: CircuitView | None = None
+    disabled_because: str | None = None
 
 
 class RetriesView(Struct, frozen=True):

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from app.cli.errors import CommandError
 from app.cli.notify import read_data
@@ -17,6 +18,7 @@ from app.notifications.ledger.views import (
     AttemptView,
     Body,
     CallbackView,
+    CircuitView,
     NotificationView,
     Placed,
     RetriesView,
@@ -57,6 +59,9 @@ def view(**changes: Any) -> NotificationView:
         "updated_at": AT,
     }
     return NotificationView(**values | changes)
+
+
+CIRCUIT = CircuitView("smtp", "open", 5, 1, "421 closing", AT, AT)
 
 
 def attempt(**changes: Any) -> AttemptView:
@@ -110,6 +115,28 @@ def story(changed: NotificationView | None = None, **changes: Any) -> StoryView:
         (
             story(view(state=State.PENDING), suppressed_by="complaint"),
             "It is about to go. But its address is blocked: complaint.",
+        ),
+        (
+            story(view(state=State.SCHEDULED), disabled_because="a wrong price"),
+            "It has not gone yet: it waits for 2027-03-01 12:00:00 UTC. But its template is disabled: a wrong price.",
+        ),
+        (
+            story(view(state=State.PENDING), circuit=CIRCUIT),
+            (
+                "It has not gone yet. The way that it goes (smtp) has failed 5 times in a row, the last time with: 421 closing; "
+                "it is tried again at 2027-03-01 12:00:00 UTC."
+            ),
+        ),
+        (
+            story(
+                view(state=State.SENDING, next_at=AT),
+                attempts=[attempt()],
+                circuit=replace(CIRCUIT, state="trial", because=None),
+            ),
+            (
+                "It has not gone yet: retry: 451 try later. It is tried again at 2027-03-01 12:00:00 UTC. "
+                "The way that it goes (smtp) has failed 5 times in a row; one mail tries it now."
+            ),
         ),
         (story(view(state=State.SENDING), attempts=[attempt(ended_at=None)]), "It is being handed over."),
         (
@@ -224,6 +251,29 @@ def test_many_are_sent_again_after_a_question(typed, system, monkeypatch: pytest
     assert [body.get("dry_run", False) for _, _, body in system.asked] == [True, False]
     assert "which mails?" in typed("notifications retry --reason x")[2]
     assert "which mails?" in typed(f"notifications retry {MAIL} --template x --reason x")[2]
+
+
+def test_a_dry_run_of_one_mail_sends_nothing(typed, system) -> None:
+    system.answer("POST", f"notifications/{MAIL}/retry", view())
+    code, out, err = typed(f"notifications retry {MAIL} --reason x --dry-run")
+    assert (code, out, system.asked) == (1, "", [])
+    assert "--dry-run only tells how many" in err
+    assert f"hint: `astrocore notifications show {MAIL}`" in err
+
+
+@pytest.mark.parametrize("other", ["transports", "batches", "''"])
+def test_what_lies_beside_the_mails_is_none_of_them(typed, system, other: str) -> None:
+    code, _, err = typed(f"notifications show {other}")
+    assert (code, system.asked) == (2, [])
+    assert "hint: " in err
+
+
+@pytest.mark.parametrize("key", ["é", "''", "' a'", "a\0", "\udcff"])
+def test_a_key_that_is_none_is_told_and_nothing_sent(typed, system, key: str) -> None:
+    system.answer("POST", "notifications", Placed(OTHER, [MAIL]), status=202)
+    code, _, err = typed(f"notify new-launch --to ada@example.com --key {key}")
+    assert (code, system.asked) == (1, [])
+    assert "is no key\n  hint: one is of visible ASCII characters" in err
 
 
 def test_mails_are_decided_about_one_by_one(typed, system) -> None:

@@ -149,7 +149,17 @@ async def test_a_mail_that_waits_for_a_service_that_fails_says_so(operator: Brow
         admission = await circuits.admit(booked.core, "smtp")
         await circuits.settle(booked.core, "smtp", admission, Retry("421", "closing", of_service=True))
     await operator.open(f"{ALL}/{mail}")
-    assert f"the service has failed {circuits.FAILURES} times in a row" in operator.text
+    assert (
+        f"The way that it goes (smtp) has failed {circuits.FAILURES} times in a row, the last time with: 421 closing; "
+        "it is tried again at"
+    ) in operator.text
+    await booked.core.execute("UPDATE notification_templates SET enabled = false, disabled_because = 'wrong'")
+    await operator.open(f"{ALL}/{mail}")
+    assert "But its template is disabled: wrong." in operator.text
+    await booked.core.execute("UPDATE notifications SET state = 'cancelled', next_at = NULL")
+    await operator.open(f"{ALL}/{mail}")
+    assert "in a row" not in operator.text
+    assert "is disabled" not in operator.text
 
 
 async def test_what_a_mail_says_is_shown_and_can_do_nothing(operator: Browser, booked: Stores) -> None:
@@ -199,6 +209,10 @@ async def test_a_mail_is_sent_at_another_time_and_taken_back(
     assert wrong.status_code == 422
     assert "When is an instant, as 2027-03-14T15:30:00Z" in operator.text
     assert 'value="soon"' in wrong.text
+    await booked.core.execute("UPDATE notifications SET not_after = send_at + interval '1 day'")
+    late = (now() + timedelta(days=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert (await operator.submit(f"{here}/reschedule", send_at=late)).status_code == 422
+    assert "When must lie before " in operator.text
     done = await operator.submit(f"{here}/reschedule", send_at="2020-01-01T00:00:00Z")
     assert (done.status_code, done.headers["location"]) == (303, f"{here}?done=rescheduled")
     assert woken == ["delivery"]

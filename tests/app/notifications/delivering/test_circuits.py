@@ -13,7 +13,6 @@ from app.notifications.delivering.circuits import (
     Admission,
     admit,
     pause_after,
-    read_circuits,
     settle,
 )
 from app.notifications.delivering.transports.transport import (
@@ -24,6 +23,7 @@ from app.notifications.delivering.transports.transport import (
     Retry,
     Unknown,
 )
+from app.notifications.ledger.queries import read_circuits
 from app.stores.connections import Stores
 
 AWAY = Retry("connection", "refused")

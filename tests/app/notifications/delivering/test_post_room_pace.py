@@ -7,6 +7,7 @@ import pytest
 
 from app.notifications.delivering import circuits
 from app.notifications.delivering.transports.transport import Accepted, Handed, Mail, Retry
+from app.notifications.ledger.queries import read_circuits
 from app.stores.connections import Stores
 from tests.app.accounts.conftest import Time
 from tests.app.notifications.delivering.transports.http_receiver import Receiver, receiving
@@ -68,7 +69,7 @@ async def test_a_service_that_is_slow_is_not_taken_for_one_that_fails(booked: St
     async with serving as server, transport(server.settings(timeout_seconds="0.6", connections="1")) as slow:
         assert await room(booked, slow, at_once=10, connections=1).run_due() is None
     assert await states(booked) == {"sent": 10}
-    (view,) = await circuits.read_circuits(booked.core, [way])
+    (view,) = await read_circuits(booked.core, [way])
     assert (view.failures, view.openings) == (0, 0)
     assert await booked.core.fetchval("SELECT count(*) FROM notification_attempts") == 10
 
@@ -145,6 +146,6 @@ async def test_a_trial_whose_mail_is_put_back_before_it_began_is_left_to_the_nex
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await working
-    (circuit,) = await circuits.read_circuits(booked.core, ["smtp"])
+    (circuit,) = await read_circuits(booked.core, ["smtp"])
     assert circuit.state == "open"
     assert (await admit(booked.core, "smtp")).trial
