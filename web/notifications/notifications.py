@@ -15,13 +15,18 @@ from app.notifications.asking import deciding, ordering
 from app.notifications.asking.deciding import Retried
 from app.notifications.asking.instants import instant
 from app.notifications.asking.ordering import Wanted
-from app.notifications.delivering import circuits
-from app.notifications.delivering.circuits import CircuitView
 from app.notifications.ledger import batches, queries
 from app.notifications.ledger.batches import BatchView
 from app.notifications.ledger.queries import Filters
 from app.notifications.ledger.states import State
-from app.notifications.ledger.views import NotificationView, Placed, Preview, RetriesView, StoryView
+from app.notifications.ledger.views import (
+    CircuitView,
+    NotificationView,
+    Placed,
+    Preview,
+    RetriesView,
+    StoryView,
+)
 from app.pages import LIMIT_DEFAULT, Page
 from web.accounts.inputs import Held
 from web.guards import Calling, needs
@@ -106,7 +111,7 @@ class Notifications(Controller):
     @get("/transports", summary="Show the ways that mail goes, and whether they are open")
     async def list_transports(self, stores: Opened) -> list[CircuitView]:
         """`open`: the service failed time and again and is left alone until `trial_at`; `trial`: one mail tries it."""
-        return await circuits.read_circuits(stores.core, _transports(stores))
+        return await queries.read_circuits(stores.core, _transports(stores))
 
     @get("/batches/{batch_id:uuid}", summary="Show a batch, and how far its mails are")
     async def get_batch(self, stores: Opened, batch_id: FromPath[UUID]) -> BatchView:
@@ -193,7 +198,7 @@ class Notifications(Controller):
         self, stores: Opened, caller: Calling, notification_id: FromPath[UUID], data: JSONBody[Resolution]
     ) -> NotificationView:
         """409 unless it is `unknown`. One that has failed may be retried."""
-        return await deciding.resolve(
+        resolved = await deciding.resolve(
             stores,
             notification_id,
             sent=data.state == "sent",
@@ -201,6 +206,7 @@ class Notifications(Controller):
             reason=data.reason,
             moment=now(),
         )
+        return shown_to(caller, resolved)
 
 
 def _transports(stores: Opened) -> list[str]:

@@ -81,9 +81,9 @@ async def fire(stores: Stores, name: str, tick: datetime, *, moment: datetime) -
 
 
 async def prepare(stores: Stores, name: str, tick: datetime, moment: datetime) -> Firing:
-    """What is to be done on a tick; raises as `fire` does."""
+    """What is to be done on a tick; raises as `fire` does, and ConflictError for a schedule that is none of mail."""
     schedule = await get_schedule(stores.core, name)
-    plan = read_plan(schedule.args)
+    plan = read_plan(schedule)
     template = await load_version(stores.core, plan.template) if plan.template else None
     last = await stores.core.fetchval(_LAST, name, tick) or tick - FIRST_LOOK
     looked = Tick(tick, max(last, tick - LONGEST_LOOK), moment, ZoneInfo(schedule.zone))

@@ -85,7 +85,7 @@ async def due(
     stores: Stores, moment: datetime, *, days: int, name: str | None, limit: int, cursor: str | None
 ) -> Page[DueView]:
     """When schedules of mail come due within so many days, or one of them; raises NotFoundError for one that there is not."""
-    found = [await schedules.get_schedule(stores.core, name)] if name else await _of_mail(stores)
+    found = await _of_mail(stores) if name is None else [await schedules.get_schedule(stores.core, name)]
     by_name = {each.name: each for each in found if each.actor == ACTOR}
     after = decode_cursor(cursor, _place)
     start = max(moment, after[0] - timedelta(minutes=1)) if after else moment
@@ -193,13 +193,18 @@ async def _declaration(connection: asyncpg.Connection, wanted: Wanted) -> Declar
         faults += await _faults_in_template(connection, plan.template)
     except InvalidInputError as error:
         faults += error.faults
-    try:
-        cron.parse(wanted.cron, wanted.zone)
-    except cron.CronError as error:
-        faults.append(Fault("cron", str(error)))
+    faults += [*_faults_in_cron("cron", wanted.cron), *_faults_in_cron("zone", "@daily", wanted.zone)]
     if faults or plan is None:
         raise InvalidInputError("no schedule that can be kept", faults)
     return Declaration(wanted.name, wanted.cron, ACTOR, wanted.zone, plan.args(), wanted.catch_up)
+
+
+def _faults_in_cron(where: str, spec: str, zone: str = "UTC") -> list[Fault]:
+    try:
+        cron.parse(spec, zone)
+    except cron.CronError as error:
+        return [Fault(where, str(error))]
+    return []
 
 
 def _bad_name() -> Fault:
@@ -219,9 +224,7 @@ async def _faults_in_template(connection: asyncpg.Connection, name: str | None) 
 
 
 def _changed(now: Schedule, wanted: Change) -> Wanted:
-    if now.actor != ACTOR:
-        raise ConflictError(f"schedule {now.name!r} is none of mail; it can be switched on and off")
-    plan = read_plan(now.args)
+    plan = read_plan(now)
     fields = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
     given = {name: value for name, value in fields.items() if value is not UNSET}
     kept = {

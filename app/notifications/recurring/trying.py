@@ -35,7 +35,7 @@ class _Found(Struct):
 async def dry_run(stores: Stores, name: str, *, by: str, moment: datetime, limit: int) -> DryRun:
     """The first mails that a tick at this moment would ask for.
 
-    Raises NotFoundError, InvalidInputError; StoreUnavailableError where it cannot be recorded who looks.
+    Raises NotFoundError, ConflictError for a schedule that is none of mail, InvalidInputError; StoreUnavailableError where it cannot be recorded who looks.
     """
     firing = await prepare(stores, name, moment, moment)
     found = await _find(stores, firing, limit)

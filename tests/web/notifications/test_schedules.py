@@ -89,8 +89,10 @@ async def test_a_schedule_that_cannot_be_kept_is_refused_with_every_fault(
     assert faults(await declared.post(ALL, json=WANTED | {"template": "none"})) == {"template"}
     assert faults(await declared.post(ALL, json=WANTED | {"name": "due", "zone": "Mars/Olympus"})) == {
         "name",
-        "cron",
+        "zone",
     }
+    neither = await declared.post(ALL, json=WANTED | {"cron": "whenever", "zone": "Mars/Olympus"})
+    assert faults(neither) == {"cron", "zone"}
     assert faults(await declared.post(ALL, json=WANTED | {"query": "everybody", "locale": "?!"})) == {"query"}
     assert (await declared.get(MINE)).status_code == 404
 
@@ -152,7 +154,8 @@ async def test_what_is_due_is_listed_page_by_page_in_order(declared: httpx.Async
     assert all(now() < datetime.fromisoformat(each["tick"]) <= now() + timedelta(days=2) for each in seen)
     only = (await declared.get(f"{ALL}/due", params={"schedule": "invoices-due"})).json()
     assert [each["query"] for each in only["items"]] == ["invoices_due"] * 30
-    assert (await declared.get(f"{ALL}/due", params={"schedule": "none"})).status_code == 404
+    for none in ("none", ""):
+        assert (await declared.get(f"{ALL}/due", params={"schedule": none})).status_code == 404
     assert faults(await declared.get(f"{ALL}/due", params={"days": 0})) == {"days"}
     assert faults(await declared.get(f"{ALL}/due", params={"cursor": "bm9uc2Vuc2U"})) == {"cursor"}
 
@@ -160,6 +163,16 @@ async def test_what_is_due_is_listed_page_by_page_in_order(declared: httpx.Async
 async def test_a_dry_run_of_nobody_tells_nobody(declared: httpx.AsyncClient) -> None:
     view = (await declared.post(f"{ALL}/invoices-due/dry-run")).json()
     assert (view["recipients"], view["skipped"], view["complete"], view["mail"]) == ([], [], True, None)
+
+
+async def test_a_schedule_of_other_work_writes_to_nobody(declared: httpx.AsyncClient) -> None:
+    answers = [
+        await declared.post(f"{ALL}/sweep/dry-run"),
+        await declared.patch(f"{ALL}/sweep", json={"cron": "0 9 * * *", **WHY}),
+    ]
+    assert {(each.status_code, each.json()["detail"]) for each in answers} == {
+        (409, "schedule 'sweep' is none of mail; it can be fired, switched on and off")
+    }
 
 
 async def test_whoever_may_only_look_fires_and_tries_nothing(

@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from app.errors import Fault, InvalidInputError
+from app.errors import ConflictError, Fault, InvalidInputError
 from app.locales import NO_LOCALE, is_locale
 from app.notifications.recurring.plans import digests, invoices, news, reminders, retries
 from app.notifications.recurring.plans.plan import Portion, Tick
 from app.notifications.templates.rendering import FALLBACK
-from app.scheduling.schedules import Declaration
+from app.scheduling.schedules import Declaration, Schedule
 from app.stores.connections import Stores
 
 ACTOR = "fire_mails"
@@ -81,10 +81,17 @@ def plan_of(
     return Plan(query, template or known.template, locale, dict(options or {}))
 
 
-def read_plan(args: Mapping[str, Any]) -> Plan:
-    """What a row of `schedules` says; raises InvalidInputError where it was edited by hand into nonsense."""
+def read_plan(schedule: Schedule | Declaration) -> Plan:
+    """What a schedule of mail says.
+
+    Raises ConflictError for one that is none of mail, InvalidInputError where its row was edited by hand into nonsense.
+    """
+    if schedule.actor != ACTOR:
+        raise ConflictError(
+            f"schedule {schedule.name!r} is none of mail; it can be fired, switched on and off"
+        )
     try:
-        wanted = msgspec.convert(args, Plan)
+        wanted = msgspec.convert(schedule.args, Plan)
     except msgspec.ValidationError as error:
         raise InvalidInputError(f"the schedule's arguments cannot be read: {error}") from error
     return plan_of(wanted.query, template=wanted.template, locale=wanted.locale, options=wanted.options)

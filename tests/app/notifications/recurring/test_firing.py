@@ -370,7 +370,7 @@ async def test_a_schedule_that_is_gone_or_senseless_is_told_apart(market: Market
 async def test_what_is_shipped_can_be_read_and_becomes_rows(stores: Stores) -> None:
     async with stores.core.acquire() as connection:
         await load_declarations(connection, SHIPPED, now=NOW)
-    assert {read_plan(each.args).query for each in SHIPPED} == {
+    assert {read_plan(each).query for each in SHIPPED} == {
         "launch_reminders", "invoices_due", "invoices_overdue", "weekly_supplier_digest", "retry_sweep",
     }  # fmt: skip
 
