@@ -1,7 +1,9 @@
 """The running system's REST API, as the commands see it."""
 
+import json
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -50,6 +52,11 @@ SIGN_IN = (
 Answer = TypeVar("Answer")
 Path = tuple[str, ...]  # below BASE; each part is quoted
 
+_RECORDS = "records"  # below it, the key of a record may hold any letters
+_NO_NAMES = frozenset({"", ".", ".."})  # as parts of a path they lead to what lies above
+_KEY = re.compile(r"[\x21-\x7e]+")
+_SHOWN = 100
+
 _HINTS = {
     HTTPStatus.UNAUTHORIZED: SIGN_IN,
     HTTPStatus.FORBIDDEN: "`astrocore login` signs you in as a user who may, `astrocore whoami` tells who you are",
@@ -71,7 +78,7 @@ class Api:
 
     def post(self, path: Path, kind: type[Answer], body: dict[str, Any], *, key: str | None = None) -> Answer:
         """Post what is to be made, once however often it is sent under one `key`."""
-        headers = {"Idempotency-Key": key} if key else {}
+        headers = {} if key is None else {"Idempotency-Key": _sendable(key)}
         return _decode(self._call("POST", path, json=body, headers=headers), kind)
 
     def patch(self, path: Path, kind: type[Answer], body: dict[str, Any]) -> Answer:
@@ -91,23 +98,41 @@ class Api:
         self, path: Path, headers: dict[str, str], /, **parameters: object
     ) -> Iterator[Iterator[bytes]]:
         """What comes from a path below the API, piece by piece, for as long as the block lasts."""
-        options: dict[str, Any] = {
-            "params": _given(parameters),
-            "headers": headers,
-            "timeout": STREAM_SECONDS,
-        }
-        with reaching(self.url), self.http.stream("GET", _url(path), **options) as response:
+        options = {"params": _given(parameters), "headers": headers, "timeout": STREAM_SECONDS}
+        request = self._request("GET", path, **options)
+        with reaching(self.url), closing(self.http.send(request, stream=True)) as response:
             if not response.is_success:
                 response.read()
                 raise refusal(response, self.url)
             yield response.iter_bytes()
 
-    def _call(self, method: str, path: Path, **options: Any) -> httpx.Response:
+    def ask(self, method: str, path: Path, **options: Any) -> httpx.Response:
+        """What is answered, also where that is a refusal."""
+        request = self._request(method, path, **options)
         with reaching(self.url):
-            response = self.http.request(method, _url(path), **options)
+            return self.http.send(request)
+
+    def _call(self, method: str, path: Path, **options: Any) -> httpx.Response:
+        response = self.ask(method, path, **options)
         if response.is_success:
             return response
         raise refusal(response, self.url)
+
+    def _request(self, method: str, path: Path, **options: Any) -> httpx.Request:
+        """What is to be sent; raises CommandError for what was typed and cannot be."""
+        try:
+            return self.http.build_request(method, _url(path), **options)
+        except UnicodeEncodeError as error:
+            # Of a body only the name is told: a password may stand in it.
+            named = (name for name, value in options.get("json", {}).items() if not _is_utf8(value))
+            what = next(named, repr(error.object[:_SHOWN]))
+            raise CommandError(
+                f"{what} cannot be sent: it is no UTF-8", "type it anew, in a terminal that speaks UTF-8"
+            ) from None
+        except httpx.InvalidURL as error:
+            raise CommandError(
+                f"what was typed cannot be sent: {error}", "names, ids and filters are shorter"
+            ) from None
 
 
 @contextmanager
@@ -141,7 +166,10 @@ def reaching(url: str) -> Iterator[None]:
 
 
 def _given(parameters: dict[str, object]) -> dict[str, Any]:
-    """The parameters that have a value; one that may be repeated is a list."""
+    """The parameters that have a value; one that may be repeated is a list. Raises CommandError for one that is empty."""
+    for name, value in parameters.items():
+        if value == "":  # where the system takes it for none, what is found is everything
+            raise CommandError(f"{name} is empty", "give it a value, or leave it out")
     return {
         name: value if isinstance(value, list) else str(value)
         for name, value in parameters.items()
@@ -149,7 +177,30 @@ def _given(parameters: dict[str, object]) -> dict[str, Any]:
     }
 
 
+def _is_utf8(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _sendable(key: str) -> str:
+    """The key, which a header takes as it is; raises CommandError for one that none takes."""
+    if not _KEY.fullmatch(key):
+        raise CommandError(
+            f"{key[:_SHOWN]!r} is no key", "one is of visible ASCII characters, such as a UUID"
+        )
+    return key
+
+
 def _url(path: Path) -> str:
+    """Raises CommandError for a part that names nothing: the path would be that of another resource."""
+    for part in path:
+        if part in _NO_NAMES or ("/" in part and path[0] != _RECORDS):
+            raise CommandError(
+                f"{part[:_SHOWN]!r} names nothing", "give a name or an id as the lists show it"
+            )
     return "/".join((BESIDE.get(path[0], BASE), *(quote(part, safe="") for part in path)))
 
 

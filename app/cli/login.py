@@ -157,8 +157,7 @@ def _own_address(url: str) -> str:
 
 
 def _sign_in(api: Api, body: dict[str, Any]) -> _SignedIn:
-    with reaching(api.url):
-        response = api.http.post("/v1/auth/login", json=body)
+    response = api.ask("POST", ("auth", "login"), json=body)
     if response.is_success:
         return msgspec.json.decode(response.content, type=_SignedIn)
     if (

@@ -112,6 +112,11 @@ def retry(
     given = {name: str(value) for name, value in filters.items() if value is not None}
     if bool(given) == (notification is not None):
         raise CommandError("which mails?", "name one by its id, or choose by --state, --template or --batch")
+    if notification is not None and dry_run:
+        raise CommandError(
+            "--dry-run only tells how many mails would go, and one was named",
+            f"`astrocore notifications show {notification}` tells of it; without --dry-run it is sent again",
+        )
     with connect() as api:
         if notification is not None:
             _tell(_decide(api, notification, "retry", {"reason": reason}), as_json=as_json)

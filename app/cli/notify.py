@@ -88,7 +88,8 @@ def notify(
             _print_preview(api.post(("notifications", "preview"), Preview, body), as_json=as_json)
         else:
             _print_placed(
-                api.post(("notifications",), Placed, body, key=key or str(uuid4())), as_json=as_json
+                api.post(("notifications",), Placed, body, key=str(uuid4()) if key is None else key),
+                as_json=as_json,
             )
 
 
@@ -98,10 +99,19 @@ def read_data(given: list[str], *, over: dict[str, Any] | None = None) -> dict[s
     for each in given:
         name, equals, value = each.partition("=")
         if equals:
-            _set(data, name.split("."), _value(value, each), each)
+            _set(data, name.split("."), read_value(value, f"--data {each}"), each)
         else:
             data |= _read(each)
     return data
+
+
+def read_value(text: str, given: str) -> Any:
+    """What is typed as a value: JSON, or else a text. Raises CommandError, which tells what was given."""
+    value: Any = text
+    with suppress(ValueError):
+        value = _decoded(text, given)
+    _check(value, given)
+    return value
 
 
 def _check(value: Any, given: str) -> None:
@@ -113,7 +123,10 @@ def _check(value: Any, given: str) -> None:
 
 
 def _unfit(given: str, error: Exception) -> CommandError:
-    return CommandError(f"--data {output.printable(given[:_SHOWN])} cannot be sent: {error}")
+    return CommandError(
+        f"{output.printable(given[:_SHOWN])} cannot be sent: {error}",
+        "a value is JSON, or else a text in UTF-8",
+    )
 
 
 def _set(data: dict[str, Any], path: list[str], value: Any, given: str) -> None:
@@ -123,14 +136,6 @@ def _set(data: dict[str, Any], path: list[str], value: Any, given: str) -> None:
         if not isinstance(data, dict):
             raise CommandError(f"--data {given}: {part} has a value already, and nothing below it")
     data[last] = value
-
-
-def _value(text: str, given: str) -> Any:
-    value: Any = text
-    with suppress(ValueError):
-        value = _decoded(text, given)
-    _check(value, given)
-    return value
 
 
 def _decoded(text: str, given: str) -> Any:
@@ -148,14 +153,14 @@ def _no_json(word: str) -> None:
 def _read(name: str) -> dict[str, Any]:
     try:
         text = sys.stdin.read() if name == STDIN else Path(name).read_text(encoding="utf-8")
-        data = _decoded(text, name)
+        data = _decoded(text, f"--data {name}")
     except (OSError, ValueError) as error:
         raise CommandError(
             f"{name} holds no data: {error}", "--data takes a JSON file, or KEY=VALUE"
         ) from error
     if not isinstance(data, dict):
         raise CommandError(f"{name} holds no data", "it is a JSON object, as the template's schema wants it")
-    _check(data, name)
+    _check(data, f"--data {name}")
     return data
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from app.cli import output
 from app.cli.errors import CommandError
 from app.clock import now
 from app.moments import SAID, moment
@@ -26,7 +27,7 @@ OfRecord = Annotated[
 def confirm(question: str) -> None:
     """Ask whoever typed the command; raises CommandError where the answer is no, or nobody can be asked."""
     try:
-        agreed = typer.confirm(question, err=True)
+        agreed = typer.confirm(output.printable(question), err=True)
     except typer.Abort:
         agreed = False
     if not agreed:

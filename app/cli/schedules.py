@@ -1,6 +1,5 @@
 """`astrocore schedules`: when mail goes by itself, and what the service's other work is done by."""
 
-import json
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import uuid4
@@ -10,6 +9,8 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.client import Api, connect
+from app.cli.errors import CommandError
+from app.cli.notify import read_value
 from app.cli.options import AsJson, Cursor, Limit, Reason, Yes, confirm, group
 from app.notifications.recurring.views import (
     DryRun,
@@ -24,6 +25,7 @@ from app.pages import Page
 app = group("Look after schedules: of mail, and of the service's other work.")
 
 ALL = "schedules"
+DUE = "due"
 
 
 class CatchUp(StrEnum):
@@ -34,7 +36,14 @@ class CatchUp(StrEnum):
     SKIP = "skip"
 
 
-Name = Annotated[str, typer.Argument(help="The schedule's name.", show_default=False)]
+def _named(name: str) -> str:
+    """Raises CommandError for the name that no schedule has: what is due lies where it would."""
+    if name == DUE:
+        raise CommandError(f"no schedule is named {DUE}", "`astrocore schedules due` lists what comes due")
+    return name
+
+
+Name = Annotated[str, typer.Argument(help="The schedule's name.", show_default=False, callback=_named)]
 Zone = Annotated[
     str | None,
     typer.Option("--zone", help="Of the times, as Europe/Madrid. Default: UTC.", show_default=False),
@@ -166,7 +175,7 @@ def trigger(
 ) -> None:
     """Fire a schedule now, on or off; what it has sent before is not sent again."""
     with connect() as api:
-        made = api.post((ALL, name, "trigger"), Triggered, {}, key=key or str(uuid4()))
+        made = api.post((ALL, name, "trigger"), Triggered, {}, key=str(uuid4()) if key is None else key)
     if as_json:
         output.print_json(made)
         return
@@ -196,7 +205,7 @@ def due(
 ) -> None:
     """List when schedules of mail come due, the next ones first."""
     with connect() as api:
-        page = api.get((ALL, "due"), Page[DueView], days=days, schedule=schedule, limit=limit, cursor=cursor)
+        page = api.get((ALL, DUE), Page[DueView], days=days, schedule=schedule, limit=limit, cursor=cursor)
     if as_json:
         output.print_json(page)
         return
@@ -214,10 +223,7 @@ def _pair(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise typer.BadParameter(f"{text!r} is not KEY=VALUE")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
+    return name, read_value(value, f"--option {text}")
 
 
 def _decide(api: Api, name: str, verb: str, reason: str) -> ScheduleDetail:

@@ -1,4 +1,5 @@
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def typed(capsys: pytest.CaptureFixture[str]) -> Callable[[str], Typed]:
     """Type a command: its exit code, stdout and stderr."""
 
     def run(line: str) -> Typed:
-        code = main.run(line.split())
+        code = main.run(shlex.split(line))
         out, err = capsys.readouterr()
         return code, out, err
 

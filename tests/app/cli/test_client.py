@@ -103,6 +103,58 @@ def test_a_token_is_fetched_and_sent_and_parts_of_a_path_are_quoted(system, monk
     assert last.headers["Authorization"] == "Bearer token-4"
 
 
+@pytest.mark.parametrize("name", ["''", ".", "..", "a/b"])
+@pytest.mark.parametrize("of", ["schedules", "templates", "clients"])
+def test_a_name_that_leads_elsewhere_is_refused(typed, system, of: str, name: str):
+    code, _, err = typed(f"{of} show {name}")
+
+    assert (code, system.asked) == (1, [])
+    assert "names nothing\n  hint: " in err
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("schedules enable \udcff --reason x", r"'\udcff'"),
+        ("schedules enable mine --reason caf\udce9", "reason"),
+        ("schedules remove mine --yes --reason caf\udce9", r"'caf\udce9'"),
+        ("notifications list --template \udcff", r"'\udcff'"),
+        ("notify a --to b@example.com --data x.\udcff=1", "data"),
+        ("login \udcff", "email"),
+        ("logs --text \udcff", r"'\udcff'"),
+    ],
+)
+def test_what_is_no_utf8_is_told_and_not_sent(typed, system, monkeypatch, line: str, what: str):
+    monkeypatch.setenv("ASTROCORE_CLIENT_ID", "shell")
+    monkeypatch.setenv("ASTROCORE_CLIENT_SECRET", "acs_x")
+    monkeypatch.setattr("app.cli.login.typer.prompt", lambda *_, **__: "secret\udcff")
+
+    code, _, err = typed(line)
+
+    assert (code, system.asked) == (1, [])
+    assert err.startswith(f"astrocore: {what} cannot be sent: it is no UTF-8\n  hint: ")
+    assert "secret" not in err
+
+
+def test_what_is_too_long_for_an_address_is_told(typed, system):
+    for line in ("schedules show", "notifications list --template"):
+        code, _, err = typed(f"{line} {'x' * 70_000}")
+        assert (code, system.asked) == (1, [])
+        assert err.startswith("astrocore: what was typed cannot be sent: ")
+        assert "hint: " in err
+
+
+def test_an_empty_filter_is_not_taken_for_none(typed, system):
+    for line in (
+        "schedules due --schedule ''",
+        "users --email ''",
+        "diffs reject --entity '' --reason x --yes",
+    ):
+        code, _, err = typed(line)
+        assert (code, system.asked) == (1, [])
+        assert "is empty\n  hint: " in err
+
+
 def test_what_is_refused_for_another_reason_than_the_token_is_not_tried_again():
     seen: list[str] = []
 

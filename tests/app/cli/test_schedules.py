@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from app.errors import Fault
 from app.notifications.ledger.views import MailView
 from app.notifications.recurring.views import (
@@ -76,6 +78,42 @@ def test_a_schedule_is_added_and_changed_with_its_options(typed, system) -> None
     assert typed("schedules add mine --cron @daily --query q --option x --reason y")[0] == 2
 
 
+@pytest.mark.parametrize("value", ["1e999", "[" * 60_000, "\udcff", "'\"\\ud800\"'"])
+def test_an_option_that_cannot_be_sent_is_told(typed, system, value: str) -> None:
+    for line in ("add mine --cron @daily --query q", "change mine"):
+        code, _, err = typed(f"schedules {line} --reason y --option hours_before={value}")
+        assert (code, system.asked) == (1, [])
+        assert err.startswith("astrocore: --option hours_before=")
+        assert "cannot be sent" in err
+        assert "hint: " in err
+
+
+def test_an_option_that_is_no_json_is_a_text(typed, system) -> None:
+    system.answer("PATCH", "schedules/mine", DETAIL)
+    typed("schedules change mine --reason y --option hours_before=NaN")
+    assert system.asked[-1][2]["options"] == {"hours_before": "NaN"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "show {}", "add {} --cron @daily --query q --reason x", "change {} --zone UTC --reason x", "reset {} --reason x",
+        "enable {} --reason x", "disable {} --reason x", "remove {} --reason x --yes", "trigger {}", "dry-run {}",
+    ],
+)  # fmt: skip
+def test_no_schedule_is_named_as_what_is_due(typed, system, line: str) -> None:
+    told = "astrocore: no schedule is named due\n  hint: `astrocore schedules due` lists what comes due\n"
+    assert typed(f"schedules {line.format('due')}") == (1, "", told)
+    assert system.asked == []
+
+
+def test_a_key_that_is_empty_does_not_fire(typed, system) -> None:
+    system.answer("POST", "schedules/mine/trigger", Triggered("mine", AT))
+    code, _, err = typed("schedules trigger mine --key ''")
+    assert (code, system.asked) == (1, [])
+    assert "is no key" in err
+
+
 def test_a_schedule_is_switched_fired_and_removed(typed, system) -> None:
     system.answer("POST", "schedules/mine/disable", DETAIL)
     system.answer("POST", "schedules/mine/reset", DETAIL)
@@ -88,6 +126,13 @@ def test_a_schedule_is_switched_fired_and_removed(typed, system) -> None:
     assert "schedules show mine" in err
     assert typed("schedules remove mine --reason x")[0] == 1
     assert typed("schedules remove mine --reason x --yes")[1] == "removed\n"
+
+
+def test_a_question_cannot_command_the_terminal(typed, system) -> None:
+    code, out, err = typed("schedules remove \x1b[2J --reason x")
+    assert (code, system.asked) == (1, [])
+    assert r"Remove the schedule \x1b[2J?" in out + err
+    assert "\x1b" not in out + err
 
 
 def test_a_dry_run_says_who_would_get_what_and_who_cannot(typed, system) -> None:

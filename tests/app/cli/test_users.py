@@ -72,6 +72,14 @@ def test_whoever_is_not_found_is_named(typed, system):
     assert {method for method, _, _ in system.asked} == {"GET"}
 
 
+def test_an_empty_address_is_nobodys(typed, system):
+    system.answer("GET", "v1/users", Page([ADA], None))
+    system.answer("DELETE", PATH, None)
+    code, _, err = typed("users delete '' --reason x --yes")
+    assert (code, err) == (1, "astrocore: email is empty\n  hint: give it a value, or leave it out\n")
+    assert system.asked == []
+
+
 def test_a_user_is_added_with_a_link_or_with_a_password(typed, system, prompts: list[str]):
     system.answer("POST", "v1/users", ADA)
     body = {"email": EMAIL, "given_name": "Ada", "family_name": "", "roles": ["operator"]}
