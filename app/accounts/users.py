@@ -109,7 +109,7 @@ async def list_users(
             AND CASE WHEN $3::text IS NULL THEN status <> 'deleted' ELSE status = $3 END
             AND ($4::uuid IS NULL OR id < $4) ORDER BY id DESC LIMIT $5
         """,
-        address(email).key if email else None,
+        None if email is None else address(email).key,
         role,
         status,
         decode_cursor_id(cursor),

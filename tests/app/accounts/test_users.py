@@ -236,6 +236,8 @@ async def test_users_are_found_by_what_they_are(stores: Stores) -> None:
     assert await found(role=Role.OPERATOR) == [ada.id]
     assert await found(status=Status.LOCKED) == [bob.id]
     assert await found(email="BOB@example.com") == [bob.id]
+    with pytest.raises(InvalidInputError):
+        await found(email="")
     first = await users.list_users(stores, limit=1)
     rest = await users.list_users(stores, limit=1, cursor=first.next_cursor)
     assert ([each.id for each in (*first.items, *rest.items)], rest.next_cursor) == ([bob.id, ada.id], None)
