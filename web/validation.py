@@ -1,20 +1,25 @@
 """What a call says is checked as a whole before it is acted on: every fault is told, not the first alone."""
 
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from itertools import chain
-from typing import Annotated, Any, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from uuid import UUID
 
 import msgspec
 from litestar import Request
 from litestar.exceptions import ClientException, HTTPException
 from litestar.handlers import HTTPRouteHandler
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, UnsetType
 from msgspec.structs import FieldInfo, fields
 
 from app.errors import Fault, InvalidInputError, NotFoundError, first_of
 
 _INJECTED = frozenset({"accounts", "caller", "data", "request", "state", "stores"})
 FAULT = "fault"  # in a Meta's `extra`: what to say instead of msgspec's own words
+MOST_DEPTH = 100
+"""How deep a JSON body may be nested. Some 900 levels are too many for the framework, which decodes it again further down the stack."""
 
 
 async def refuse_invalid(request: Request[Any, Any, Any]) -> None:
@@ -46,7 +51,7 @@ def _declared(handler: HTTPRouteHandler) -> dict[str, FieldInfo]:
 
 
 def faults_in(kind: Any, value: Any, where: str = "") -> Iterator[Fault]:
-    """Every fault of decoded JSON, judged as `kind`: a Struct's fields and a list's items each for themselves."""
+    """Every fault of decoded JSON, judged as `kind`: a Struct's fields, a list's items and a dict's members each for themselves."""
     bare, meta = _unwrap(kind)
     if isinstance(value, dict) and isinstance(bare, type) and issubclass(bare, Struct):
         yield from _struct_faults(bare, value, where)
@@ -54,6 +59,9 @@ def faults_in(kind: Any, value: Any, where: str = "") -> Iterator[Fault]:
         # A list of the wrong length is one fault, however many its items would have.
         shape = list(_whole_faults(Annotated[list[Any], *meta], value, where))
         yield from shape or _item_faults(get_args(bare)[0], value, where)
+    elif isinstance(value, dict) and get_origin(bare) is dict and Any not in get_args(bare):
+        shape = list(_whole_faults(Annotated[dict[str, Any], *meta], value, where))
+        yield from shape or _member_faults(bare, value, where)
     else:
         yield from _whole_faults(kind, value, where)
 
@@ -82,6 +90,17 @@ def _item_faults(kind: Any, values: list[Any], where: str) -> Iterator[Fault]:
         yield from faults_in(kind, value, _join(where, str(number)))
 
 
+def _member_faults(kind: Any, values: dict[str, Any], where: str) -> Iterator[Fault]:
+    of_name, of_value = get_args(kind)
+    for name, value in values.items():
+        place = _join(where, name)
+        yield from (
+            Fault(place, f"has no name that is taken: {each.message}")
+            for each in _whole_faults(of_name, name, place)
+        )
+        yield from faults_in(of_value, value, place)
+
+
 def _whole_faults(kind: Any, value: Any, where: str, *, strict: bool = True) -> Iterator[Fault]:
     try:
         msgspec.convert(value, kind, strict=strict)
@@ -101,7 +120,27 @@ def _own_words(kind: Any) -> str | None:
         # A query parameter has no words of its own, but examples of what is right.
         if meta.pattern and meta.examples:
             return f"must look like {', '.join(str(getattr(each, 'value', each)) for each in meta.examples)}"
-    return None
+    return _words_of_choice(kind)
+
+
+def _words_of_choice(kind: Any) -> str | None:
+    match [each for each in _alternatives(kind) if each is not NoneType and each is not UnsetType]:
+        case [only] if only is UUID:
+            return "is no UUID"
+        case [only] if get_origin(only) is Literal:
+            return f"is none of {', '.join(map(str, get_args(only)))}"
+        case [type() as only] if issubclass(only, Enum):
+            return f"is none of {', '.join(str(each.value) for each in only)}"
+        case _:
+            return None
+
+
+def _alternatives(kind: Any) -> list[Any]:
+    """Every type that a value may be of, without what else is said of it."""
+    bare, _ = _unwrap(kind)
+    if get_origin(bare) not in {Union, UnionType}:
+        return [bare]
+    return [each for part in get_args(bare) for each in _alternatives(part)]
 
 
 def _storable(value: Any) -> bool:
@@ -129,11 +168,15 @@ def _query_faults(request: Request[Any, Any, Any], declared: dict[str, FieldInfo
             yield from faults_in(several, values, name)
         elif len(values) > 1:
             yield Fault(name, "is given more than once")
-        elif values[0] == "null":
-            # Unquoted text is coerced to the parameter's type, and would pass for "not given".
+        elif _is_null(declared[name].type, values[0]):
             yield Fault(name, "is null; leave the parameter out instead")
         else:
             yield from _whole_faults(declared[name].type, values[0], name, strict=False)
+
+
+def _is_null(kind: Any, value: str) -> bool:
+    """Whether it would pass for "not given": msgspec reads null in any case of letters where no text is asked for."""
+    return value == "null" or (value.lower() == "null" and str not in _alternatives(kind))
 
 
 def _list(kind: Any) -> Any | None:
@@ -158,10 +201,27 @@ def content_type(request: Request[Any, Any, Any]) -> str:
 
 
 def decode_json(body: bytes, kind: str) -> Any:
-    """The value of a body; raises 415 where it is said to be no JSON, and 400 where it is none."""
+    """The value of a body; raises 415 where it is said to be no JSON, and 400 where it is none, or nested too deep."""
     if kind != "application/json" and not kind.endswith("+json"):
         raise HTTPException(status_code=415, detail=f"the body must be application/json, not {kind[:80]!r}")
     try:
-        return msgspec.json.decode(body)
+        value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ClientException(f"the body is no JSON: {error}") from error
+    # Most bodies have fewer lists and objects altogether, and are not looked through.
+    if body.count(b"[") + body.count(b"{") > MOST_DEPTH and _lies_deeper(value, MOST_DEPTH):
+        raise ClientException(f"the body is nested more than {MOST_DEPTH} deep")
+    return value
+
+
+def _lies_deeper(value: Any, depth: int) -> bool:
+    """Whether lists and objects lie within each other more often than that; looks at level after level, without recursion."""
+    level: list[Any] = [[value]]
+    for _ in range(depth + 1):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)

@@ -120,7 +120,7 @@ def transport_of(settings: Settings) -> str:
 
 async def _order(stores: Stores, wanted: Wanted, moment: datetime) -> Order:
     template = await _template(stores.core, wanted.template)
-    faults = list(_faults_in_metadata(wanted.metadata))
+    faults: list[Fault] = []
     with _collecting(faults):
         send_at, not_after = _times(wanted, moment)
     with _collecting(faults):
@@ -222,11 +222,6 @@ def _faults_in_locales(wanted: Wanted) -> Iterator[Fault]:
     for where, locale in {"locale": wanted.locale, **given}.items():
         if locale is not None and not is_locale(locale):
             yield Fault(where, NO_LOCALE)
-
-
-def _faults_in_metadata(metadata: dict[str, str]) -> Iterator[Fault]:
-    if any("\0" in each for pair in metadata.items() for each in pair):
-        yield Fault("metadata", "holds a character that cannot be stored")
 
 
 async def _blocked(core: asyncpg.Pool, order: Order, *, why: bool) -> list[Fault]:

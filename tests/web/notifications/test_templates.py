@@ -61,7 +61,11 @@ async def test_what_breaks_a_rule_is_told(mails: httpx.AsyncClient) -> None:
     bare = {"schema": {}, "sample": {}, "reason": "x"}
     for path, body, where in (
         ("versions", {"reason": "x"}, ["schema", "locales", "sample"]),
-        ("versions", {**bare, "locales": {"en": {"subject": ""}}}, ["locales"]),
+        (
+            "versions",
+            {**bare, "locales": {"en": {"subject": "x", "text": "x"}, "es": {"subject": ""}}},
+            ["locales/en/html", "locales/es/subject", "locales/es/text", "locales/es/html"],
+        ),
         ("current", {"version": 0, "reason": ""}, ["reason", "version"]),
         ("current", {"version": 2**40, "reason": "x"}, ["version"]),
         ("disable", {}, ["reason"]),
