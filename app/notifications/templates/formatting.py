@@ -6,7 +6,7 @@ They take what JSON can hold: instants as RFC 3339 has them, days as ISO 8601, a
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any
@@ -28,6 +28,10 @@ WORDS = "_words"
 ZONE = "zone"
 
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+_NO_INSTANT = "is no instant with its zone, as 2027-03-14T15:30:00Z"
+# No zone was ever a whole day from UTC: every one of them can show what lies between these.
+_FIRST = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
+_LAST = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
 _DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,10})?")
 _ZONES = frozenset(available_timezones()) - MADE_UP
 # Narrow no-break spaces, which CLDR has in times, are boxes in older mail programs.
@@ -35,11 +39,17 @@ _SPACES = str.maketrans({"\u202f": "\u00a0"})
 
 
 def instant_of(value: Any) -> datetime:
-    """The instant that is spelled so (RFC 3339, with its zone), in UTC; raises ValueError."""
+    """The instant that is spelled so (RFC 3339, with its zone), in UTC.
+
+    Raises ValueError, for what lies within a day of either end of the calendar too.
+    """
     try:
-        return msgspec.convert(value, _Instant).astimezone(UTC)
+        instant = msgspec.convert(value, _Instant).astimezone(UTC)
     except (msgspec.ValidationError, OverflowError) as error:
-        raise ValueError("is no instant with its zone, as 2027-03-14T15:30:00Z") from error
+        raise ValueError(_NO_INSTANT) from error
+    if not _FIRST <= instant <= _LAST:
+        raise ValueError(_NO_INSTANT)
+    return instant
 
 
 def day_of(value: Any) -> date:
@@ -80,9 +90,11 @@ def _formatting(spell: Callable[..., str]) -> Callable[..., str]:
             str(value)  # says that it is undefined
         try:
             return spell(context, value, *given).translate(_SPACES)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, ArithmeticError) as error:
+            # Of a number with too many digits `decimal` tells only the names of its own errors.
+            told = "cannot be spelled" if isinstance(error, ArithmeticError) else error
             raise TemplateRuntimeError(
-                f"the filter {spell.__name__.strip('_')} was given what {error}"
+                f"the filter {spell.__name__.strip('_')} was given what {told}"
             ) from error
 
     return filtered
@@ -116,6 +128,8 @@ def _money(context: Context, value: Any) -> str:
 
 def _number(context: Context, value: Any) -> str:
     """A number: `1,250`."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # an integer to JSON Schema
     number = value if isinstance(value, int) else decimal_of(value)
     return format_decimal(number, locale=_locale(context))
 

@@ -128,12 +128,14 @@ def parsed_html(source: str) -> nodes.Template:
 def _part(name: str, source: str, context: Mapping[str, Any], faults: list[Fault]) -> str:
     try:
         filled = _bounded(_compiled(name, source).generate({**context, BUDGET: Budget()}))
+        if "\0" in filled and name != "subject":  # which loses it anyway
+            raise TemplateRuntimeError("has a character that cannot be stored")
         return _inlined(filled) if name == "html" else filled
     except TemplateSyntaxError as error:
         faults.append(Fault(name, f"line {error.lineno}: {error.message}"))
     except TemplateError as error:
         faults.append(Fault(name, str(error.message)))
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError, ArithmeticError, RecursionError):
         faults.append(Fault(name, "does something with the data that cannot be done with it"))
     return ""
 

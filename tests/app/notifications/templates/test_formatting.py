@@ -21,6 +21,8 @@ MONEY = {"amount": "2500000.50", "currency": "USD"}
          "viernes, 2 de julio de 2027, 0:30 (hora de verano de Europa central)"),
         ("clock('Asia/Tokyo')", INSTANT, "12:30 AM (Japan Standard Time)", "0:30 (hora estándar de Japón)"),
         ("clock('Europe/Istanbul')", INSTANT, "6:30 PM (GMT+03:00)", "18:30 (GMT+03:00)"),
+        ("clock('Pacific/Kiritimati')", "9999-12-30T23:59:59Z", "1:59 PM (Line Islands Time)", "13:59 (hora de las Espóradas Ecuatoriales)"),
+        ("day", "0001-01-02T00:00:00Z", "Monday, January 1, 1", "lunes, 1 de enero de 1"),
         ("day", "2027-04-30", "Friday, April 30, 2027", "viernes, 30 de abril de 2027"),
         ("day", "2027-07-01T22:30:00Z", "Friday, July 2, 2027", "viernes, 2 de julio de 2027"),
         ("money", MONEY, "$2,500,000.50", "2.500.000,50 US$"),
@@ -28,6 +30,7 @@ MONEY = {"amount": "2500000.50", "currency": "USD"}
         ("money", {"amount": "0", "currency": "EUR"}, "€0.00", "0,00 €"),
         ("money", {"amount": "-0", "currency": "EUR"}, "-€0.00", "-0,00 €"),
         ("number", 12345, "12,345", "12.345"),
+        ("number", 12345.0, "12,345", "12.345"),
         ("number", "12345.25", "12,345.25", "12.345,25"),
         ("listed", ["a", "b", "c"], "a, b, and c", "a, b y c"),
         ("word", "ISS", "International Space Station", "Estación Espacial Internacional"),
@@ -57,7 +60,9 @@ def test_what_is_no_plain_decimal_number_is_none(value: object) -> None:
 
 @pytest.mark.parametrize(
     ("filtered", "given"),
-    [("moment", "2027-03-14T15:30:00"), ("moment", 7), ("moment", "9999-12-31T23:59:59-10:00"), ("day", "14.3.2027"), ("money", {}), ("money", {"amount": "1", "currency": "XXY"}), ("money", "5 EUR"), ("number", "five"), ("listed", 5), ("word", ["x"])],
+    [("moment", "2027-03-14T15:30:00"), ("moment", 7), ("moment", "9999-12-31T23:59:59-10:00"),
+     ("moment", "9999-12-31T23:59:59Z"), ("day", "0001-01-01T00:00:00Z"), ("day", "14.3.2027"), ("money", {}), ("money", {"amount": "1", "currency": "XXY"}), ("money", "5 EUR"), ("number", "five"),
+     ("number", 2.5), ("number", float("inf")), ("number", 10**300), ("number", -(10**40)), ("number", 1e300), ("listed", 5), ("word", ["x"])],
 )  # fmt: skip
 def test_what_cannot_be_spelled_is_told(filtered: str, given: object) -> None:
     from app.notifications.templates.rendering import RenderingError

@@ -84,9 +84,12 @@ def test_links_are_links(link: str) -> None:
 
 @pytest.mark.parametrize(
     "date",
-    ["2027-03-14T15:30:00", "2027-03-14", "now", "2027-02-30T00:00:00Z", "9999-12-31T23:59:59-10:00"],
-)
-def test_instants_have_a_zone(date: str) -> None:
+    [
+        "2027-03-14T15:30:00", "2027-03-14", "now", "2027-02-30T00:00:00Z", "9999-12-31T23:59:59-10:00",
+        "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z",
+    ],
+)  # fmt: skip
+def test_instants_have_a_zone_and_every_zone_can_show_them(date: str) -> None:
     faults = faults_in_data(SCHEMA, {**GOOD, "launch": {"date": date}})
     assert [each.where for each in faults] == ["data/launch/date"]
 
