@@ -22,6 +22,9 @@ from web.schema import described
 from web.stores import Opened
 from web.validation import content_type, decode_json, faults_in
 
+# What comes back may be quoted whole; the beginning says why, and a callback must not be lost for its length.
+_MOST_DETAIL = 4000
+
 
 class CallbackTaken(Struct):
     """Whether it was told for the first time."""
@@ -64,7 +67,7 @@ async def take_callback(stores: Opened, request: Request[Any, Any, Any]) -> Call
         kind=order.kind,
         at=order.at,
         permanent=order.permanent,
-        detail=None if order.detail is None else told(order.detail),
+        detail=None if order.detail is None else told(order.detail[:_MOST_DETAIL]),
     )
     return CallbackTaken(await callbacks.take(stores, callback, moment=moment))
 

@@ -63,4 +63,4 @@ class CallbackOrder(Struct, forbid_unknown_fields=True):
     kind: CallbackKind
     at: Annotated[datetime, Meta(tz=True)]
     permanent: bool = True
-    detail: Annotated[str, Meta(max_length=4000)] | None = None
+    detail: str | None = None

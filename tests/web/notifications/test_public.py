@@ -60,10 +60,10 @@ async def test_the_provider_tells_that_a_mail_has_arrived(
 async def test_a_bounce_and_a_complaint_block_the_address(
     mails: httpx.AsyncClient, stores: Stores, gone: str
 ) -> None:
-    bounce = told(gone, kind="bounced", detail="550 ada@example.com\nunknown")
+    bounce = told(gone, kind="bounced", detail=f"550 ada@example.com\nunknown {'x' * 100_000}")
     assert (await tell(mails, bounce)).json() == {"new": True}
     row = await story(stores, gone)
-    assert (row["state"], row["because"]) == ("failed", "550 [address] unknown")
+    assert (row["state"], row["because"]) == ("failed", f"550 [address] unknown {'x' * 500}"[:500])
     await tell(mails, told(gone, event="e2", kind="complained"))
     rows = await stores.core.fetch("SELECT scope, reason FROM suppressions ORDER BY scope")
     assert [tuple(row) for row in rows] == [
