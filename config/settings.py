@@ -133,7 +133,7 @@ class Settings(BaseModel):
 
     account_link_url: str = Field(
         "",
-        description="where links in mails about accounts lead, with {purpose} (reset or verify) and {token} in it; "
+        description="where links in mails about accounts lead, with {purpose} (reset, verify or change) and {token} in it; "
         "default: ISSUER/console/{purpose}?token={token}",
     )
 
