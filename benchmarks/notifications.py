@@ -222,7 +222,7 @@ async def _bare(stores: Stores, number: int) -> float:
     async def hand_over() -> None:
         for each in left:
             assert isinstance(each, Mail)
-            assert isinstance(await transport.hand_over(each, about_to=_nothing), Accepted)
+            assert isinstance(await transport.hand_over(transport.compose(each), about_to=_nothing), Accepted)
 
     started = time.perf_counter()
     try:

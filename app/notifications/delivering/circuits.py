@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from app.audit.entries import Fact
 from app.audit.outbox import record
-from app.notifications.delivering.transports.transport import UNTRIED, Handed, Refused, Retry, Unknown
+from app.notifications.delivering.transports.transport import Handed, Retry, Unknown
 
 FAILURES = 5
 """In a row; then the circuit opens."""
@@ -84,7 +84,7 @@ async def settle(
 
     `failing`: the service may have failed lately. Where it has not, a mail that goes well has nothing to write down.
     """
-    if handed is None or (isinstance(handed, Refused) and handed.code == UNTRIED):
+    if handed is None:
         await _untried(core, transport, admission)
     elif is_failure(handed):
         await _failed(core, transport, admission, handed)

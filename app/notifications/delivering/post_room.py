@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from loguru import logger
 
@@ -22,15 +23,18 @@ from app.notifications.delivering.pacing import Pace
 from app.notifications.delivering.settling import About, Ended
 from app.notifications.delivering.together import Together
 from app.notifications.delivering.transports.transport import (
+    UNTRIED,
     UNWRITABLE,
     Handed,
     Mail,
+    MailUnfitError,
     Refused,
     Retry,
     Transport,
     Unknown,
     discreet,
 )
+from app.notifications.templates.rendering import Rendered
 from app.stores.connections import Stores
 from app.stores.health import FAULTS
 
@@ -224,6 +228,8 @@ class Desk:
             return None
         if isinstance(error, UnwritableError):
             return Refused(UNWRITABLE, str(error))
+        if isinstance(error, MailUnfitError):
+            return Refused(UNTRIED, str(error))
         if isinstance(error, LockedError):
             return Retry("locked", str(error), of_service=False)
         name = type(error).__name__
@@ -241,10 +247,11 @@ class Desk:
         if wait:
             await asyncio.sleep(wait)
         mail = await self._letters.add(job.claim)
+        composed = self._transport.compose(mail)  # before there is a place: no connection waits for that
         if not await self._found_place():
             return None, 0.0
         try:
-            return await self._placed(job, mail)
+            return await self._placed(job, mail, composed)
         finally:
             self._places.release()
 
@@ -256,12 +263,13 @@ class Desk:
         except TimeoutError:
             return False
 
-    async def _placed(self, job: _Job, mail: Mail) -> tuple[Handed | None, float]:
+    async def _placed(self, job: _Job, mail: Mail, composed: Any) -> tuple[Handed | None, float]:
         admission = await self._admissions.add(job)
         if admission.wait:
             self._pause(min(admission.wait, circuits.LOOK_AGAIN_SECONDS))
             return None, admission.wait
-        return await self._admitted(job, mail, admission), 0.0
+        shown = self._room.letters.shown(job.claim, mail)
+        return await self._admitted(job, composed, shown, admission), 0.0
 
     async def _take_turns(self, jobs: Sequence[_Job]) -> Sequence[float]:
         return await self._room.pace.take(
@@ -286,9 +294,10 @@ class Desk:
             with suppress(*FAULTS):
                 await circuits.settle(self._core, self._transport.name, job.admission, None)
 
-    async def _admitted(self, job: _Job, mail: Mail, admission: circuits.Admission) -> Handed:
+    async def _admitted(
+        self, job: _Job, composed: Any, shown: Rendered | None, admission: circuits.Admission
+    ) -> Handed:
         handed: Handed | None = None
-        shown = self._room.letters.shown(job.claim, mail)
 
         async def about_to() -> None:
             if not await self._marks.add(About(job.claim, shown)):
@@ -296,7 +305,7 @@ class Desk:
             job.on_the_wire = True
 
         try:
-            handed = await self._transport.hand_over(mail, about_to=about_to)
+            handed = await self._transport.hand_over(composed, about_to=about_to)
             handed = handed if shown else discreet(handed)
         finally:
             # What is known of the mail counts for more than what is known of the service.

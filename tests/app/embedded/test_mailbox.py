@@ -116,7 +116,7 @@ async def test_the_server_keeps_what_it_is_given_and_stops_when_it_is_told(tmp_p
         transport = SmtpTransport(settings)
         async with asyncio.timeout(20):
             while not isinstance(  # noqa: ASYNC110  (nobody tells when it listens)
-                handed := await transport.hand_over(MAIL, about_to=Mark()), Accepted
+                handed := await transport.hand_over(transport.compose(MAIL), about_to=Mark()), Accepted
             ):
                 await asyncio.sleep(0.05)
         await transport.close()

@@ -84,7 +84,11 @@ class Wire:
     def dedupes(self) -> bool:
         return self.inner.dedupes
 
-    async def hand_over(self, mail: Mail, *, about_to: AboutTo) -> Handed:
+    def compose(self, mail: Mail) -> tuple[Mail, Any]:
+        return mail, self.inner.compose(mail)
+
+    async def hand_over(self, composed: tuple[Mail, Any], *, about_to: AboutTo) -> Handed:
+        mail, inner = composed
         self.begun.append(mail.to)
 
         async def last_moment() -> None:
@@ -94,7 +98,7 @@ class Wire:
             if self.after:
                 await self.after(mail)
 
-        handed = await self.inner.hand_over(mail, about_to=last_moment)
+        handed = await self.inner.hand_over(inner, about_to=last_moment)
         if self.answered:
             await self.answered(mail, handed)
         return handed
@@ -112,10 +116,13 @@ class Refusing:
     dedupes: bool = False
     taken: list[Mail] = field(default_factory=list)
 
-    async def hand_over(self, mail: Mail, *, about_to: AboutTo) -> Handed:
+    def compose(self, mail: Mail) -> Mail:
+        return mail
+
+    async def hand_over(self, composed: Mail, *, about_to: AboutTo) -> Handed:
         await about_to()
-        self.taken.append(mail)
-        return self.answers(mail)
+        self.taken.append(composed)
+        return self.answers(composed)
 
     async def close(self) -> None:
         pass

@@ -9,7 +9,7 @@ from email.utils import format_datetime, parseaddr
 from email_validator import EmailNotValidError, validate_email
 from msgspec import Struct
 
-from app.notifications.delivering.transports.transport import Mail
+from app.notifications.delivering.transports.transport import Mail, MailUnfitError
 
 LONGEST_LINE = 998  # RFC 5322, section 2.1.1
 
@@ -44,10 +44,6 @@ _EIGHT_BITS = _POLICY.clone(utf8=True)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _HEADER = re.compile(r"[!-9;-~]+")  # RFC 5322, section 2.2
 _DOT = re.compile(rb"(?m)^\.")
-
-
-class MailUnfitError(Exception):
-    """The mail cannot be put into the form of RFC 5322; the message says what is wrong, without addresses."""
 
 
 class Composed(Struct, frozen=True):

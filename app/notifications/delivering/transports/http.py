@@ -45,6 +45,13 @@ class _Answer(Struct):
     hard_bounce: bool = False
 
 
+class Composed(Struct, frozen=True):
+    """The body of a request, and the key under which the service takes it once."""
+
+    key: str
+    content: bytes
+
+
 class HttpTransport:
     """Posts mail to the URL of the settings."""
 
@@ -65,11 +72,15 @@ class HttpTransport:
             limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
         )
 
-    async def hand_over(self, mail: Mail, *, about_to: AboutTo) -> Handed:
+    def compose(self, mail: Mail) -> Composed:
+        """See `Transport`."""
+        return Composed(mail.key, msgspec.json.encode(_body(mail)))
+
+    async def hand_over(self, composed: Composed, *, about_to: AboutTo) -> Handed:
         """See `Transport`."""
         post = _Post(self._client, self._url, about_to, dedupes=self.dedupes)
         async with self._room:
-            return await post.run(mail, self._longest)
+            return await post.run(composed, self._longest)
 
     async def close(self) -> None:
         """See `Transport`."""
@@ -89,10 +100,10 @@ class _Post:
         self._response: httpx.Response | None = None
         self._content = b""
 
-    async def run(self, mail: Mail, seconds: float) -> Handed:
+    async def run(self, composed: Composed, seconds: float) -> Handed:
         try:
             async with asyncio.timeout(seconds):
-                await self._exchange(mail)
+                await self._exchange(composed)
         except (httpx.HTTPError, TimeoutError) as error:
             if self._objection:
                 raise self._objection from None
@@ -101,15 +112,15 @@ class _Post:
         assert self._response is not None
         return self._judged(self._response)
 
-    async def _exchange(self, mail: Mail) -> None:
+    async def _exchange(self, composed: Composed) -> None:
         async with self._client.stream(
             "POST",
             self._url,
-            content=msgspec.json.encode(_body(mail)),
+            content=composed.content,
             headers={
                 "Content-Type": "application/json",
                 "Accept-Encoding": "identity",
-                "Idempotency-Key": f'"{mail.key}"',  # a string of RFC 9651, as the draft has it
+                "Idempotency-Key": f'"{composed.key}"',  # a string of RFC 9651, as the draft has it
             },
             extensions={"trace": self._trace},
         ) as self._response:

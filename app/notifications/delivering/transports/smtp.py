@@ -19,10 +19,9 @@ from aiosmtplib import (
     SMTPServerDisconnected,
 )
 
-from app.notifications.delivering.transports.composing import Composed, MailUnfitError, compose
+from app.notifications.delivering.transports.composing import Composed, compose
 from app.notifications.delivering.transports.smtp_pool import TROUBLE, Connection, NoConnectionError, SmtpPool
 from app.notifications.delivering.transports.transport import (
-    UNTRIED,
     AboutTo,
     Accepted,
     Handed,
@@ -62,12 +61,12 @@ class SmtpTransport:
         self._pool = SmtpPool(settings)
         self._patience = settings.notification_timeout_seconds
 
-    async def hand_over(self, mail: Mail, *, about_to: AboutTo) -> Handed:
+    def compose(self, mail: Mail) -> Composed:
         """See `Transport`."""
-        try:
-            composed = compose(mail)
-        except MailUnfitError as error:
-            return Refused(UNTRIED, str(error))
+        return compose(mail)
+
+    async def hand_over(self, composed: Composed, *, about_to: AboutTo) -> Handed:
+        """See `Transport`."""
         try:
             async with self._pool.connection() as connection:
                 return await self._converse(connection, composed, about_to)

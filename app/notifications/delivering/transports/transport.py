@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct, structs
 
@@ -86,6 +86,10 @@ UNTRIED, UNWRITABLE = "unfit", "template"
 LONGEST_AFTER = 24 * 3600.0  # seconds
 
 
+class MailUnfitError(Exception):
+    """The mail cannot be put into the form that the service takes; the message says what is wrong, without addresses."""
+
+
 class Transport(Protocol):
     """A way to hand mail over. It may be used by many tasks of one event loop at once."""
 
@@ -99,8 +103,12 @@ class Transport(Protocol):
         """Whether the service takes a mail once, however often it is handed over under one key."""
         ...
 
-    async def hand_over(self, mail: Mail, *, about_to: AboutTo) -> Handed:
-        """Hand a mail over, and say how that ended.
+    def compose(self, mail: Mail) -> Any:
+        """The mail in the form in which the service takes it, for `hand_over`. Raises MailUnfitError."""
+        ...
+
+    async def hand_over(self, composed: Any, *, about_to: AboutTo) -> Handed:
+        """Hand a mail over that is composed, and say how that ended.
 
         `about_to` is awaited once, at the last moment before the service may take the mail: whoever dies before it has
         returned has certainly not sent it. What it raises is raised, and then nothing was sent. It is not awaited where

@@ -11,7 +11,14 @@ import pytest
 from app.accounts.encryption import Safe
 from app.notifications.delivering import claiming, post_room
 from app.notifications.delivering.claiming import Claimed
-from app.notifications.delivering.transports.transport import AboutTo, Handed, Mail, Refused, Retry
+from app.notifications.delivering.transports.transport import (
+    AboutTo,
+    Handed,
+    Mail,
+    MailUnfitError,
+    Refused,
+    Retry,
+)
 from app.notifications.templates.content import Kind
 from app.stores.connections import Stores
 from tests.app.accounts.conftest import Time
@@ -326,6 +333,20 @@ async def test_mails_that_cannot_be_written_fail_and_hold_up_no_other(booked: St
         assert ended["because"].startswith(because)
 
 
+async def test_a_mail_that_no_service_could_take_fails_and_holds_up_no_other(booked: Stores) -> None:
+    unfit, _ = await ask(booked, "unfit@example.com", ADA)
+
+    class Composing(Refusing):
+        def compose(self, mail: Mail) -> Mail:
+            if mail.to.startswith("unfit"):
+                raise MailUnfitError("a line too long")
+            return mail
+
+    await room(booked, Composing(dedupes=True)).run_due()
+    assert await states(booked) == {"failed": 1, "sent": 1}
+    assert (await row(booked, unfit))["because"] == "unfit a line too long"
+
+
 async def test_a_mail_that_met_an_error_nobody_expected_is_tried_again_unless_it_may_have_gone(
     booked: Stores, time: Time
 ) -> None:
@@ -394,9 +415,9 @@ async def test_what_is_known_when_a_worker_is_told_to_end_is_written_down(booked
     go_on, answered = asyncio.Event(), asyncio.Event()
 
     class TurningDown(Refusing):
-        async def hand_over(self, mail: Mail, *, about_to: AboutTo) -> Handed:
+        async def hand_over(self, composed: Mail, *, about_to: AboutTo) -> Handed:
             del about_to  # it is turned down before
-            if mail.to.startswith("second"):
+            if composed.to.startswith("second"):
                 await go_on.wait()
                 answered.set()
             return Refused("550", "no such user", hard_bounce=True)

@@ -20,7 +20,7 @@ async def hand_over(
 ) -> Handed:
     transport = HttpTransport(receiver.settings(**settings))
     try:
-        return await transport.hand_over(mail, about_to=mark or Mark())
+        return await transport.hand_over(transport.compose(mail), about_to=mark or Mark())
     finally:
         await transport.close()
 
@@ -131,16 +131,18 @@ async def test_who_cannot_write_it_down_has_not_sent_it(error: Exception):
     async with receiving() as receiver:
         transport = HttpTransport(receiver.settings())
         with pytest.raises(type(error), match=str(error)):
-            await transport.hand_over(MAIL, about_to=Mark(raising=error))
+            await transport.hand_over(transport.compose(MAIL), about_to=Mark(raising=error))
         assert receiver.asked == []
-        assert isinstance(await transport.hand_over(MAIL, about_to=Mark()), Accepted)
+        assert isinstance(await transport.hand_over(transport.compose(MAIL), about_to=Mark()), Accepted)
         await transport.close()
 
 
 async def test_to_wait_for_a_free_connection_is_not_to_wait_for_the_service():
     async with receiving(Receiver(seconds=0.2)) as receiver:
         transport = HttpTransport(receiver.settings(connections="1", timeout_seconds="0.4"))
-        handed = await asyncio.gather(*(transport.hand_over(MAIL, about_to=Mark()) for _ in range(6)))
+        handed = await asyncio.gather(
+            *(transport.hand_over(transport.compose(MAIL), about_to=Mark()) for _ in range(6))
+        )
         await transport.close()
     assert all(isinstance(each, Accepted) for each in handed)
 
@@ -148,7 +150,9 @@ async def test_to_wait_for_a_free_connection_is_not_to_wait_for_the_service():
 async def test_connections_are_used_again_and_are_no_more_than_the_settings_say():
     async with receiving(Receiver(seconds=0.02)) as receiver:
         transport = HttpTransport(receiver.settings(connections="3"))
-        handed = await asyncio.gather(*(transport.hand_over(MAIL, about_to=Mark()) for _ in range(15)))
+        handed = await asyncio.gather(
+            *(transport.hand_over(transport.compose(MAIL), about_to=Mark()) for _ in range(15))
+        )
         await transport.close()
     assert all(isinstance(each, Accepted) for each in handed)
     assert receiver.connections == 3
