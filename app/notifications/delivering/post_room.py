@@ -134,7 +134,8 @@ class Desk:
         """See `PostRoom.run_due`."""
         async with (
             Together(self._take_turns) as self._turns,
-            Together(self._room.letters.write) as self._letters,
+            # No more than can go at once: the first ones go while the others are written.
+            Together(self._room.letters.write, most=self._room.connections) as self._letters,
             Together(self._admit) as self._admissions,
         ):
             await self._work_off()

@@ -13,17 +13,19 @@ class Together(Generic[Item, Result]):
     """Hands items to `carry_out`, all that wait at once, one round after the other; it answers a result for each, or an exception.
 
     Whoever adds an item waits for its result, and is raised its exception, or what the round raised. Whoever is cancelled while waiting takes an
-    item back that no round has begun with; the others do not notice. A round waits so many seconds for others to come along.
-    An async context manager: no round outlives it.
+    item back that no round has begun with; the others do not notice. A round waits so many seconds for others to come along,
+    and takes `most` of them, all where that is not said. An async context manager: no round outlives it.
     """
 
     def __init__(
         self,
         carry_out: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
         seconds: float = 0.0,
+        most: int | None = None,
     ) -> None:
         self._carry_out = carry_out
         self._seconds = seconds
+        self._most = most
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._rounds: asyncio.Task[None] | None = None
 
@@ -48,8 +50,9 @@ class Together(Generic[Item, Result]):
     async def _carry_all_out(self) -> None:
         while self._waiting:
             await asyncio.sleep(self._seconds)
-            taken = [(item, done) for item, done in self._waiting if not done.done()]
-            self._waiting = []
+            wanted = [(item, done) for item, done in self._waiting if not done.done()]
+            most = self._most or len(wanted)
+            taken, self._waiting = wanted[:most], wanted[most:]
             if taken:
                 await self._round(taken)
 

@@ -50,6 +50,15 @@ async def test_a_round_waits_for_others_to_come_along() -> None:
     assert rounds.rounds == [[1, 2]]
 
 
+async def test_a_round_takes_no_more_than_it_may() -> None:
+    rounds = Rounds()
+    rounds.gate.set()
+    async with Together(rounds, most=2) as together:
+        answers = await asyncio.gather(*map(together.add, range(5)))
+    assert rounds.rounds == [[0, 1], [2, 3], [4]]
+    assert answers == [0, 10, 20, 30, 40]
+
+
 async def test_an_exception_among_the_results_is_raised_to_whom_it_is_for() -> None:
     async def halve(items: Sequence[int]) -> list[int | Exception]:
         return [ValueError(f"{each} is odd") if each % 2 else each // 2 for each in items]
