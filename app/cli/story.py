@@ -6,7 +6,7 @@ from rich.text import Text
 
 from app.cli import output
 from app.notifications.ledger import telling
-from app.notifications.ledger.states import State
+from app.notifications.ledger.states import OPEN, State
 from app.notifications.ledger.views import NotificationView, StoryView
 from app.notifications.templates.content import Kind
 
@@ -53,7 +53,11 @@ def _facts(story: StoryView) -> list[tuple[str, str | Text]]:
         ("batch", str(mail.batch)),
         *([("provider's id", output.printable(story.provider_id))] if story.provider_id else []),
         *((name, str(other)) for name, other in links.items() if other),
-        *([("blocked", f"the address is: {story.suppressed_by}")] if story.suppressed_by else []),
+        *(
+            [("blocked", f"the address is: {story.suppressed_by}")]
+            if story.suppressed_by and mail.state not in OPEN
+            else []
+        ),
     ]
 
 

@@ -76,7 +76,9 @@ def preview(
 def disable(name: Name, reason: Reason, yes: Yes = False, as_json: AsJson = False) -> None:
     """Let no mail of a template go out, those that wait included."""
     if not yes:
-        confirm(f"Stop all mail from {name}? What becomes due meanwhile is never sent.")
+        confirm(
+            f"Stop all mail from {name}? What becomes due meanwhile is not sent, unless it is retried afterwards."
+        )
     _switch(name, "disable", reason, as_json=as_json)
 
 

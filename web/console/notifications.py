@@ -21,7 +21,7 @@ from app.notifications.asking import deciding
 from app.notifications.asking.instants import instant
 from app.notifications.ledger import queries, telling
 from app.notifications.ledger.queries import Filters
-from app.notifications.ledger.states import RETRYABLE, WAYS, State
+from app.notifications.ledger.states import OPEN, RETRYABLE, WAYS, State
 from app.notifications.ledger.views import NotificationView, StoryView
 from app.notifications.recurring import schedules
 from app.notifications.templates import catalogue
@@ -221,6 +221,7 @@ async def _page(
         mail=mail,
         why=telling.why(story),
         lines=telling.happened(story),
+        blocked=story.suppressed_by if mail.state not in OPEN else None,
         data=msgspec.json.format(msgspec.json.encode(story.data)).decode() if story.data else None,
         secret_kind=mail.kind == Kind.SECURITY,
         actions=list(_actions(caller, story)),

@@ -101,7 +101,7 @@ class Letters:
                 loaded = await load_version(self._stores.core, template, version)
             except NotFoundError:
                 return UnwritableError(f"no version {version} of a template {template}")
-            except msgspec.ValidationError as error:  # written by a later release, which comes again
+            except ValueError as error:  # written by a later release, which comes again
                 return error
             if len(self._contents) >= _MOST_CONTENTS:
                 self._contents.clear()

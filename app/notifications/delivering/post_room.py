@@ -125,6 +125,7 @@ class Desk:
         self._marks = marks
         self._ends = ends
         self._working: dict[asyncio.Task[None], _Job] = {}
+        self._claiming: asyncio.Future[Claimed] | None = None
         self._places = asyncio.Semaphore(room.connections)
         self._rests_until = 0.0
         self._well_until = 0.0
@@ -147,7 +148,7 @@ class Desk:
             while await self._claim_some():
                 await self._until_half_are_free()
         finally:
-            await self._wind_up()
+            await asyncio.gather(self._wind_up(), self._put_back())
 
     def _rest(self) -> float:
         """For how many seconds no mail is to be taken up."""
@@ -162,7 +163,7 @@ class Desk:
         if not free or self._rest():
             return bool(self._working)
         await self._room.keep_time()
-        claiming = asyncio.ensure_future(
+        self._claiming = asyncio.ensure_future(
             claim(
                 self._core,
                 self._transport.name,
@@ -172,21 +173,12 @@ class Desk:
                 suspects=not any(is_suspect(job.claim.row) for job in self._working.values()),
             )
         )
-        try:
-            claimed = await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            await self._put_back(claiming)
-            raise
+        claimed = await asyncio.shield(self._claiming)
+        self._claiming = None
         for each in claimed.claims:
             job = _Job(each)
             self._working[asyncio.create_task(self._deliver(job))] = job
         return bool(claimed.looked_at or self._working)
-
-    async def _put_back(self, claiming: asyncio.Future[Claimed]) -> None:
-        """Let others have what is claimed, if it is: it may be committed whoever has stopped waiting for that."""
-        with suppress(*FAULTS):
-            claims = (await claiming).claims
-            await asyncio.gather(*(self._ends.add(Ended(each, None)) for each in claims))
 
     async def _until_half_are_free(self) -> None:
         """Wait for that, and for one that has ended at least; but not for long."""
@@ -204,6 +196,14 @@ class Desk:
             if not job.on_the_wire and not job.over:
                 task.cancel()
         await asyncio.gather(*self._working, return_exceptions=True)
+
+    async def _put_back(self) -> None:
+        """Let others have what was just being claimed: it may be committed whoever has stopped waiting for that."""
+        if self._claiming is not None:
+            (claimed,) = await asyncio.gather(self._claiming, return_exceptions=True)
+            claims = claimed.claims if isinstance(claimed, Claimed) else ()
+            ends = (self._ends.add(Ended(each, None)) for each in claims)
+            await asyncio.gather(*ends, return_exceptions=True)
 
     async def _deliver(self, job: _Job) -> None:
         again_in, handed = 0.0, None

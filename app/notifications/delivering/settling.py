@@ -19,7 +19,7 @@ from app.notifications.delivering.transports.transport import (
     Refused,
     Retry,
     Unknown,
-    discreet,
+    withheld,
 )
 from app.notifications.ledger import moving
 from app.notifications.ledger.moving import Move
@@ -139,7 +139,9 @@ async def settle(
 
 def _of_nobody(ended: Ended) -> Ended:
     """Of a mail whose person was forgotten meanwhile no words of the provider are kept."""
-    return ended if ended.handed is None else replace(ended, handed=discreet(ended.handed))
+    if ended.handed is None or ended.handed.detail is None:
+        return ended
+    return replace(ended, handed=replace(ended.handed, detail=withheld(ended.handed.detail)))
 
 
 def step_of(ended: Ended, row: asyncpg.Record, moment: datetime, drawn: float) -> Step:

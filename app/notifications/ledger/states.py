@@ -16,7 +16,7 @@ class State(StrEnum):
     SENDING = "sending"
     """Was or is being handed over, or waits for another try."""
     UNKNOWN = "unknown"
-    """May have gone: the provider never answered, and would send it twice. An operator or a callback decides."""
+    """May have gone: the provider never answered, and would send it twice, or it cannot be written any more. An operator or a callback decides."""
     SENT = "sent"
     """The provider has accepted it."""
     DELIVERED = "delivered"

@@ -463,6 +463,53 @@ async def test_what_was_claimed_when_a_worker_is_told_to_end_others_have_at_once
     assert await booked.core.fetchval("SELECT count(*) FROM notification_attempts") == 0
 
 
+async def test_who_is_told_to_end_puts_mails_back_at_once_though_others_are_just_being_claimed(
+    booked: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (asked,) = await ask(booked)
+    hangs, go_on = asyncio.Event(), asyncio.Event()
+
+    async def claim(*args: Any, **how: Any) -> Claimed:
+        if await booked.core.fetchval("SELECT count(*) FROM notification_attempts"):
+            hangs.set()
+            await go_on.wait()
+        return await claiming.claim(*args, **how)
+
+    async def wait(_: Mail) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(post_room, "claim", claim)
+    task = asyncio.create_task(room(booked, Wire(Refusing(), before=wait)).run_due())
+    await hangs.wait()
+    task.cancel()
+    async with asyncio.timeout(10):
+        while await attempts(booked, asked):  # noqa: ASYNC110  (the database tells nobody)
+            await asyncio.sleep(0.02)
+    assert (await row(booked, asked))["claimed_by"] is None
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await row(booked, asked))["claimed_by"] is None
+
+
+async def test_mails_are_composed_while_others_have_all_connections(booked: Stores) -> None:
+    first, second = "first@example.com", "second@example.com"
+    await ask(booked, first, second)
+    composed: dict[str, asyncio.Event] = {first: asyncio.Event(), second: asyncio.Event()}
+
+    class Composing(Refusing):
+        def compose(self, mail: Mail) -> Mail:
+            composed[mail.to].set()
+            return mail
+
+    async def wait(mail: Mail) -> None:
+        async with asyncio.timeout(5):
+            await composed[second if mail.to == first else first].wait()
+
+    await room(booked, Wire(Composing(), before=wait), connections=1).run_due()
+    assert await states(booked) == {"sent": 2}
+
+
 async def test_the_rest_of_a_mail_about_an_account_is_kept_nowhere(booked: Stores) -> None:
     await make_template(booked, Kind.SECURITY)
     (asked,) = await ask(booked, kind=Kind.SECURITY, data={"name": "a-token"})

@@ -3,6 +3,7 @@
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -68,6 +69,28 @@ def test_no_control_gets_into_a_header(control: str) -> None:
     ):
         with pytest.raises(MailUnfitError):
             compose(mail)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"subject": "one\r\nBcc: eve@example.org"},
+        {"subject": "one\u2028two"},
+        {"sender": '"one\nBcc: eve@example.org" <a@b.example>'},
+        {"headers": {"List-Unsubscribe": "<https://a.example>\r\nBcc: eve@example.org"}},
+        {"headers": {"X\r\nBcc": "eve@example.org"}},
+        {"headers": {"Subject": "another"}},
+        {"headers": {"X-Long": "x" * 1000}},
+        {"message_id": "<1@a.example>\nBcc: eve@example.org"},
+        {"to": "ada@example.org\r\nRCPT TO:<eve@example.org>"},
+        {"to": "nobody"},
+        {"to": "ada@example.org, eve@example.org"},
+    ],
+)
+def test_a_mail_that_would_say_more_than_was_meant_is_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(MailUnfitError) as error:
+        compose(replace(MAIL, **broken))
+    assert "example" not in str(error.value)
 
 
 def test_a_mail_without_html_is_plain_text() -> None:
