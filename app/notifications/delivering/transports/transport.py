@@ -128,9 +128,8 @@ def told(text: str) -> str:
     Whoever turns a mail down for what is in it quotes that.
     """
     line = " ".join("".join(map(_shown, text)).split())
-    return _ADDRESS.sub("[address]", _TOKEN.sub("[token]", _LINK.sub("[link]", line)))[
-        :LONGEST_DETAIL
-    ].rstrip()
+    kept = _ADDRESS.sub("[address]", _TOKEN.sub("[token]", _LINK.sub("[link]", line)))
+    return kept[:LONGEST_DETAIL].rstrip()
 
 
 def _shown(character: str) -> str:
