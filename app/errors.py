@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
+FAULT = "fault"
+"""In the `extra` of a Meta: what is said of a value that breaks it, instead of msgspec's own words."""
 MOST_FAULTS = 100
 
 

@@ -8,6 +8,8 @@ import babel
 from babel import UnknownLocaleError
 from msgspec import Meta
 
+from app.errors import FAULT
+
 NO_LOCALE = "is no locale, as es or es-MX"
 Locale = Annotated[
     str,
@@ -15,7 +17,7 @@ Locale = Annotated[
         min_length=2,
         max_length=35,
         description="as es or es-MX (BCP 47)",
-        extra={"fault": NO_LOCALE},  # FAULT of web/validation.py, which nothing here may import
+        extra={FAULT: NO_LOCALE},
     ),
 ]
 

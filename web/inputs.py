@@ -7,11 +7,11 @@ from uuid import UUID
 from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from app.errors import FAULT
 from app.moments import SAID
 from app.pages import LIMIT_MAX
 from app.reconciliation.ledger.views import LEAST_THROTTLE, MOST_THROTTLE
 from app.reconciliation.running.events import Event
-from web.validation import FAULT
 
 Mode = Literal["full", "incremental", "invariants"]
 Side = Literal["document", "relational"]

@@ -14,10 +14,9 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta, Struct, UnsetType
 from msgspec.structs import FieldInfo, fields
 
-from app.errors import Fault, InvalidInputError, NotFoundError, first_of
+from app.errors import FAULT, Fault, InvalidInputError, NotFoundError, first_of
 
 _INJECTED = frozenset({"accounts", "caller", "data", "request", "state", "stores"})
-FAULT = "fault"  # in a Meta's `extra`: what to say instead of msgspec's own words
 MOST_DEPTH = 100
 """How deep a JSON body may be nested. Some 900 levels are too many for the framework, which decodes it again further down the stack."""
 

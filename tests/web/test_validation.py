@@ -7,10 +7,11 @@ import pytest
 from litestar.exceptions import ClientException
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from app.errors import FAULT
 from app.locales import NO_LOCALE, Locale
 from app.pages import encode_cursor
 from app.stores.connections import Stores
-from web.validation import FAULT, MOST_DEPTH, decode_json, faults_in
+from web.validation import MOST_DEPTH, decode_json, faults_in
 
 EVENTS = "/v1/reconciliation/events"
 RUNS = "/v1/reconciliation/runs"

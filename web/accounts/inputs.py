@@ -11,9 +11,9 @@ from app.accounts import machines
 from app.accounts.passwords import MOST
 from app.accounts.permissions import Role, Scope
 from app.accounts.service import Accounts
+from app.errors import FAULT
 from app.locales import Locale
 from web.inputs import Reason
-from web.validation import FAULT
 
 Held = NamedDependency[SkipValidation[Accounts]]
 """The accounts of this process."""

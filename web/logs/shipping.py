@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from app.accounts.permissions import Scope
 from app.clock import now
-from app.errors import Fault, InvalidInputError
+from app.errors import FAULT, Fault, InvalidInputError
 from app.logs.store import LogStore
 from config.log_entries import LogEntry, LoggedException, cleaned
 from web.guards import Calling, needs
@@ -20,7 +20,7 @@ from web.inputs import Accepted
 from web.logs.filters import Level
 from web.schema import described
 from web.stores import Opened
-from web.validation import FAULT, content_type, decode_json, faults_in
+from web.validation import content_type, decode_json, faults_in
 
 NDJSON = "application/x-ndjson"
 MOST_ENTRIES = 1000
